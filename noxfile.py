@@ -1,0 +1,121 @@
+"""What the project checks: `nox` runs lint, typing and tests, `nox -l` lists the rest."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+
+nox.needs_version = ">=2025.2.9"
+nox.options.sessions = ["lint", "typing", "tests"]
+nox.options.error_on_missing_interpreters = False
+
+# Nothing here needs a key, and nothing here may use one that happens to lie around.
+NO_KEY: dict[str, str | None] = {name: None for name in os.environ if name.startswith("OPENAI_")}
+# The package lies beside the tests: without a safe path, `python -m` would import the checkout instead of the wheel.
+INSTALLED = {**NO_KEY, "PYTHONSAFEPATH": "1"}
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and format."""
+    session.install("ruff>=0.15")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """The code is typed, the public API completely so, and the types say what `tests/typing/api.py` expects."""
+    session.install(".", "mypy>=1.18", "pyright[nodejs]>=1.1.407", "nox")
+    session.run("mypy")
+    session.run("pyright", "--verifytypes", "openai_batches", "--ignoreexternal")
+    session.run("pyright", "tests/typing/api.py")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """The tests against the installed wheel; arguments after `--` go to pytest."""
+    session.install(".[test]")
+    session.run("python", "-m", "pytest", *session.posargs, env=INSTALLED)
+
+
+@nox.session
+def tests_lowest(session: nox.Session) -> None:
+    """The tests with the oldest release of each direct dependency that the project says it works with."""
+    bounds = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
+    constraints = Path(session.create_tmp()) / "lowest.txt"
+    lowest = [_lowest(bound) for bound in bounds]
+    constraints.write_text("\n".join(lowest), "utf-8")
+    session.log("with %s", ", ".join(lowest))
+    session.install(".[test]", "--constraint", str(constraints))
+    session.run("python", "-m", "pytest", *session.posargs, env=INSTALLED)
+
+
+def _lowest(bound: str) -> str:
+    """`cattrs[msgspec]>=24.1.2,<27; ...` becomes `cattrs==24.1.2`: a constraint may not name extras."""
+    match = re.match(r"([\w.-]+)(?:\[[^\]]*\])?\s*>=\s*([\w.]+)", bound)
+    if match is None:
+        raise ValueError(f"{bound!r} in pyproject.toml names no lowest version")
+    return f"{match[1]}=={match[2]}"
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Every line and every branch is run by the tests."""
+    session.install(".[test]")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs, env=INSTALLED)
+    session.run("coverage", "report", "--fail-under=100")
+
+
+@nox.session
+def examples(session: nox.Session) -> None:
+    """Every example runs to its end, without a key, against the emulator."""
+    session.install(".")
+    for example in sorted(ROOT.glob("examples/*.py")):
+        session.run("python", str(example.relative_to(ROOT)), env=INSTALLED)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """The first thing the README shows."""
+    session.install(".")
+    session.run("python", "examples/quickstart.py", env=INSTALLED)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Every benchmark, beside what it is compared with."""
+    session.install(".", "orjson", "openai[aiohttp]")
+    for benchmark in sorted(ROOT.glob("benchmarks/bench_*.py")):
+        session.run("python", str(benchmark.relative_to(ROOT)), *session.posargs, env=INSTALLED)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """What would be released: it builds, is described well, and works alone in a fresh environment."""
+    session.install("build", "twine>=6.1")
+    dist = ROOT / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(dist))
+    session.run("twine", "check", "--strict", *map(str, sorted(dist.iterdir())))
+
+    (wheel,) = dist.glob("*.whl")
+    if "openai_batches/py.typed" not in zipfile.ZipFile(wheel).namelist():
+        session.error(f"{wheel.name} has no py.typed: type checkers would ignore its types")
+
+    fresh = Path(session.create_tmp()) / "fresh"
+    session.run("python", "-m", "venv", "--clear", str(fresh))
+    python = str(fresh / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python"))
+    session.run(python, "-m", "pip", "install", "--quiet", str(wheel), external=True)
+    session.run(python, "-I", "-W", "error", "-c", "import openai_batches", external=True)

@@ -1,0 +1,233 @@
+"""The verbs of batches: ``session.batches``.
+
+Source: https://platform.openai.com/docs/api-reference/batch
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from openai_batches.checking import (
+    ExpiresAfter,
+    checked_expiry,
+    checked_limit,
+    checked_metadata,
+    unknown_endpoint,
+)
+from openai_batches.creating import Creator
+from openai_batches.errors import BatchesWarning, BatchFailedError, InputError, NotFoundError
+from openai_batches.models import Batch, BatchStatus, Page
+from openai_batches.pagination import AsyncPaginator
+from openai_batches.policy import PollPolicy
+from openai_batches.protocol import Request, query_string, segment
+from openai_batches.results import read_result
+from openai_batches.waiting import wait_for_end
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from openai_batches.files import Files
+    from openai_batches.providers import Provider
+    from openai_batches.results import BatchResult
+    from openai_batches.transport import Transport
+
+__all__ = ["Batches"]
+
+_MAX_LIMIT = 100
+_SHOWN_ERRORS = 3
+
+
+class Batches:
+    """The batches of the key's project: create, look, list, cancel, wait, read the results."""
+
+    def __init__(self, transport: Transport, files: Files, *, provider: Provider) -> None:
+        self._transport = transport
+        self._files = files
+        self._provider = provider
+        self._creator = Creator(
+            transport=transport, list_batches=self.list, cancel=self.cancel, file_exists=self._file_exists
+        )
+
+    async def create(
+        self,
+        *,
+        input_file_id: str,
+        endpoint: str,
+        completion_window: str = "24h",
+        metadata: Mapping[str, str] | None = None,
+        output_expires_after: ExpiresAfter | None = None,
+        **extra: Any,
+    ) -> Batch:
+        """Create a batch, once.
+
+        A key of ours is added to the metadata (``openai_batches_key``), unless all 16 pairs are taken. After a failure
+        that leaves open whether the batch exists (silence, a cut, 5xx, an unreadable answer), the newest batches are
+        searched for the key; the batch that is found is returned, and only where there is none the request is sent
+        again. 429 and refused connections are repeated at once, since nothing happened. "Cannot find file" is put down
+        to a service that does not see its own new file yet, for up to a minute, if the file can be retrieved.
+
+        Args:
+            input_file_id: the id of an uploaded file of requests.
+            endpoint: the path all its requests go to, e.g. ``/v1/chat/completions``. One that the service is not known
+                to take is warned of, and sent.
+            completion_window: within which time; OpenAI knows ``"24h"``.
+            metadata: up to 16 pairs (15 with our key) of strings, keys up to 64, values up to 512 characters.
+            output_expires_after: when the result files expire: seconds (3,600 to 2,592,000), a timedelta, or the wire's
+                mapping; counted from the creation of those files.
+            extra: further fields of the body, for services that know more.
+
+        Raises:
+            InputError: an argument cannot be right; nothing was sent.
+            AmbiguousCreateError: nobody can tell whether the batch exists: the search failed, or the metadata is full.
+            APIError: the service said no.
+            TransportError: the service cannot be reached.
+
+        Source: https://platform.openai.com/docs/api-reference/batch/create
+        """
+        if not isinstance(input_file_id, str) or not input_file_id:
+            raise InputError(f"input_file_id must be the id of an uploaded file, not {input_file_id!r}")
+        if not isinstance(completion_window, str) or not completion_window:
+            raise InputError(f"completion_window must be a text such as '24h', not {completion_window!r}")
+        pairs = checked_metadata(metadata)
+        expiry_s = checked_expiry(output_expires_after, name="output_expires_after")
+        if warning := unknown_endpoint(endpoint, self._provider.endpoints, service=self._provider.name):
+            warnings.warn(warning, BatchesWarning, stacklevel=2)
+        fields: dict[str, Any] = {
+            "input_file_id": input_file_id,
+            "endpoint": endpoint,
+            "completion_window": completion_window,
+            **extra,
+        }
+        if expiry_s is not None:
+            fields["output_expires_after"] = {"anchor": "created_at", "seconds": expiry_s}
+        return await self._creator.create(fields, pairs)
+
+    async def retrieve(self, batch_id: str) -> Batch:
+        """Return a batch as it is now.
+
+        Raises:
+            InputError: this cannot be an id.
+            NotFoundError: the service has no such batch, or not for this key.
+            APIError: the service said no.
+            TransportError: no whole answer came.
+
+        Source: https://platform.openai.com/docs/api-reference/batch/retrieve
+        """
+        return await self._transport.send(Request(method="GET", path=_path(batch_id), returns=Batch))
+
+    async def cancel(self, batch_id: str) -> Batch:
+        """Ask the service to stop a batch; it is ``cancelling`` for up to ten minutes, then ``cancelled``.
+
+        What it had finished is paid for and can be read from its files. A batch that is being cancelled already is
+        returned as it is.
+
+        Raises:
+            InputError: this cannot be an id.
+            ConflictError: the batch has ended.
+            NotFoundError: the service has no such batch, or not for this key.
+            APIError: the service said no.
+            TransportError: no whole answer came.
+
+        Source: https://platform.openai.com/docs/api-reference/batch/cancel
+        """
+        return await self._transport.send(Request(method="POST", path=f"{_path(batch_id)}/cancel", returns=Batch))
+
+    def list(self, *, after: str | None = None, limit: int = 100, prefetch: int = 0) -> AsyncPaginator[Batch]:
+        """Return the list of batches, newest first, which is fetched while it is read.
+
+        Args:
+            after: start behind the batch with this id.
+            limit: batches per page, 1 to 100.
+            prefetch: 1 asks for the next page while this one is being read.
+
+        Raises:
+            InputError: ``limit`` or ``prefetch`` is out of range.
+
+        Source: https://platform.openai.com/docs/api-reference/batch/list
+        """
+        checked_limit(limit, maximum=_MAX_LIMIT)
+
+        async def fetch(cursor: str | None) -> Page[Batch]:
+            path = f"/batches{query_string(after=cursor, limit=limit)}"
+            return await self._transport.send(Request(method="GET", path=path, returns=Page[Batch]))
+
+        return AsyncPaginator(fetch, after=after, prefetch=prefetch)
+
+    async def wait(
+        self,
+        batch: Batch | str,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109  # its error has to carry the batch
+        poll: PollPolicy | float | None = None,
+    ) -> Batch:
+        """Return a batch once it has ended: completed, failed, expired or cancelled.
+
+        Young batches are asked about often, old ones rarely, from every 5 s to every 5 min. A question that fails in
+        passing is logged and asked again later. The batch itself is never touched, whatever becomes of the waiter.
+
+        Args:
+            batch: the batch, or its id. One that has ended already is returned without asking.
+            timeout: seconds after which to give up; None never does.
+            poll: how long to pause between two questions, as a policy or as a fixed number of seconds.
+
+        Raises:
+            InputError: this cannot be an id, or a number is out of range.
+            WaitTimeoutError: the time is up; ``batch`` is the batch as it was last seen.
+            APIError: the service said no, in a way that does not pass.
+            TransportError: the first question had no answer.
+        """
+        policy = poll if isinstance(poll, PollPolicy) else PollPolicy() if poll is None else PollPolicy.every(poll)
+        return await wait_for_end(
+            batch, retrieve=self.retrieve, poll=policy, timeout_s=timeout, now=self._transport.now
+        )
+
+    async def results(self, batch: Batch | str) -> AsyncIterator[BatchResult]:
+        """Yield what became of the requests of a batch that has ended: first its output file, then its error file.
+
+        The files are read line by line while they arrive. Their order is not the order of the requests: join by
+        ``custom_id``. A line that cannot be read is one result of outcome ``invalid``. The files of expired and
+        cancelled batches are read too: what they hold was paid for. The connection stays open until the last line was
+        taken or the iterator is closed.
+
+        Args:
+            batch: the batch, or its id.
+
+        Raises:
+            InputError: the batch has not ended yet.
+            BatchFailedError: the service refused the whole batch; ``batch.errors`` say why.
+            APIError: the service said no, e.g. because the files have expired.
+            TransportError: a file could not be read to its end.
+        """
+        if isinstance(batch, str):
+            batch = await self.retrieve(batch)
+        if not batch.is_terminal:
+            raise InputError(f"Batch {batch.id} is {batch.status}: its results can be read once it has ended")
+        file_ids = [file_id for file_id in (batch.output_file_id, batch.error_file_id) if file_id]
+        if batch.status == BatchStatus.FAILED and not file_ids:
+            raise BatchFailedError(_why_failed(batch), batch=batch)
+        for file_id in file_ids:
+            number = 0
+            async with self._files.content(file_id) as content:
+                async for line in content.iter_lines():
+                    number += 1
+                    if line and not line.isspace():
+                        yield read_result(line, line_number=number)
+
+    async def _file_exists(self, file_id: str) -> bool:
+        try:
+            await self._files.retrieve(file_id)
+        except (NotFoundError, InputError):
+            return False
+        return True
+
+
+def _path(batch_id: str) -> str:
+    return f"/batches/{segment(batch_id, name='batch_id')}"
+
+
+def _why_failed(batch: Batch) -> str:
+    errors = [str(error) for error in batch.errors or ()]
+    shown = "; ".join(errors[:_SHOWN_ERRORS]) or "the service gives no reason"
+    more = f"; and {len(errors) - _SHOWN_ERRORS:,} more" if len(errors) > _SHOWN_ERRORS else ""
+    return f"Batch {batch.id} failed before any of its requests ran: {shown}{more}"

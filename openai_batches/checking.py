@@ -1,0 +1,114 @@
+"""Local checks: what cannot be right is refused before anything is sent, in words that say what to change.
+
+Sources: https://platform.openai.com/docs/api-reference/batch/create,
+https://platform.openai.com/docs/api-reference/files/create
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from openai_batches.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
+__all__ = [
+    "MAX_METADATA_PAIRS",
+    "ExpiresAfter",
+    "checked_expiry",
+    "checked_limit",
+    "checked_metadata",
+    "unknown_endpoint",
+]
+
+MAX_METADATA_PAIRS = 16
+_MAX_METADATA_KEY_CHARS = 64
+_MAX_METADATA_VALUE_CHARS = 512
+_MIN_EXPIRY_S = 3_600
+_MAX_EXPIRY_S = 2_592_000
+
+# Seconds, a timedelta, or the wire's own {"anchor": "created_at", "seconds": ...}.
+ExpiresAfter = int | dt.timedelta | Mapping[str, Any]
+
+
+def checked_metadata(metadata: Mapping[str, str] | None) -> dict[str, str] | None:
+    """Return a batch's metadata as a dict of its own.
+
+    Args:
+        metadata: at most 16 pairs of strings, keys up to 64 and values up to 512 characters.
+
+    Raises:
+        InputError: the metadata break one of these limits; the message names the key.
+    """
+    if metadata is None:
+        return None
+    if not isinstance(metadata, Mapping):
+        raise InputError(f"metadata must be a mapping of str to str, not {type(metadata).__name__}")
+    if len(metadata) > MAX_METADATA_PAIRS:
+        raise InputError(f"metadata can have at most {MAX_METADATA_PAIRS} pairs, these are {len(metadata)}")
+    for key, value in metadata.items():
+        if not isinstance(key, str):
+            raise InputError(f"metadata keys must be str, {key!r} is {type(key).__name__}")
+        if len(key) > _MAX_METADATA_KEY_CHARS:
+            raise InputError(f"metadata keys can have at most {_MAX_METADATA_KEY_CHARS} characters: {key[:80]!r}")
+        if not isinstance(value, str):
+            raise InputError(f"metadata values must be str, that of {key!r} is {type(value).__name__}")
+        if len(value) > _MAX_METADATA_VALUE_CHARS:
+            raise InputError(
+                f"metadata values can have at most {_MAX_METADATA_VALUE_CHARS} characters, "
+                f"that of {key!r} has {len(value):,}"
+            )
+    return dict(metadata)
+
+
+def checked_limit(limit: int, *, maximum: int) -> int:
+    """Return the size of a page.
+
+    Raises:
+        InputError: it is no whole number from 1 to the maximum.
+    """
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= maximum:
+        raise InputError(f"limit must be a whole number from 1 to {maximum:,}, not {limit!r}")
+    return limit
+
+
+def checked_expiry(value: ExpiresAfter | None, *, name: str) -> int | None:
+    """Return the seconds after its creation at which a file expires.
+
+    Args:
+        value: seconds, a timedelta, or ``{"anchor": "created_at", "seconds": …}``; 3,600 to 2,592,000 s (30 days).
+        name: what to call it in the error.
+
+    Raises:
+        InputError: the value is something else, or out of range.
+    """
+    if value is None:
+        return None
+    seconds: object = value
+    if isinstance(value, Mapping):
+        if value.keys() != {"anchor", "seconds"} or value["anchor"] != "created_at":
+            raise InputError(f'{name} must be {{"anchor": "created_at", "seconds": …}}, not {dict(value)!r}')
+        seconds = value["seconds"]
+    elif isinstance(value, dt.timedelta):
+        seconds = int(value.total_seconds())
+    if isinstance(seconds, bool) or not isinstance(seconds, int) or not _MIN_EXPIRY_S <= seconds <= _MAX_EXPIRY_S:
+        raise InputError(f"{name} must be {_MIN_EXPIRY_S:,} to {_MAX_EXPIRY_S:,} seconds, not {seconds!r}")
+    return seconds
+
+
+def unknown_endpoint(endpoint: str, known: AbstractSet[str], *, service: str) -> str | None:
+    """Return a warning about an endpoint the service is not known to take, or None.
+
+    Raises:
+        InputError: it is no path at all.
+    """
+    if not isinstance(endpoint, str) or not endpoint.startswith("/"):
+        raise InputError(f"endpoint must be a path such as '/v1/chat/completions', not {endpoint!r}")
+    if not known or endpoint in known:
+        return None
+    return (
+        f"{endpoint!r} is not an endpoint {service} is known to batch ({', '.join(sorted(known))}); it is sent as it is"
+    )

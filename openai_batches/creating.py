@@ -1,0 +1,173 @@
+"""Create a batch exactly once, although the API knows no idempotency key.
+
+A key of our own travels in the batch's metadata. When an attempt ends so that nobody can tell whether the batch exists
+(silence, a cut, 5xx, an answer that cannot be read), the newest batches are searched for the key: the batch that is
+found is adopted, and only where there is none the request is sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+from collections.abc import Awaitable, Callable
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import msgspec
+
+from openai_batches.checking import MAX_METADATA_PAIRS
+from openai_batches.errors import (
+    AmbiguousCreateError,
+    APIError,
+    BadRequestError,
+    BatchesError,
+    InputError,
+    NotFoundError,
+)
+from openai_batches.models import Batch
+from openai_batches.pagination import AsyncPaginator
+from openai_batches.policy import RetryPolicy
+from openai_batches.protocol import Repeat, Request, is_ambiguous
+from openai_batches.transport import Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["KEY_NAME", "Creator"]
+
+KEY_NAME = "openai_batches_key"
+
+_logger = logging.getLogger("openai_batches")
+# A search goes back this much further than the attempt itself, by the service's own clock.
+_MARGIN_S = 900.0
+# How long "Cannot find file" is put down to a service that has not seen its own new file yet.
+_FILE_PATIENCE = RetryPolicy(attempts=20, budget_s=60.0, initial_delay_s=1.0, max_delay_s=8.0)
+
+
+@attrs.frozen(kw_only=True)
+class Creator:
+    """Creates batches, each of them once.
+
+    Args:
+        transport: sends the request.
+        list_batches: gives a new walk over the batches, newest first.
+        cancel: cancels a batch.
+        file_exists: tells whether the service knows a file.
+    """
+
+    transport: Transport
+    list_batches: Callable[[], AsyncPaginator[Batch]]
+    cancel: Callable[[str], Awaitable[Batch]]
+    file_exists: Callable[[str], Awaitable[bool]]
+
+    async def create(self, fields: Mapping[str, Any], metadata: Mapping[str, str] | None) -> Batch:
+        """Return the one batch of these fields.
+
+        Args:
+            fields: the body, without its metadata.
+            metadata: the user's own pairs. A key left from another batch is replaced: it would name that one.
+
+        Raises:
+            AmbiguousCreateError: nobody can tell whether the batch exists.
+            APIError: the service said no.
+            TransportError: the service cannot be reached, and has no such batch.
+        """
+        pairs = {name: value for name, value in (metadata or {}).items() if name != KEY_NAME}
+        key = secrets.token_hex(16) if len(pairs) < MAX_METADATA_PAIRS else None
+        if key is not None:
+            pairs[KEY_NAME] = key
+        body = _encoded({**fields, "metadata": pairs})
+        request = Request(method="POST", path="/batches", returns=Batch, body=body, repeat=Repeat.ONLY_UNDONE)
+        return await self._once(request, key, str(fields["input_file_id"]))
+
+    async def _once(self, request: Request[Batch], key: str | None, file_id: str) -> Batch:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        attempts = doubts = 0
+        while True:
+            attempts += 1
+            try:
+                batch = await self.transport.send(request)
+            except BatchesError as error:
+                failure = error
+            else:
+                return await self._checked(batch, key, loop.time() - begun) if doubts else batch
+            if is_ambiguous(failure):
+                doubts += 1
+                delay_s = self._pause_s(failure, doubts, loop.time() - begun)
+                # The service gets a moment before it is searched: it may still be at work on the attempt.
+                await asyncio.sleep(self.transport.retry.initial_delay_s if delay_s is None else delay_s)
+                if found := await self._found(key, loop.time() - begun, failure):
+                    return await self._only_one(found)
+            else:
+                delay_s = await self._patience_s(failure, file_id, attempts, loop.time() - begun)
+                await asyncio.sleep(delay_s or 0)
+            if delay_s is None:
+                raise failure
+
+    def _pause_s(self, failure: BatchesError, doubts: int, elapsed_s: float) -> float | None:
+        asked_s = failure.retry_after if isinstance(failure, APIError) else None
+        chance = random.random()  # noqa: S311  # jitter is no secret
+        return self.transport.retry.delay_s(doubts, elapsed_s=elapsed_s, retry_after_s=asked_s, chance=chance)
+
+    async def _found(self, key: str | None, elapsed_s: float, failure: BatchesError | None) -> list[Batch]:
+        """Return the batches that carry the key, oldest first, among all that are not older than the first attempt."""
+        if key is None:
+            text = f"The batch may exist, but its metadata has no room for a key to find it by ({failure})"
+            raise AmbiguousCreateError(text) from failure
+        _logger.info("POST /batches: no clear answer, looking for the batch (%s)", failure)
+        found: list[Batch] = []
+        times: list[float] = []
+        try:
+            async for page in self.list_batches().pages():
+                found += [batch for batch in page.data if (batch.metadata or {}).get(KEY_NAME) == key]
+                times += [batch.created_at.timestamp() for batch in page.data if batch.created_at is not None]
+                # Both ends are the service's own times, so that it does not matter how wrong either clock is. A list
+                # that is not newest first is read to its end.
+                is_descending = all(newer >= older for newer, older in pairwise(times))
+                if times and is_descending and times[-1] < times[0] - elapsed_s - _MARGIN_S:
+                    break
+        except BatchesError as error:
+            text = f"The batch may exist, and the search for it failed: {error}"
+            raise AmbiguousCreateError(text, idempotency_key=key) from (failure or error)
+        return found[::-1]
+
+    async def _only_one(self, found: list[Batch]) -> Batch:
+        """Return the oldest batch of a key; the others, which a slow service created late, are cancelled."""
+        batch, *doubles = found
+        for double in doubles:
+            _logger.warning("Batch %s is a double of %s: it is cancelled", double.id, batch.id)
+            try:
+                await self.cancel(double.id)
+            except BatchesError:
+                _logger.warning("The double %s could not be cancelled", double.id, exc_info=True)
+        return batch
+
+    async def _checked(self, batch: Batch, key: str | None, elapsed_s: float) -> Batch:
+        """Return the batch of a repeated attempt, unless an earlier attempt was carried out late after all."""
+        try:
+            found = await self._found(key, elapsed_s, None)
+        except AmbiguousCreateError:
+            return batch  # it exists, and no double was seen
+        return await self._only_one(found or [batch])
+
+    async def _patience_s(self, failure: BatchesError, file_id: str, attempt: int, elapsed_s: float) -> float | None:
+        """Return the pause after which the service may have seen the file, or None if that is not the trouble."""
+        said = failure.message.lower() if isinstance(failure, BadRequestError | NotFoundError) else ""
+        if not ("cannot find file" in said or "no such file" in said) or self.transport.retry.attempts <= 1:
+            return None
+        delay_s = _FILE_PATIENCE.delay_s(attempt, elapsed_s=elapsed_s)
+        if delay_s is None or not await self.file_exists(file_id):
+            return None
+        _logger.info("POST /batches: the service does not see the file yet, next attempt in %.1f s", delay_s)
+        return delay_s
+
+
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(body)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"the batch cannot be written as JSON: {error}") from error

@@ -1,0 +1,236 @@
+"""Say what went wrong.
+
+::
+
+    BatchesError                      everything this library raises on purpose
+    ├── TransportError                no (whole) answer came
+    │   └── TransportTimeoutError     ... in time; also a TimeoutError
+    ├── APIError                      the service answered with a status >= 300
+    │   ├── BadRequestError           400
+    │   ├── AuthenticationError       401
+    │   ├── PermissionDeniedError     403
+    │   ├── NotFoundError             404
+    │   ├── ConflictError             409
+    │   ├── UnprocessableEntityError  422
+    │   ├── RateLimitError            429
+    │   └── InternalServerError       >= 500
+    ├── DecodeError                   an answer that is not what it should be
+    ├── PaginationError               a list that cannot be followed to its end
+    ├── InputError                    the caller's mistake, found before sending; also a ValueError
+    ├── BatchFailedError              the service refused the whole batch
+    ├── AmbiguousCreateError          nobody can tell whether the batch was created
+    └── WaitTimeoutError              the batch lives on, the waiter gave up; also a TimeoutError
+
+    BatchesWarning                    a UserWarning: it will be done, but look again
+
+Every attribute has a default, so that all of these survive ``pickle``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from openai_batches.models import Batch
+
+__all__ = [
+    "APIError",
+    "AmbiguousCreateError",
+    "AuthenticationError",
+    "BadRequestError",
+    "BatchFailedError",
+    "BatchesError",
+    "BatchesWarning",
+    "ConflictError",
+    "DecodeError",
+    "InputError",
+    "InternalServerError",
+    "NotFoundError",
+    "PaginationError",
+    "PermissionDeniedError",
+    "RateLimitError",
+    "TransportError",
+    "TransportTimeoutError",
+    "UnprocessableEntityError",
+    "WaitTimeoutError",
+]
+
+
+class BatchesError(Exception):
+    """The root of every exception this library raises on purpose."""
+
+
+class BatchesWarning(UserWarning):
+    """Something will be done as asked, but is probably not what was meant."""
+
+
+class TransportError(BatchesError):
+    """No whole answer came: refused, reset, cut, unresolved, or not HTTP.
+
+    Attributes:
+        was_sent: False when it is certain that the service saw nothing of the request.
+        can_pass: False when another try would end the same way, e.g. with a certificate that does not fit.
+    """
+
+    def __init__(self, message: str = "", *, was_sent: bool = True, can_pass: bool = True) -> None:
+        super().__init__(message)
+        self.was_sent = was_sent
+        self.can_pass = can_pass
+
+
+class TransportTimeoutError(TransportError, TimeoutError):
+    """The service was silent for longer than the timeout allows."""
+
+
+class APIError(BatchesError):
+    """The service answered, and the answer is an error.
+
+    The class follows the status, with the names of the official SDK; a status without a class of its own gives a plain
+    ``APIError``. An answer that is not the documented JSON (a page of HTML from an edge, nothing, half of a document)
+    keeps its class and status, and ``message`` then starts with the first characters of the body.
+
+    Attributes:
+        message: what the service said.
+        status: the HTTP status.
+        code: the service's error code, e.g. ``invalid_value``, or None.
+        type: the service's error type, e.g. ``invalid_request_error``, or None.
+        param: the parameter the error is about, as a dotted path, or None.
+        request_id: the answer's ``x-request-id``, or None.
+        retry_after: seconds the service asks to wait before another try, or None.
+        should_retry: the service's own ``x-should-retry``, or None where it says nothing.
+        body: the decoded ``error`` object, or the first 64 KiB of the body as text where it is not the documented JSON.
+
+    Source: https://platform.openai.com/docs/guides/error-codes
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        status: int = 0,
+        code: str | None = None,
+        type: str | None = None,
+        param: str | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        should_retry: bool | None = None,
+        body: Any = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.code = code
+        self.type = type
+        self.param = param
+        self.request_id = request_id
+        self.retry_after = retry_after
+        self.should_retry = should_retry
+        self.body = body
+
+    def __str__(self) -> str:
+        notes = [
+            f"{name}: {value}"
+            for name, value in (("code", self.code), ("param", self.param), ("request id", self.request_id))
+            if value
+        ]
+        return f"{self.status} {self.message}" + (f" ({', '.join(notes)})" if notes else "")
+
+
+class BadRequestError(APIError):
+    """400: the service refuses what was asked."""
+
+
+class AuthenticationError(APIError):
+    """401: the key is missing, wrong or revoked."""
+
+
+class PermissionDeniedError(APIError):
+    """403: the key is good, but not for this."""
+
+
+class NotFoundError(APIError):
+    """404: the service has nothing under this id, or not for this key."""
+
+
+class ConflictError(APIError):
+    """409: the thing is in a state that does not allow this, e.g. cancelling a batch that has ended."""
+
+
+class UnprocessableEntityError(APIError):
+    """422: the request is well formed, its meaning is not."""
+
+
+class RateLimitError(APIError):
+    """429: too many requests, or the quota is used up (``code == "insufficient_quota"``, which is not retried)."""
+
+
+class InternalServerError(APIError):
+    """500 and above: the service, or something before it, is in trouble."""
+
+
+class DecodeError(BatchesError):
+    """An answer or a line does not hold the record it should.
+
+    Attributes:
+        details: one sentence per problem, each with the path of the field (``invalid type, expected int @ $.bytes``).
+        line_number: the 1-based line in the file, or None for an answer.
+    """
+
+    def __init__(self, message: str = "", *, details: tuple[str, ...] = (), line_number: int | None = None) -> None:
+        super().__init__(message)
+        self.details = details
+        self.line_number = line_number
+
+
+class PaginationError(BatchesError):
+    """A list cannot be followed to its end: its cursor is missing, repeats itself, or brings nothing new.
+
+    Attributes:
+        after: the cursor the failing page was asked with (None: the first page). What came before it was yielded.
+    """
+
+    def __init__(self, message: str = "", *, after: str | None = None) -> None:
+        super().__init__(message)
+        self.after = after
+
+
+class InputError(BatchesError, ValueError):
+    """What was asked cannot be right; nothing was sent."""
+
+
+class BatchFailedError(BatchesError):
+    """The service refused the whole batch in validation: no request of it ran.
+
+    Attributes:
+        batch: the batch, whose ``errors`` say why, line by line.
+    """
+
+    def __init__(self, message: str = "", *, batch: Batch | None = None) -> None:
+        super().__init__(message)
+        self.batch = batch
+
+
+class AmbiguousCreateError(BatchesError):
+    """A create had no clear answer, and it could not be found out whether the batch exists.
+
+    Look for it before creating it again: it may be running, and be paid for.
+
+    Attributes:
+        idempotency_key: the key to look for in the ``metadata`` of listed batches; None if there was no room for one.
+    """
+
+    def __init__(self, message: str = "", *, idempotency_key: str | None = None) -> None:
+        super().__init__(message)
+        self.idempotency_key = idempotency_key
+
+
+class WaitTimeoutError(BatchesError, TimeoutError):
+    """The waiter's timeout passed; the batch was not touched and goes on at the service.
+
+    Attributes:
+        batch: the batch as it was last seen.
+    """
+
+    def __init__(self, message: str = "", *, batch: Batch | None = None) -> None:
+        super().__init__(message)
+        self.batch = batch

@@ -1,0 +1,348 @@
+"""The one door to the network: one attempt of one request, through aiohttp.
+
+No other room imports aiohttp's client. Redirects are followed here rather than by aiohttp, because only we know which
+headers carry the key; a body is built anew for each attempt, because aiohttp would send a used one as empty.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from openai_batches.errors import InputError, TransportError, TransportTimeoutError
+from openai_batches.multipart import frame
+from openai_batches.protocol import MultipartBody, Request
+
+__all__ = ["ApiKey", "ByteStream", "Exchange", "Secret", "checked_key", "client_timeout", "transport_error"]
+
+ApiKey = str | Callable[[], Awaitable[str]]
+
+# What is bounded is silence, not size: a large file on a slow link is no error.
+_CONNECT_S = 15.0
+_SILENCE_S = 120.0
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MAX_REDIRECTS = 10
+
+
+class Secret(str):
+    """A text whose ``repr`` does not show it, for the sake of tracebacks with local variables."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'[secret]'"
+
+
+class ByteStream:
+    """The body of one answer, read as it comes.
+
+    ``status``, ``headers`` and ``request_id`` are the answer's; ``size`` is the number of bytes it announced, or None.
+    """
+
+    def __init__(self, response: aiohttp.ClientResponse, request: Request[Any]) -> None:
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+        # An encoded body has another length than what is read here.
+        self.size = None if "Content-Encoding" in response.headers else response.content_length
+        self.request_id = response.headers.get("x-request-id")
+        self._response = response
+        self._request = request
+
+    async def iter_chunks(self) -> AsyncIterator[bytes]:
+        """Yield the bytes as they arrive, in pieces of no particular size.
+
+        Raises:
+            TransportError: the connection broke before the end.
+        """
+        read = self._response.content.readany
+        try:
+            while chunk := await read():
+                yield chunk
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise transport_error(error, self._request.method, self._request.path) from error
+
+    async def read(self, max_bytes: int) -> bytes | None:
+        """Return the whole body, or None if it is larger than ``max_bytes``, of which no more is then held.
+
+        Raises:
+            TransportError: the connection broke before the end.
+        """
+        size = self.size
+        if size is not None and size <= max_bytes:
+            # The usual case, without a list of pieces.
+            try:
+                return await self._response.read()
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                raise transport_error(error, self._request.method, self._request.path) from error
+        body, is_whole = await self.read_start(max_bytes)
+        return body if is_whole else None
+
+    async def read_start(self, max_bytes: int) -> tuple[bytes, bool]:
+        """Return at most ``max_bytes`` from the start of the body, and whether that was all of it.
+
+        Raises:
+            TransportError: the connection broke before the end.
+        """
+        parts: list[bytes] = []
+        room = max_bytes
+        async for chunk in self.iter_chunks():
+            parts.append(chunk)
+            room -= len(chunk)
+            if room < 0:
+                break
+        return b"".join(parts)[:max_bytes], room >= 0
+
+    def close(self) -> None:
+        """Give the connection back, or close it where the body was not read to its end."""
+        self._response.close()
+
+
+class Exchange:
+    """Sends a request once, to one service.
+
+    Args:
+        base_url: the address every path is appended to.
+        auth_header: the header that carries the key.
+        headers: sent with every request.
+        timeout: aiohttp's timeouts of each attempt.
+        session: a session to borrow; None opens one of our own on first use.
+        session_options: what our own session is opened with.
+        trust_env: whether our own session honours the proxy variables.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        auth_header: str,
+        headers: Mapping[str, str],
+        timeout: aiohttp.ClientTimeout,
+        session: aiohttp.ClientSession | None,
+        session_options: Mapping[str, Any],
+        trust_env: bool,
+    ) -> None:
+        self._base_url = base_url
+        self._auth_header = auth_header
+        self._headers = CIMultiDict(headers)
+        self._timeout = timeout
+        self._session = session
+        self._is_owner = session is None
+        self._session_options = dict(session_options)
+        self._trust_env = trust_env and self._is_owner
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_closed = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._is_closed
+
+    async def close(self) -> None:
+        """Close our own session; a borrowed one is left open. Closing twice does nothing."""
+        self._is_closed = True
+        if self._is_owner and self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+
+    async def open(self, request: Request[Any], credentials: Secret) -> ByteStream:
+        """Send a request once and return its open answer, whatever its status.
+
+        Redirects are followed: with the credentials within the origin, without them to another one, and there only
+        where nothing but an address is sent.
+
+        Args:
+            request: what to send.
+            credentials: the value of the header that carries the key.
+
+        Raises:
+            TransportError: no answer came, or a redirect that must not be followed.
+            InputError: the session is closed, or aiohttp refuses to send this at all.
+        """
+        session = self._open_session()
+        url = URL(self._base_url + request.path, encoded=True)
+        origin = url.origin()
+        headers = self._headers.copy()
+        if request.headers:
+            headers.update(request.headers)
+        headers["X-Client-Request-Id"] = secrets.token_hex(16)
+        headers[self._auth_header] = credentials
+        method = request.method
+        for _ in range(_MAX_REDIRECTS):
+            response = await self._exchange(session, method, url, headers, request)
+            location = response.headers.get("Location") if response.status in _REDIRECTS else None
+            if location is None:
+                return ByteStream(response, request)
+            response.close()
+            url = _target(url, location, request)
+            if url.origin() != origin:
+                self._leave(session, origin, url, request)
+                headers = CIMultiDict({"User-Agent": headers["User-Agent"]})
+            elif method not in {"GET", "HEAD"} and response.status not in {307, 308}:
+                raise _redirect_error(request, url, "a redirect that changes the method is not followed")
+        raise _redirect_error(request, url, f"more than {_MAX_REDIRECTS} redirects")
+
+    def _leave(self, session: aiohttp.ClientSession, origin: URL, url: URL, request: Request[Any]) -> None:
+        """Refuse a redirect to another origin that would take something secret along."""
+        if request.method not in {"GET", "HEAD"}:
+            raise _redirect_error(request, url, "what is sent does not follow a redirect to another origin")
+        if origin.scheme == "https" and url.scheme != "https":
+            raise _redirect_error(request, url, "a redirect from https to http is not followed")
+        if self._auth_header in session.headers or session.auth is not None:
+            raise _redirect_error(request, url, "the borrowed session would send its own credentials along")
+
+    async def _exchange(
+        self, session: aiohttp.ClientSession, method: str, url: URL, headers: Mapping[str, str], request: Request[Any]
+    ) -> aiohttp.ClientResponse:
+        options: dict[str, Any] = {"timeout": self._timeout, "allow_redirects": False, "raise_for_status": False}
+        if self._trust_env and (proxy := _proxy_for(url)):
+            options["proxy"] = proxy
+        try:
+            if isinstance(request.body, MultipartBody):
+                return await _upload(session, method, url, headers, request.body, options)
+            return await session.request(method, url, headers=headers, data=request.body, **options)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise transport_error(error, method, request.path) from error
+        except ValueError as error:
+            # aiohttp's word for headers, proxies or credentials that cannot be sent.
+            raise InputError(f"{method} {request.bare} cannot be sent: {error}") from error
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        loop = asyncio.get_running_loop()
+        if self._is_closed:
+            raise InputError("The session is closed")
+        if self._session is None:
+            self._session = aiohttp.ClientSession(**self._session_options)
+            self._loop = loop
+        elif self._loop is not None and self._loop is not loop:
+            raise InputError("The session was opened in another event loop: use one BatchSession for each loop")
+        return self._session
+
+
+def client_timeout(timeout: float | aiohttp.ClientTimeout | None) -> aiohttp.ClientTimeout:
+    """Return aiohttp's timeouts for what the caller said.
+
+    Args:
+        timeout: seconds of silence, aiohttp's own object, or None for 120 s of silence. Without an object of your own,
+            connecting is bounded to 15 s (or ``timeout``, if less), and the whole is not bounded.
+
+    Raises:
+        InputError: the number is not above 0.
+    """
+    if isinstance(timeout, aiohttp.ClientTimeout):
+        return timeout
+    silence_s = _SILENCE_S if timeout is None else timeout
+    if isinstance(silence_s, bool) or not isinstance(silence_s, int | float) or not silence_s > 0:
+        raise InputError(f"timeout must be seconds above 0 or an aiohttp.ClientTimeout, not {timeout!r}")
+    return aiohttp.ClientTimeout(total=None, sock_connect=min(_CONNECT_S, silence_s), sock_read=silence_s)
+
+
+def checked_key(key: object) -> Secret:
+    """Return a key without the white space around it.
+
+    Raises:
+        InputError: it is no text, empty, or cannot stand in a header; the message does not show it.
+    """
+    if not isinstance(key, str):
+        raise InputError(f"The API key must be a str, not {type(key).__name__}")
+    key = key.strip()
+    if not key:
+        raise InputError("The API key is empty")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise InputError("The API key has characters that no key has (white space, control or non-ASCII characters)")
+    return Secret(key)
+
+
+def transport_error(error: BaseException, method: str, path: str) -> TransportError:
+    """Return our exception for one of aiohttp's, or of the operating system's.
+
+    Args:
+        error: a ``ClientError``, a ``TimeoutError`` or an ``OSError``.
+        method: the method that failed.
+        path: the path that failed; its query is not shown.
+    """
+    text = str(error) or type(error).__name__
+    if isinstance(error, aiohttp.ClientResponseError):
+        text = f"{error.status} {error.message}"  # its own text has the whole URL
+    message = f"{method} {path.partition('?')[0]}: {text}"
+    if isinstance(error, TimeoutError):
+        return TransportTimeoutError(message, was_sent=not isinstance(error, aiohttp.ConnectionTimeoutError))
+    unsent = (aiohttp.ClientConnectorError, aiohttp.ClientConnectorCertificateError, aiohttp.ClientHttpProxyError)
+    permanent = (aiohttp.ClientSSLError, aiohttp.InvalidURL)
+    return TransportError(
+        message,
+        was_sent=not isinstance(error, (*unsent, *permanent)),
+        can_pass=not isinstance(error, permanent),
+    )
+
+
+async def _upload(
+    session: aiohttp.ClientSession,
+    method: str,
+    url: URL,
+    headers: Mapping[str, str],
+    body: MultipartBody,
+    options: dict[str, Any],
+) -> aiohttp.ClientResponse:
+    """Send a form with its file, whose silence is bounded while it is written as well as while it is answered."""
+    framed = frame(
+        body.fields, field_name=body.field_name, filename=body.filename, boundary=f"batches-{secrets.token_hex(16)}"
+    )
+    length = len(framed.head) + body.size + len(framed.tail)
+    loop = asyncio.get_running_loop()
+    silence_s = options["timeout"].sock_read
+    failure: list[Exception] = []
+
+    async def chunks() -> AsyncIterator[bytes]:
+        def alive() -> None:
+            if silence_s is not None:
+                scope.reschedule(loop.time() + silence_s)
+
+        alive()
+        yield framed.head
+        try:
+            async for chunk in body.chunks():
+                alive()
+                yield chunk
+        except Exception as error:
+            # aiohttp would wrap what went wrong with the file in an error of the connection.
+            failure.append(error)
+            raise
+        yield framed.tail
+        scope.reschedule(None)  # from here on aiohttp's own read timeout counts
+
+    sent = {**headers, "Content-Type": framed.content_type, "Content-Length": str(length)}
+    try:
+        async with asyncio.timeout(None) as scope:
+            return await session.request(method, url, headers=sent, data=chunks(), **options)
+    except aiohttp.ClientError:
+        if failure:
+            raise failure[0] from None
+        raise
+
+
+def _target(url: URL, location: str, request: Request[Any]) -> URL:
+    try:
+        target = url.join(URL(location, encoded=True))
+        target.origin()
+    except ValueError:
+        raise _redirect_error(request, url, "it was redirected to something that is no address") from None
+    return target.with_fragment(None)
+
+
+def _redirect_error(request: Request[Any], url: URL, why: str) -> TransportError:
+    where = f"{url.scheme}://{url.host}" if url.is_absolute() else "nowhere"
+    return TransportError(f"{request.method} {request.bare}: {why} (to {where})", was_sent=False, can_pass=False)
+
+
+def _proxy_for(url: URL) -> str | None:
+    host = url.host or ""
+    proxies = getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    return None if proxy is None or proxy_bypass(host) else proxy

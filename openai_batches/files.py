@@ -1,0 +1,241 @@
+"""The verbs of files: ``session.files``.
+
+Source: https://platform.openai.com/docs/api-reference/files
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from openai_batches.checking import ExpiresAfter, checked_expiry, checked_limit
+from openai_batches.errors import InputError, TransportError
+from openai_batches.lines import LineSplitter
+from openai_batches.models import DeletedFile, FileObject, Page
+from openai_batches.pagination import AsyncPaginator
+from openai_batches.protocol import MultipartBody, Repeat, Request, query_string, segment
+from openai_batches.sources import open_source
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
+
+    from openai_batches.exchange import ByteStream
+    from openai_batches.sources import Uploadable
+    from openai_batches.transport import Transport
+
+__all__ = ["FileContent", "Files"]
+
+_MAX_LIMIT = 10_000
+_MAX_LINE_BYTES = 64 * 1024 * 1024
+_MAX_READ_BYTES = 512 * 1024 * 1024
+
+
+class FileContent:
+    """The content of a file at the service, to be read once, inside its ``async with`` block, as it comes.
+
+    Opening it sends the request, retried like every GET; a connection that breaks while the content is read raises
+    ``TransportError``, and content that is shorter than announced never passes for whole. Leaving the block gives the
+    connection back. Only pieces are held in memory, except by ``read``.
+
+    Attributes:
+        size: the number of bytes announced, or None. Known once the block is entered.
+    """
+
+    def __init__(self, opened: AbstractAsyncContextManager[ByteStream], *, file_id: str) -> None:
+        self.size: int | None = None
+        self._opened = opened
+        self._file_id = file_id
+        self._stream: ByteStream | None = None
+
+    async def __aenter__(self) -> Self:
+        """Send the request and wait for the answer's head.
+
+        Raises:
+            NotFoundError: the service has no such file, or not for this key.
+            APIError: the service said no.
+            TransportError: no answer came.
+        """
+        self._stream = await self._opened.__aenter__()
+        self.size = self._stream.size
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Give the connection back."""
+        self._stream = None
+        await self._opened.__aexit__(kind, error, traceback)
+
+    def iter_chunks(self) -> AsyncIterator[bytes]:
+        """Return an iterator over the bytes as they arrive, in pieces of no particular size.
+
+        Raises:
+            InputError: outside of the ``async with`` block.
+            TransportError: while iterating, when the connection breaks before the end.
+        """
+        return self._entered().iter_chunks()
+
+    async def iter_lines(self, *, max_line_bytes: int = _MAX_LINE_BYTES) -> AsyncIterator[bytes]:
+        r"""Yield the lines as bytes, split at ``\n`` alone and without it; a last line needs no ``\n``.
+
+        Args:
+            max_line_bytes: a longer line is refused rather than held in memory.
+
+        Raises:
+            InputError: outside of the ``async with`` block.
+            DecodeError: a line is longer than ``max_line_bytes``.
+            TransportError: the connection broke before the end.
+        """
+        splitter = LineSplitter(max_line_bytes=max_line_bytes)
+        async for chunk in self._entered().iter_chunks():
+            for line in splitter.feed(chunk):
+                yield line
+        if rest := splitter.rest():
+            yield rest
+
+    async def read(self, *, max_bytes: int = _MAX_READ_BYTES) -> bytes:
+        """Return the whole content.
+
+        Args:
+            max_bytes: larger content is refused, 512 MiB unless said otherwise: it would be held in memory.
+
+        Raises:
+            InputError: outside of the ``async with`` block.
+            TransportError: the content is larger than ``max_bytes``, or the connection broke before the end.
+        """
+        body = await self._entered().read(max_bytes)
+        if body is None:
+            text = (
+                f"File {self._file_id} is larger than max_bytes={max_bytes:,}: raise it, or read it with iter_lines()"
+            )
+            raise TransportError(text, can_pass=False)
+        return body
+
+    def _entered(self) -> ByteStream:
+        if self._stream is None:
+            raise InputError("File content is read inside its block: async with session.files.content(id) as content")
+        return self._stream
+
+
+class Files:
+    """The files of the key's project: upload, look, list, read, delete."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def create(
+        self,
+        file: Uploadable,
+        *,
+        purpose: str = "batch",
+        filename: str | None = None,
+        expires_after: ExpiresAfter | None = None,
+    ) -> FileObject:
+        """Upload a file.
+
+        It is read from disk piece by piece while it is sent, never held whole, and read anew for each attempt. What can
+        be read only once (a pipe, an async iterable) is written to an anonymous temporary file first. An upload is
+        repeated after any failure that can pass; one whose answer was lost may leave a second copy at the service.
+
+        Args:
+            file: a path, bytes, a file opened in binary mode, or an async iterable of bytes.
+            purpose: what the file is for.
+            filename: the name the service shall know; the path's own if not given. A batch's has to end in ``.jsonl``.
+            expires_after: seconds (3,600 to 2,592,000), a timedelta, or the wire's mapping; counted from the upload.
+
+        Raises:
+            InputError: the file is empty, in text mode or misnamed for a batch, or a number is out of range.
+            OSError: the file cannot be read.
+            APIError: the service said no.
+            TransportError: no whole answer came.
+
+        Source: https://platform.openai.com/docs/api-reference/files/create
+        """
+        fields = [("purpose", purpose)]
+        if (expiry_s := checked_expiry(expires_after, name="expires_after")) is not None:
+            fields += [("expires_after[anchor]", "created_at"), ("expires_after[seconds]", str(expiry_s))]
+        async with open_source(file) as source:
+            name = filename or source.filename or ("requests.jsonl" if purpose == "batch" else "upload")
+            if purpose == "batch" and not name.endswith(".jsonl"):
+                raise InputError(f"the file of a batch has to be named *.jsonl, not {name!r}: give another filename=")
+            if not source.size:
+                raise InputError(f"{name!r} is empty")
+            body = MultipartBody(
+                fields=tuple(fields), field_name="file", filename=name, size=source.size, chunks=source.chunks
+            )
+            return await self._transport.send(Request(method="POST", path="/files", returns=FileObject, body=body))
+
+    async def retrieve(self, file_id: str) -> FileObject:
+        """Return what the service knows of a file.
+
+        Raises:
+            InputError: this cannot be an id.
+            NotFoundError: the service has no such file, or not for this key.
+            APIError: the service said no.
+            TransportError: no whole answer came.
+        """
+        return await self._transport.send(Request(method="GET", path=_path(file_id), returns=FileObject))
+
+    async def delete(self, file_id: str) -> DeletedFile:
+        """Delete a file; a batch that has read it already is not touched.
+
+        It is repeated after any failure that can pass, so that a lost answer can end in ``NotFoundError``.
+
+        Raises:
+            InputError: this cannot be an id.
+            NotFoundError: the service has no such file, or not for this key.
+            APIError: the service said no.
+            TransportError: no whole answer came.
+        """
+        request = Request(
+            method="DELETE", path=_path(file_id), returns=DeletedFile, repeat=Repeat.SAFELY_ALSO_CONFLICTS
+        )
+        return await self._transport.send(request)
+
+    def list(
+        self,
+        *,
+        purpose: str | None = None,
+        order: Literal["asc", "desc"] | None = None,
+        after: str | None = None,
+        limit: int = 1_000,
+        prefetch: int = 0,
+    ) -> AsyncPaginator[FileObject]:
+        """Return the list of files, which is fetched while it is read.
+
+        Args:
+            purpose: only files of this purpose.
+            order: by the time of creation; the service's default is ``"desc"``, newest first.
+            after: start behind the file with this id.
+            limit: files per page, 1 to 10,000.
+            prefetch: 1 asks for the next page while this one is being read.
+
+        Raises:
+            InputError: ``limit``, ``order`` or ``prefetch`` is out of range.
+
+        Source: https://platform.openai.com/docs/api-reference/files/list
+        """
+        checked_limit(limit, maximum=_MAX_LIMIT)
+        if order not in {None, "asc", "desc"}:
+            raise InputError(f"order must be 'asc' or 'desc', not {order!r}")
+
+        async def fetch(cursor: str | None) -> Page[FileObject]:
+            query = query_string(purpose=purpose, order=order, after=cursor, limit=limit)
+            return await self._transport.send(Request(method="GET", path=f"/files{query}", returns=Page[FileObject]))
+
+        return AsyncPaginator(fetch, after=after, prefetch=prefetch)
+
+    def content(self, file_id: str) -> FileContent:
+        """Return a file's content, which is asked for by ``async with``.
+
+        Raises:
+            InputError: this cannot be an id.
+        """
+        path = f"{_path(file_id)}/content"
+        request: Request[Any] = Request(method="GET", path=path, returns=object, headers={"Accept": "*/*"})
+        return FileContent(self._transport.stream(request), file_id=file_id)
+
+
+def _path(file_id: str) -> str:
+    return f"/files/{segment(file_id, name='file_id')}"

@@ -1,0 +1,262 @@
+"""The wire's records, as frozen attrs classes.
+
+Field names are the wire's own. Every ``*_at`` is an aware :class:`~datetime.datetime`, or None. Unknown fields are
+ignored and unknown statuses kept, so that a newer service does not break an older client. ``request_id`` is the
+``x-request-id`` of the answer a record came with; it is neither compared nor shown.
+
+Source: https://platform.openai.com/docs/api-reference/batch/object
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
+
+import attrs
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "Batch",
+    "BatchError",
+    "BatchErrors",
+    "BatchStatus",
+    "BatchUsage",
+    "DeletedFile",
+    "FileObject",
+    "InputTokensDetails",
+    "OutputTokensDetails",
+    "Page",
+    "RequestCounts",
+]
+
+T_co = TypeVar("T_co", covariant=True)
+
+# The constraint makes the fast decoder refuse naive times, which the tolerant one then reads as UTC.
+_Time = Annotated[dt.datetime, msgspec.Meta(tz=True)]
+
+
+class BatchStatus(enum.StrEnum):
+    """Where a batch is in its life.
+
+    A status this version does not know becomes a member of its own that holds the service's text; it is never terminal.
+    Capitalised spellings (``"Completed"``) are the same member.
+
+    Source: https://platform.openai.com/docs/guides/batch#4-check-the-status-of-a-batch
+    """
+
+    VALIDATING = "validating"
+    FAILED = "failed"
+    IN_PROGRESS = "in_progress"
+    FINALIZING = "finalizing"
+    COMPLETED = "completed"
+    EXPIRED = "expired"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+
+    @classmethod
+    def _missing_(cls, value: object) -> BatchStatus | None:
+        if not isinstance(value, str):
+            return None
+        if (known := cls._value2member_map_.get(value.lower())) is not None:
+            return known  # type: ignore[return-value]  # the map holds members of this class
+        unknown = str.__new__(cls, value)
+        unknown._name_ = value
+        unknown._value_ = value
+        return unknown
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a batch in this status will never change again."""
+        return self in _TERMINAL
+
+
+_TERMINAL = frozenset({BatchStatus.FAILED, BatchStatus.COMPLETED, BatchStatus.EXPIRED, BatchStatus.CANCELLED})
+
+
+@attrs.frozen(kw_only=True)
+class RequestCounts:
+    """How many requests a batch has, and what became of them, as the service counts.
+
+    The counts are the service's word, which is not always right: results are joined from the files, never from these.
+    """
+
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class InputTokensDetails:
+    """A part of the input tokens."""
+
+    cached_tokens: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class OutputTokensDetails:
+    """A part of the output tokens."""
+
+    reasoning_tokens: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class BatchUsage:
+    """The tokens of all successful requests of a batch."""
+
+    input_tokens: int = 0
+    input_tokens_details: InputTokensDetails = InputTokensDetails()
+    output_tokens: int = 0
+    output_tokens_details: OutputTokensDetails = OutputTokensDetails()
+    total_tokens: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class BatchError:
+    """One thing the service found wrong with the input file; ``line`` counts from 1."""
+
+    code: str | None = None
+    message: str | None = None
+    param: str | None = None
+    line: int | None = None
+
+    def __str__(self) -> str:
+        where = f"line {self.line}: " if self.line is not None else ""
+        return f"{where}{self.message or self.code or 'no reason given'}"
+
+
+@attrs.frozen(kw_only=True)
+class BatchErrors:
+    """The errors of a batch that failed validation, in the order of their lines."""
+
+    object: str | None = "list"
+    data: tuple[BatchError, ...] | None = None
+
+    def __iter__(self) -> Iterator[BatchError]:
+        """Iterate over the errors."""
+        return iter(self.data or ())
+
+    def __len__(self) -> int:
+        """Return the number of errors."""
+        return len(self.data or ())
+
+
+@attrs.frozen(kw_only=True)
+class Batch:
+    """A batch as the service described it in one answer; it does not change by itself.
+
+    ``id`` and ``status`` are always there. A field the schema requires but the service left out is ``""`` (None for a
+    time). ``output_file_id`` and ``error_file_id`` are None where the service sends ``""``.
+
+    Source: https://platform.openai.com/docs/api-reference/batch/object
+    """
+
+    id: str
+    status: BatchStatus
+    endpoint: str = ""
+    input_file_id: str = ""
+    completion_window: str = ""
+    created_at: _Time | None = None
+    object: str = "batch"
+    model: str | None = None
+    errors: BatchErrors | None = None
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    in_progress_at: _Time | None = None
+    expires_at: _Time | None = None
+    finalizing_at: _Time | None = None
+    completed_at: _Time | None = None
+    failed_at: _Time | None = None
+    expired_at: _Time | None = None
+    cancelling_at: _Time | None = None
+    cancelled_at: _Time | None = None
+    request_counts: RequestCounts | None = None
+    usage: BatchUsage | None = None
+    metadata: Mapping[str, str] | None = attrs.field(default=None, hash=False)
+    request_id: str | None = attrs.field(default=None, eq=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        # Some services write "" where they have no file.
+        if self.output_file_id == "":
+            object.__setattr__(self, "output_file_id", None)
+        if self.error_file_id == "":
+            object.__setattr__(self, "error_file_id", None)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the batch has ended: completed, failed, expired or cancelled."""
+        return self.status in _TERMINAL
+
+    @property
+    def succeeded_all(self) -> bool:
+        """Whether the batch completed and, as the service counts, every request of it succeeded."""
+        counts = self.request_counts
+        return (
+            self.status == BatchStatus.COMPLETED
+            and counts is not None
+            and counts.failed == 0
+            and 0 < counts.total == counts.completed
+        )
+
+    @property
+    def progress(self) -> float:
+        """The share of requests that have an answer, 0 to 1, as the service counts; 1 for a completed batch.
+
+        A batch whose requests are all answered is not done before its files are written: look at ``is_terminal``.
+        """
+        if self.status == BatchStatus.COMPLETED:
+            return 1.0
+        counts = self.request_counts
+        if counts is None or counts.total <= 0:
+            return 0.0
+        return min(max((counts.completed + counts.failed) / counts.total, 0.0), 1.0)
+
+
+@attrs.frozen(kw_only=True)
+class FileObject:
+    """A file at the service.
+
+    Source: https://platform.openai.com/docs/api-reference/files/object
+    """
+
+    id: str
+    bytes: int = 0
+    created_at: _Time | None = None
+    filename: str = ""
+    purpose: str = ""
+    object: str = "file"
+    status: str | None = None
+    status_details: str | None = None
+    expires_at: _Time | None = None
+    request_id: str | None = attrs.field(default=None, eq=False, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class DeletedFile:
+    """The service's word that a file is gone."""
+
+    id: str
+    deleted: bool = True
+    object: str = "file"
+    request_id: str | None = attrs.field(default=None, eq=False, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class Page(Generic[T_co]):
+    """One answer of a list call.
+
+    ``has_more`` is None where the service does not say; ``last_id`` is the cursor of the next page, where there is one.
+
+    Source: https://platform.openai.com/docs/api-reference/batch/list
+    """
+
+    data: tuple[T_co, ...] = ()
+    has_more: bool | None = None
+    first_id: str | None = None
+    last_id: str | None = None
+    object: str = "list"
+    request_id: str | None = attrs.field(default=None, eq=False, repr=False)

@@ -1,0 +1,242 @@
+"""Follow a list to its end, or say why that cannot be done.
+
+A list ends where the service says so. Servers are known to repeat a cursor, to ignore it, to send pages that overlap,
+empty pages in the middle, and ``has_more`` for ever; none of that makes a list silently short, or a loop endless.
+
+Source: https://platform.openai.com/docs/api-reference/batch/list
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+import attrs
+
+from openai_batches.errors import InputError, PaginationError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+
+    from openai_batches.models import Page
+
+__all__ = ["AsyncPaginator"]
+
+# Ids of at least so many items are remembered, to know the ones that come again.
+_REMEMBERED_ITEMS = 10_000
+# So many empty pages in a row, each with a new cursor, are no list any more.
+_MAX_EMPTY_PAGES = 1_000
+
+
+class _HasId(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+T = TypeVar("T", bound=_HasId)
+
+
+class AsyncPaginator(Generic[T]):
+    """A list at the service, fetched page after page while it is read.
+
+    Building one sends nothing. ``async for`` yields items in the service's order and asks for the next page only when
+    the last item of this one was taken, so that leaving the loop after one item costs one request. Each ``async for``
+    starts afresh. ``await paginator`` gives the first page. Nothing is held open between two items.
+
+    An item that comes again (pages that overlap, a list that moves) is yielded once: the ids of at least the last
+    10,000 items are remembered, the cursors of the whole walk. Where the service says that there is more but gives no
+    way on (no cursor, a cursor already followed, a page of nothing new), ``PaginationError`` is raised after what came
+    before it was yielded; its ``after`` is the cursor that led there. Where the service does not say whether there is
+    more, the list ends with an empty page, or one that leads nowhere new.
+
+    Args:
+        fetch: gives the page that follows a cursor (None: the first page).
+        after: the cursor to start behind.
+        prefetch: 1 asks for the next page while this one is being read, 0 does not.
+
+    Raises:
+        InputError: ``prefetch`` is neither 0 nor 1.
+
+    Source: https://platform.openai.com/docs/api-reference/batch/list
+    """
+
+    def __init__(
+        self, fetch: Callable[[str | None], Awaitable[Page[T]]], *, after: str | None = None, prefetch: int = 0
+    ) -> None:
+        if prefetch not in {0, 1}:
+            raise InputError(f"prefetch must be 0 or 1, not {prefetch!r}")
+        self._fetch = fetch
+        self._after = after
+        self._prefetch = bool(prefetch)
+
+    def __repr__(self) -> str:
+        return f"<AsyncPaginator after={self._after!r}>"
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        """Yield the items, from the first page on."""
+        return _Items(_Pages(self._fetch, self._after, ahead=self._prefetch))
+
+    def __await__(self) -> Generator[object, None, Page[T]]:
+        """Return the first page."""
+        return self._fetch(self._after).__await__()
+
+    def pages(self) -> AsyncIterator[Page[T]]:
+        """Return an iterator over the pages, without the items that an earlier page already had.
+
+        Raises:
+            PaginationError: while iterating, when the list cannot be followed to its end.
+        """
+        return _Pages(self._fetch, self._after, ahead=self._prefetch)
+
+    async def collect(self, max_items: int | None = None) -> list[T]:
+        """Return the items as a list.
+
+        Args:
+            max_items: stop after so many; None takes all, 0 sends nothing.
+
+        Raises:
+            InputError: ``max_items`` is below 0.
+            PaginationError: the list cannot be followed to its end.
+        """
+        if max_items is not None and max_items < 0:
+            raise InputError(f"max_items must be 0 or more, not {max_items!r}")
+        items: list[T] = []
+        if max_items == 0:
+            return items
+        async for item in self:
+            items.append(item)
+            if len(items) == max_items:
+                break
+        return items
+
+
+class _Items(Generic[T]):
+    """One walk over the items. A plain iterator: unlike a generator, it leaves nothing to close when it is dropped."""
+
+    __slots__ = ("_items", "_pages")
+
+    def __init__(self, pages: _Pages[T]) -> None:
+        self._pages = pages
+        self._items: Iterator[T] = iter(())
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        while True:
+            for item in self._items:
+                return item
+            self._items = iter((await self._pages.__anext__()).data)
+
+
+class _Pages(Generic[T]):
+    """One walk over the pages, which proves that it makes progress."""
+
+    __slots__ = (
+        "__weakref__",
+        "_after",
+        "_ahead",
+        "_empty",
+        "_fetch",
+        "_followed",
+        "_is_over",
+        "_recent",
+        "_remembered",
+        "_seen",
+        "_stalled",
+        "_task",
+    )
+
+    def __init__(self, fetch: Callable[[str | None], Awaitable[Page[T]]], after: str | None, *, ahead: bool) -> None:
+        self._fetch = fetch
+        self._after = after
+        self._ahead = ahead
+        self._followed = set() if after is None else {after}
+        self._seen: set[str] = set()
+        self._recent: deque[list[str]] = deque()
+        self._remembered = 0
+        self._empty = 0
+        self._is_over = False
+        self._stalled: str | None = None
+        self._task: asyncio.Task[Page[T]] | None = None
+
+    def __aiter__(self) -> AsyncIterator[Page[T]]:
+        return self
+
+    async def __anext__(self) -> Page[T]:
+        if self._stalled is not None:
+            raise PaginationError(self._stalled, after=self._after)
+        if self._is_over:
+            raise StopAsyncIteration
+        page = await self._next_answer()
+        fresh = self._fresh(page)
+        self._step(page, has_news=bool(fresh.data))
+        if self._stalled is not None and not fresh.data:
+            raise PaginationError(self._stalled, after=self._after)
+        if self._ahead and not self._is_over and self._stalled is None:
+            self._task = asyncio.ensure_future(_awaited(self._fetch(self._after)))
+        return fresh
+
+    async def _next_answer(self) -> Page[T]:
+        if self._task is None:
+            return await self._fetch(self._after)
+        # The task is let go only after it was awaited, so that dropping the walk can still cancel it.
+        try:
+            return await self._task
+        finally:
+            self._task = None
+
+    def _step(self, page: Page[T], *, has_news: bool) -> None:
+        """Decide where this page leads: to its cursor, to the end, or nowhere."""
+        cursor = page.last_id or (page.data[-1].id if page.data else None)
+        if page.has_more is False:
+            self._is_over = True
+        elif page.has_more is None:
+            # Without has_more, a page that leads nowhere new is all the service will ever say.
+            self._is_over = not has_news or cursor is None or cursor in self._followed
+        elif cursor is None:
+            self._stalled = "The list has more, but this page gives no cursor to follow"
+        elif cursor in self._followed:
+            self._stalled = f"The list has more, but its cursor {cursor!r} was followed before"
+        elif page.data and not has_news:
+            self._stalled = "The list has more, but this page brings nothing that was not yielded before"
+        elif self._empty == _MAX_EMPTY_PAGES:
+            self._stalled = f"The list has more, but its last {_MAX_EMPTY_PAGES:,} pages were empty"
+        if cursor is not None and not self._is_over and self._stalled is None:
+            self._followed.add(cursor)
+            self._after = cursor
+
+    def _fresh(self, page: Page[T]) -> Page[T]:
+        """Return the page without the items that were yielded before, and remember the others."""
+        ids = [item.id for item in page.data]
+        self._empty = 0 if ids else self._empty + 1
+        seen = self._seen
+        if not seen.isdisjoint(ids) or len(set(ids)) != len(ids):
+            fresh = {item.id: item for item in reversed(page.data) if item.id not in seen}
+            ids = list(reversed(fresh))
+            page = attrs.evolve(page, data=tuple(fresh[item_id] for item_id in ids))
+        if ids:
+            seen.update(ids)
+            self._recent.append(ids)
+            self._remembered += len(ids)
+        while self._remembered > _REMEMBERED_ITEMS and self._remembered - len(self._recent[0]) >= _REMEMBERED_ITEMS:
+            oldest = self._recent.popleft()
+            self._remembered -= len(oldest)
+            seen.difference_update(oldest)
+        return page
+
+    def __del__(self) -> None:
+        task = self._task
+        if task is None:
+            return
+        if task.done():
+            # Looked at, so that a failure nobody waits for any more is not reported as forgotten.
+            if not task.cancelled():
+                task.exception()
+        elif not task.get_loop().is_closed():
+            task.cancel()
+
+
+async def _awaited(page: Awaitable[Page[T]]) -> Page[T]:
+    return await page

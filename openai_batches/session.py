@@ -1,0 +1,274 @@
+"""``BatchSession``: its lifetime, its configuration, and the way to everything else."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import platform
+import time
+import warnings
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+from yarl import URL
+
+from openai_batches.batches import Batches
+from openai_batches.errors import BatchesWarning, InputError
+from openai_batches.exchange import Exchange, checked_key, client_timeout
+from openai_batches.files import Files
+from openai_batches.policy import RetryPolicy
+from openai_batches.protocol import Answer, Repeat, Request, clean_path, query_string
+from openai_batches.providers import OPENAI
+from openai_batches.transport import Transport
+from openai_batches.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
+
+    import aiohttp
+
+    from openai_batches.exchange import ApiKey
+    from openai_batches.providers import Provider
+
+__all__ = ["BatchSession"]
+
+_REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+
+
+class BatchSession:
+    """A session with one service, for one key: ``async with BatchSession() as session: ...``.
+
+    Making one sends nothing and opens nothing. An ``aiohttp.ClientSession`` of its own is opened on first use, in the
+    event loop of that moment, and closed by ``close()`` or at the end of ``async with``. One that you pass is borrowed
+    and never closed; how it connects (connector, proxy, TLS, traces) is then yours alone to say.
+
+    Every attempt logs a line on ``openai_batches`` (DEBUG; INFO before a repetition) with method, path, status,
+    attempt, milliseconds and request id, never with the key or a body.
+
+    Attributes:
+        batches: the verbs of batches.
+        files: the verbs of files.
+
+    Args:
+        api_key: the key, or an async callable that gives the key for each attempt (tokens that rotate). Without one,
+            ``OPENAI_API_KEY`` is read.
+        base_url: the service's address; without one ``OPENAI_BASE_URL``, else ``https://api.openai.com/v1``.
+        organization: sent as ``OpenAI-Organization``; without one ``OPENAI_ORG_ID``, if set.
+        project: sent as ``OpenAI-Project``; without one ``OPENAI_PROJECT_ID``, if set.
+        session: an ``aiohttp.ClientSession`` to borrow.
+        timeout: seconds of silence after which an attempt has failed (120), or an ``aiohttp.ClientTimeout``.
+        retry: how often, and after which pauses, a failed attempt is repeated.
+        headers: sent with every request.
+        provider: the service, where it is another than OpenAI.
+        require_tls: refuse to send the key over plain ``http`` to a host that is not loopback, instead of warning.
+        trust_env: let our own session honour ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``.
+        connector: for our own session: aiohttp's connector, which it closes.
+        proxy: for our own session: the address of a proxy.
+        trace_configs: for our own session: aiohttp's tracing.
+        middlewares: for our own session: aiohttp's client middlewares.
+        now: the wall clock in Unix seconds, for tests.
+
+    Raises:
+        InputError: there is no key, or an argument cannot be right.
+    """
+
+    def __init__(
+        self,
+        api_key: ApiKey | None = None,
+        *,
+        base_url: str | None = None,
+        organization: str | None = None,
+        project: str | None = None,
+        session: aiohttp.ClientSession | None = None,
+        timeout: float | aiohttp.ClientTimeout | None = None,
+        retry: RetryPolicy | None = None,
+        headers: Mapping[str, str] | None = None,
+        provider: Provider = OPENAI,
+        require_tls: bool = False,
+        trust_env: bool = True,
+        connector: aiohttp.BaseConnector | None = None,
+        proxy: str | None = None,
+        trace_configs: Sequence[aiohttp.TraceConfig] | None = None,
+        middlewares: Sequence[aiohttp.ClientMiddlewareType] | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        url = _base_url(base_url or os.environ.get(provider.base_url_env) or provider.base_url)
+        _check_encryption(url, require_tls=require_tls)
+        own_options = {
+            "connector": connector,
+            "proxy": proxy,
+            "trace_configs": trace_configs,
+            "middlewares": middlewares,
+        }
+        given = {name: value for name, value in own_options.items() if value is not None}
+        if session is not None and given:
+            raise InputError(f"{', '.join(given)} cannot be set on a borrowed session: set it where you open that")
+        self._exchange = Exchange(
+            base_url=url,
+            auth_header=provider.auth_header,
+            headers=_headers(headers, organization, project, provider),
+            timeout=client_timeout(timeout),
+            session=session,
+            session_options=given,
+            trust_env=trust_env and proxy is None,
+        )
+        self._transport = Transport(
+            self._exchange,
+            api_key=_key(api_key, provider),
+            auth_prefix=provider.auth_prefix,
+            retry=retry or RetryPolicy(),
+            now=now,
+        )
+        self._base_url = url
+        self.files = Files(self._transport)
+        self.batches = Batches(self._transport, self.files, provider=provider)
+
+    def __repr__(self) -> str:
+        return f"<BatchSession {self._base_url}{' (closed)' if self.closed else ''}>"
+
+    async def __aenter__(self) -> Self:
+        """Return the session; nothing is opened before the first call."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the session."""
+        await self.close()
+
+    @property
+    def base_url(self) -> str:
+        """The service's address, without a slash at the end."""
+        return self._base_url
+
+    @property
+    def closed(self) -> bool:
+        """Whether the session was closed."""
+        return self._exchange.is_closed
+
+    async def close(self) -> None:
+        """Close our own ``aiohttp.ClientSession``, never a borrowed one. Closing twice does nothing."""
+        await self._exchange.close()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        json: Any = None,
+        headers: Mapping[str, str] | None = None,
+        repeatable: bool | None = None,
+        max_bytes: int = 64 * 1024 * 1024,
+    ) -> Answer:
+        """Send any request to the service, with the session's key, retries and errors: for what is not modelled here.
+
+        Args:
+            method: the HTTP method.
+            path: the path below the base URL, quoted, with or without its first slash.
+            params: the query.
+            json: the body, sent as JSON; None sends none.
+            headers: further headers.
+            repeatable: whether the request does the same thing twice. Without a word GET, HEAD, OPTIONS, PUT and DELETE
+                do; others are only repeated when it is certain that nothing was done.
+            max_bytes: a larger answer is refused rather than held in memory.
+
+        Returns:
+            The answer: ``status``, ``headers``, ``body`` as bytes, ``json()`` and ``request_id``.
+
+        Raises:
+            InputError: the path could lead away from the service, or the body is no JSON.
+            APIError: the service said no.
+            TransportError: no whole answer came.
+        """
+        method = method.upper()
+        path = clean_path(path)
+        if params:
+            query = query_string(**params)
+            path += query.replace("?", "&", 1) if "?" in path else query
+        try:
+            body = None if json is None else msgspec.json.encode(json)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"the body cannot be written as JSON: {error}") from error
+        safely = method in _REPEATABLE if repeatable is None else repeatable
+        request: Request[Any] = Request(
+            method=method,
+            path=path,
+            returns=object,
+            repeat=Repeat.SAFELY if safely else Repeat.ONLY_UNDONE,
+            body=body,
+            headers=_checked_headers(headers, "a request"),
+            max_bytes=max_bytes,
+        )
+        return await self._transport.answer(request)
+
+
+def _key(api_key: ApiKey | None, provider: Provider) -> ApiKey:
+    if api_key is None:
+        api_key = os.environ.get(provider.api_key_env)
+        if not api_key:
+            raise InputError(
+                f"No API key for {provider.name}: pass api_key=…, "
+                f"or set the environment variable {provider.api_key_env}"
+            )
+    return api_key if callable(api_key) else checked_key(api_key)
+
+
+def _base_url(text: str) -> str:
+    try:
+        url = URL(text.strip())
+        url.origin()
+    except (ValueError, TypeError, AttributeError):
+        url = URL()
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise InputError(f"base_url must be an address such as https://api.openai.com/v1, not {text!r}")
+    if url.user or url.password:
+        raise InputError("base_url must not hold a user name or a password: the key travels in a header")
+    if url.query_string or url.fragment:
+        raise InputError(f"base_url must not have a query or a fragment: {text!r}")
+    return str(url).rstrip("/")
+
+
+def _check_encryption(base_url: str, *, require_tls: bool) -> None:
+    url = URL(base_url)
+    if url.scheme == "https" or _is_loopback(url.host or ""):
+        return
+    if require_tls:
+        raise InputError(f"require_tls is set, and base_url is plain http to {url.host}")
+    text = f"The API key travels unencrypted to {url.host}: use https (require_tls=True refuses plain http)"
+    warnings.warn(text, BatchesWarning, stacklevel=3)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _headers(
+    headers: Mapping[str, str] | None, organization: str | None, project: str | None, provider: Provider
+) -> dict[str, str]:
+    given = _checked_headers(headers, "the session")
+    if provider.auth_header.lower() in {name.lower() for name in given}:
+        raise InputError(f"{provider.auth_header} is set from the key: pass it as api_key=…, not among headers")
+    ours = {
+        "Accept": "application/json",
+        "User-Agent": f"openai_batches/{__version__} Python/{platform.python_version()}",
+        "OpenAI-Organization": organization or os.environ.get("OPENAI_ORG_ID"),
+        "OpenAI-Project": project or os.environ.get("OPENAI_PROJECT_ID"),
+    }
+    theirs = {name.lower() for name in given}
+    return {name: value for name, value in ours.items() if value and name.lower() not in theirs} | given
+
+
+def _checked_headers(headers: Mapping[str, str] | None, whose: str) -> dict[str, str]:
+    for name, value in (headers or {}).items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise InputError(f"the headers of {whose} must be str, {name!r} is {type(value).__name__}")
+        if not name.isascii() or not name.isprintable() or any(character in value for character in "\r\n\0"):
+            raise InputError(f"the header {name!r} of {whose} cannot be sent")
+    return dict(headers or {})

@@ -1,0 +1,125 @@
+"""Turn whatever a user wants to upload into bytes of known length that can be sent again.
+
+Files are read in a thread, piece by piece, and are never held whole. What cannot be read twice (a pipe, an async
+iterable) is first written to an anonymous temporary file, so that its length is known and a failed upload can be
+repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import threading
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import attrs
+
+from openai_batches.errors import InputError
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+__all__ = ["Source", "Uploadable", "open_source"]
+
+Uploadable: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | AsyncIterable[bytes]"
+
+# Large enough that a thread per piece costs little, small enough that a slow link shows life within a timeout.
+_PIECE_BYTES = 256 * 1024
+
+
+@attrs.frozen(kw_only=True)
+class Source:
+    """Bytes that can be sent, and sent again: their name (if they have one), their number, and how to read them."""
+
+    filename: str | None
+    size: int
+    chunks: Callable[[], AsyncIterator[bytes]]
+
+
+@asynccontextmanager
+async def open_source(data: Uploadable) -> AsyncIterator[Source]:
+    """Open something to upload.
+
+    Args:
+        data: a path, bytes, a file opened in binary mode (read from where it stands; not closed), or an async iterable
+            of bytes.
+
+    Raises:
+        InputError: it is none of these.
+        OSError: the file cannot be read.
+    """
+    if isinstance(data, str | os.PathLike):
+        path = Path(data)
+        with await asyncio.to_thread(path.open, "rb") as file:
+            yield await _from_file(file, path.name)
+    elif isinstance(data, bytes | bytearray | memoryview):
+        yield _from_bytes(bytes(data))
+    elif isinstance(data, AsyncIterable):
+        with tempfile.TemporaryFile() as spool:
+            async for piece in data:
+                if not isinstance(piece, bytes | bytearray | memoryview):
+                    raise InputError(f"the async iterable must give bytes, it gave {type(piece).__name__}")
+                await asyncio.to_thread(spool.write, piece)
+            spool.seek(0)
+            yield await _from_file(spool, None)
+    elif callable(getattr(data, "read", None)):
+        async with _opened_file(data) as source:
+            yield source
+    else:
+        raise InputError(
+            f"a path, bytes, a binary file or an async iterable of bytes can be uploaded, not {type(data).__name__}"
+        )
+
+
+@asynccontextmanager
+async def _opened_file(file: IO[bytes]) -> AsyncIterator[Source]:
+    if isinstance(file.read(0), str):
+        raise InputError("the file is opened in text mode: open it in binary mode, with open(…, 'rb')")
+    name = getattr(file, "name", None)
+    filename = Path(name).name if isinstance(name, str) else None
+    if file.seekable():
+        yield await _from_file(file, filename)
+        return
+    with tempfile.TemporaryFile() as spool:
+        while piece := await asyncio.to_thread(file.read, _PIECE_BYTES):
+            await asyncio.to_thread(spool.write, piece)
+        spool.seek(0)
+        yield await _from_file(spool, filename)
+
+
+async def _from_file(file: IO[bytes], filename: str | None) -> Source:
+    start = file.tell()
+    size = await asyncio.to_thread(file.seek, 0, os.SEEK_END) - start
+    lock = threading.Lock()
+
+    def read_at(offset: int) -> bytes:
+        # Seek and read are one step: a read that an aborted attempt left behind must not move this one's position.
+        with lock:
+            file.seek(offset)
+            return file.read(min(_PIECE_BYTES, start + size - offset))
+
+    async def chunks() -> AsyncIterator[bytes]:
+        offset = start
+        while offset < start + size:
+            piece = await asyncio.to_thread(read_at, offset)
+            if not piece:
+                missing = start + size - offset
+                raise InputError(
+                    f"the file became shorter while it was sent: {missing:,} of {size:,} bytes are missing"
+                )
+            offset += len(piece)
+            yield piece
+
+    return Source(filename=filename, size=size, chunks=chunks)
+
+
+def _from_bytes(data: bytes) -> Source:
+    async def chunks() -> AsyncIterator[bytes]:
+        for offset in range(0, len(data), _PIECE_BYTES):
+            yield data[offset : offset + _PIECE_BYTES]
+
+    return Source(filename=None, size=len(data), chunks=chunks)

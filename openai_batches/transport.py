@@ -1,0 +1,167 @@
+"""Carry requests to their answers: attempts, pauses between them, and a line in the log for each.
+
+The network itself is behind the room :mod:`openai_batches.exchange`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import stamina
+
+from openai_batches import protocol
+from openai_batches.errors import APIError, BatchesError, TransportError
+from openai_batches.exchange import Secret, checked_key
+from openai_batches.protocol import Answer, Request
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from openai_batches.exchange import ApiKey, ByteStream, Exchange
+    from openai_batches.policy import RetryPolicy
+
+__all__ = ["Transport"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_logger = logging.getLogger("openai_batches")
+_MAX_ERROR_BYTES = 64 * 1024
+# The policy decides when to stop, in the loop's time; stamina keeps the count, sleeps and tells its instruments.
+_retrying = stamina.AsyncRetryingCaller(attempts=None, timeout=None)
+
+
+class Transport:
+    """Carries requests to one service, with one key.
+
+    Args:
+        exchange: sends one attempt.
+        api_key: the key, or an async callable that gives the key for each attempt.
+        auth_prefix: what stands before the key in its header.
+        retry: how often a failed attempt is repeated.
+        now: the wall clock, in Unix seconds.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        *,
+        api_key: ApiKey,
+        auth_prefix: str,
+        retry: RetryPolicy,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.now = now
+        self.retry = retry
+        self._exchange = exchange
+        self._api_key = api_key
+        self._auth_prefix = auth_prefix
+
+    async def send(self, request: Request[T]) -> T:
+        """Return the record in the answer to a request, retried as its verb allows.
+
+        Raises:
+            APIError: the service said no.
+            TransportError: no whole answer came.
+            DecodeError: the answer holds no such record.
+        """
+        return protocol.read(request, await self.answer(request))
+
+    async def answer(self, request: Request[Any]) -> Answer:
+        """Return the answer to a request as it came, retried as its verb allows.
+
+        Raises:
+            APIError: the service said no.
+            TransportError: no whole answer came.
+        """
+        return await self._persistently(request, self._answer_once)
+
+    @asynccontextmanager
+    async def stream(self, request: Request[Any]) -> AsyncIterator[ByteStream]:
+        """Open the answer to a request, to be read as it comes; only opening it is retried.
+
+        Raises:
+            APIError: the service said no.
+            TransportError: no answer came.
+        """
+        stream = await self._persistently(request, self._stream_once)
+        try:
+            yield stream
+        finally:
+            stream.close()
+
+    async def _persistently(self, request: Request[Any], attempt: Callable[[Request[Any], int], Awaitable[R]]) -> R:
+        """Await an attempt, and others after it as long as the verb and the policy allow."""
+        try:
+            return await attempt(request, 1)
+        except BatchesError as error:
+            first: BatchesError | None = error
+        # stamina is entered with the first failure in hand, so that a call that succeeds does not pay for it.
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        number = 1
+
+        def pause_s(error: Exception) -> float | bool:
+            if not isinstance(error, BatchesError) or not protocol.may_repeat(request.repeat, error):
+                return False
+            asked_s = error.retry_after if isinstance(error, APIError) else None
+            chance = random.random()  # noqa: S311  # jitter is no secret
+            delay_s = self.retry.delay_s(number, elapsed_s=loop.time() - begun, retry_after_s=asked_s, chance=chance)
+            if delay_s is None:
+                return False
+            _logger.info("%s %s: attempt %d failed, next in %.1f s", request.method, request.bare, number, delay_s)
+            return delay_s
+
+        async def once_more() -> R:
+            nonlocal first, number
+            if first is not None:
+                failure, first = first, None
+                raise failure
+            number += 1
+            return await attempt(request, number)
+
+        return await _retrying(pause_s, once_more)
+
+    async def _answer_once(self, request: Request[Any], number: int) -> Answer:
+        stream = await self._stream_once(request, number)
+        try:
+            body = await stream.read(request.max_bytes)
+        finally:
+            stream.close()
+        if body is None:
+            text = f"{request.method} {request.bare}: the answer is larger than {request.max_bytes:,} bytes"
+            raise TransportError(text, can_pass=False)
+        return Answer(status=stream.status, headers=stream.headers, body=body)
+
+    async def _stream_once(self, request: Request[Any], number: int) -> ByteStream:
+        """Return the open answer of one attempt, if it is one of success."""
+        begun = time.perf_counter()
+        stream: ByteStream | None = None
+        key = self._api_key if isinstance(self._api_key, str) else checked_key(await self._api_key())
+        try:
+            stream = await self._exchange.open(request, Secret(self._auth_prefix + key))
+            if stream.status >= 300:
+                raise await self._refusal(stream, key)
+        finally:
+            if _logger.isEnabledFor(logging.DEBUG):
+                took_ms = (time.perf_counter() - begun) * 1e3
+                status, request_id = (stream.status, stream.request_id) if stream else ("no answer", None)
+                line = "%s %s: %s, attempt %d, %.0f ms, request id %s"
+                _logger.debug(line, request.method, request.bare, status, number, took_ms, request_id)
+        return stream
+
+    async def _refusal(self, stream: ByteStream, key: str) -> APIError:
+        try:
+            body, _ = await stream.read_start(_MAX_ERROR_BYTES)
+        except TransportError:
+            body = b""  # the status is an answer, even where its body is not
+        finally:
+            stream.close()
+        # A server that repeats the key must not make us repeat it.
+        body = body.replace(key.encode(), b"[secret]")
+        return protocol.error_from(Answer(status=stream.status, headers=stream.headers, body=body), now=self.now())

@@ -1,0 +1,124 @@
+"""What the package shows is complete, sorted and documented; what it keeps to itself, it keeps on purpose."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import openai_batches
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+# room -> what one room offers to the others, but the package does not offer to its users.
+INTERNAL: dict[str, set[str]] = {
+    "converters": {"decode"},
+    "exchange": {"ApiKey", "ByteStream", "Exchange", "Secret", "checked_key", "transport_error"},
+    "multipart": {"Frame", "frame"},
+    "protocol": {
+        "Answer",
+        "MultipartBody",
+        "Repeat",
+        "Request",
+        "clean_path",
+        "error_from",
+        "is_ambiguous",
+        "may_repeat",
+        "query_string",
+        "read",
+        "segment",
+    },
+    "transport": {"Transport"},
+}
+
+# Reached under their own names only, so that start-up stays small.
+PORCH = {"cli", "emulator"}
+
+# A room of one dunder name has no list of public ones.
+NO_ALL = {"version"}
+
+
+def _modules(package: ModuleType) -> Iterator[ModuleType]:
+    """The package's modules, at every depth; a `__main__` is run, not imported from."""
+    for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if not found.name.endswith(".__main__"):
+            yield importlib.import_module(found.name)
+
+
+def _room(module: ModuleType) -> str:
+    return module.__name__.split(".")[1]
+
+
+def _ruffs_order(names: list[str]) -> list[str]:
+    """CONSTANTS, then Classes, then the rest, each in the order of the alphabet, as ruff sorts `__all__` (RUF022)."""
+    return sorted(names, key=lambda name: (0 if name.isupper() else 1 if name[:1].isupper() else 2, name))
+
+
+def _needs_all(module: ModuleType) -> bool:
+    """Rooms and families list their names; inside a family, a module may."""
+    is_inside_a_family = module.__name__.count(".") > 1
+    return _room(module) not in NO_ALL and (not is_inside_a_family or hasattr(module, "__all__"))
+
+
+ALL_MODULES = list(_modules(openai_batches))
+LISTING = [openai_batches, *filter(_needs_all, ALL_MODULES)]
+ROOMS = [module for module in ALL_MODULES if _needs_all(module) and _room(module) not in PORCH]
+EXPORTS: dict[str, Any] = {name: getattr(openai_batches, name, None) for name in getattr(openai_batches, "__all__", [])}
+CLASSES = {name: value for name, value in EXPORTS.items() if inspect.isclass(value)}
+DOCUMENTED = {name: value for name, value in EXPORTS.items() if inspect.isclass(value) or inspect.isroutine(value)}
+
+
+@pytest.mark.parametrize("module", LISTING, ids=lambda module: module.__name__)
+def test_every_room_lists_its_names_in_order(module: ModuleType) -> None:
+    """`__all__` is there, sorted, without doubles, and each of its names exists."""
+    assert module.__all__ == _ruffs_order(list(set(module.__all__)))
+    assert [name for name in module.__all__ if not hasattr(module, name)] == []
+
+
+@pytest.mark.parametrize("module", ROOMS, ids=lambda module: module.__name__)
+def test_a_rooms_public_names_are_exported_or_internal_on_purpose(module: ModuleType) -> None:
+    """Nobody has to import from a room: what is public is in the package, the very same object."""
+    missing = {name for name in module.__all__ if EXPORTS.get(name) is not getattr(module, name)}
+    assert missing == INTERNAL.get(_room(module), set())
+
+
+def test_the_package_exports_nothing_of_its_own() -> None:
+    """Each exported name is in the `__all__` of the room that defines it."""
+    listed = {name for module in ROOMS for name in module.__all__}
+    assert set(EXPORTS) - listed <= {"__version__"}
+
+
+def test_the_list_of_internal_names_has_no_dead_rooms() -> None:
+    """A room that is gone is gone from the list too."""
+    assert set(INTERNAL) <= {_room(module) for module in ROOMS}
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_every_exported_name_is_documented(name: str) -> None:
+    """Each exported class and function has a docstring of its own."""
+    assert (DOCUMENTED[name].__doc__ or "").strip()
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_public_method_is_documented(name: str) -> None:
+    """So has each public method and property that a user can reach on an exported class, inherited ones included."""
+    assert [
+        f"{owner.__qualname__}.{attribute}"
+        for owner in CLASSES[name].__mro__
+        if owner.__module__.split(".")[0] == openai_batches.__name__
+        for attribute, value in vars(owner).items()
+        if not attribute.startswith("_")
+        and (inspect.isroutine(value) or isinstance(value, property))
+        and not (value.__doc__ or "").strip()
+    ] == []
+
+
+@pytest.mark.parametrize("name", [name for name, value in CLASSES.items() if issubclass(value, Exception)])
+def test_every_exception_has_the_one_root(name: str) -> None:
+    """`except BatchesError` misses nothing that the package raises by name; warnings are warned, not raised."""
+    assert issubclass(CLASSES[name], (EXPORTS["BatchesError"], Warning))
