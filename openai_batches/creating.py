@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import secrets
 from collections.abc import Awaitable, Callable
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -21,7 +19,6 @@ import msgspec
 from openai_batches.checking import MAX_METADATA_PAIRS
 from openai_batches.errors import (
     AmbiguousCreateError,
-    APIError,
     BadRequestError,
     BatchesError,
     InputError,
@@ -97,7 +94,7 @@ class Creator:
                 return await self._checked(batch, key, loop.time() - begun) if doubts else batch
             if is_ambiguous(failure):
                 doubts += 1
-                delay_s = self._pause_s(failure, doubts, loop.time() - begun)
+                delay_s = self.transport.pause_s(failure, attempt=doubts, elapsed_s=loop.time() - begun)
                 # The service gets a moment before it is searched: it may still be at work on the attempt.
                 await asyncio.sleep(self.transport.retry.initial_delay_s if delay_s is None else delay_s)
                 if found := await self._found(key, loop.time() - begun, failure):
@@ -108,11 +105,6 @@ class Creator:
             if delay_s is None:
                 raise failure
 
-    def _pause_s(self, failure: BatchesError, doubts: int, elapsed_s: float) -> float | None:
-        asked_s = failure.retry_after if isinstance(failure, APIError) else None
-        chance = random.random()  # noqa: S311  # jitter is no secret
-        return self.transport.retry.delay_s(doubts, elapsed_s=elapsed_s, retry_after_s=asked_s, chance=chance)
-
     async def _found(self, key: str | None, elapsed_s: float, failure: BatchesError | None) -> list[Batch]:
         """Return the batches that carry the key, oldest first, among all that are not older than the first attempt."""
         if key is None:
@@ -120,15 +112,15 @@ class Creator:
             raise AmbiguousCreateError(text) from failure
         _logger.info("POST /batches: no clear answer, looking for the batch (%s)", failure)
         found: list[Batch] = []
-        times: list[float] = []
+        newest_s = 0.0
         try:
             async for page in self.list_batches().pages():
                 found += [batch for batch in page.data if (batch.metadata or {}).get(KEY_NAME) == key]
-                times += [batch.created_at.timestamp() for batch in page.data if batch.created_at is not None]
-                # Both ends are the service's own times, so that it does not matter how wrong either clock is. A list
-                # that is not newest first is read to its end.
-                is_descending = all(newer >= older for newer, older in pairwise(times))
-                if times and is_descending and times[-1] < times[0] - elapsed_s - _MARGIN_S:
+                times = [batch.created_at.timestamp() for batch in page.data if batch.created_at is not None]
+                newest_s = max(newest_s, *times, 0.0)
+                # Both ends are the service's own times, so that it does not matter how wrong either clock is; a list
+                # that is oldest first ends each page with its newest, and is so read to its end.
+                if times and times[-1] < newest_s - elapsed_s - _MARGIN_S:
                     break
         except BatchesError as error:
             text = f"The batch may exist, and the search for it failed: {error}"

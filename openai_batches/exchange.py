@@ -47,11 +47,11 @@ class ByteStream:
     """
 
     def __init__(self, response: aiohttp.ClientResponse, request: Request[Any]) -> None:
-        self.status = response.status
+        self.status: int = response.status
         self.headers: Mapping[str, str] = response.headers
         # An encoded body has another length than what is read here.
-        self.size = None if "Content-Encoding" in response.headers else response.content_length
-        self.request_id = response.headers.get("x-request-id")
+        self.size: int | None = None if "Content-Encoding" in response.headers else response.content_length
+        self.request_id: str | None = response.headers.get("x-request-id")
         self._response = response
         self._request = request
 
@@ -217,6 +217,8 @@ class Exchange:
         loop = asyncio.get_running_loop()
         if self._is_closed:
             raise InputError("The session is closed")
+        if not self._is_owner and self._session is not None and self._session.closed:
+            raise InputError("The borrowed session is closed")
         if self._session is None:
             self._session = aiohttp.ClientSession(**self._session_options)
             self._loop = loop
@@ -298,10 +300,12 @@ async def _upload(
     loop = asyncio.get_running_loop()
     silence_s = options["timeout"].sock_read
     failure: list[Exception] = []
+    is_answered = False
 
     async def chunks() -> AsyncIterator[bytes]:
         def alive() -> None:
-            if silence_s is not None:
+            # An answer that comes early (413) ends the scope while the rest is still being written.
+            if silence_s is not None and not is_answered:
                 scope.reschedule(loop.time() + silence_s)
 
         alive()
@@ -315,12 +319,15 @@ async def _upload(
             failure.append(error)
             raise
         yield framed.tail
-        scope.reschedule(None)  # from here on aiohttp's own read timeout counts
+        if not is_answered:
+            scope.reschedule(None)  # from here on aiohttp's own read timeout counts
 
     sent = {**headers, "Content-Type": framed.content_type, "Content-Length": str(length)}
     try:
         async with asyncio.timeout(None) as scope:
-            return await session.request(method, url, headers=sent, data=chunks(), **options)
+            response = await session.request(method, url, headers=sent, data=chunks(), **options)
+            is_answered = True
+            return response
     except aiohttp.ClientError:
         if failure:
             raise failure[0] from None

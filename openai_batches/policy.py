@@ -36,7 +36,8 @@ class RetryPolicy:
 
     Args:
         attempts: attempts in all, the first included; 1 switches retries off.
-        budget_s: seconds from the first attempt in which a further one may still start.
+        budget_s: seconds from the first failure in which a further attempt may still start; an upload's own length
+            does not count against it.
         initial_delay_s: the pause after the first failure; it doubles with each further one.
         max_delay_s: the longest pause of our own.
         jitter: the share of each pause of our own, 0 to 1, that is taken off at random.
@@ -60,7 +61,7 @@ class RetryPolicy:
 
         Args:
             attempt: the number of the attempt that failed, from 1.
-            elapsed_s: seconds since the first attempt began.
+            elapsed_s: seconds since the first failure.
             retry_after_s: the pause the service asked for, if any.
             chance: a random number, 0 to 1, for the jitter.
         """

@@ -97,11 +97,15 @@ class BatchResult:
         return "".join(parts) if parts else None
 
 
+# msgspec takes no factory for a Raw.
+_NO_BODY = msgspec.Raw()
+
+
 @attrs.define(kw_only=True)
 class _Response:
     status_code: int = 0
     request_id: str | None = None
-    body: msgspec.Raw = msgspec.Raw()
+    body: msgspec.Raw = _NO_BODY
 
 
 @attrs.define(kw_only=True)

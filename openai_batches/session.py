@@ -121,8 +121,8 @@ class BatchSession:
             now=now,
         )
         self._base_url = url
-        self.files = Files(self._transport)
-        self.batches = Batches(self._transport, self.files, provider=provider)
+        self.files: Files = Files(self._transport)
+        self.batches: Batches = Batches(self._transport, self.files, provider=provider)
 
     def __repr__(self) -> str:
         return f"<BatchSession {self._base_url}{' (closed)' if self.closed else ''}>"

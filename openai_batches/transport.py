@@ -12,8 +12,6 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import stamina
-
 from openai_batches import protocol
 from openai_batches.errors import APIError, BatchesError, TransportError
 from openai_batches.exchange import Secret, checked_key
@@ -32,8 +30,6 @@ R = TypeVar("R")
 
 _logger = logging.getLogger("openai_batches")
 _MAX_ERROR_BYTES = 64 * 1024
-# The policy decides when to stop, in the loop's time; stamina keeps the count, sleeps and tells its instruments.
-_retrying = stamina.AsyncRetryingCaller(attempts=None, timeout=None)
 
 
 class Transport:
@@ -97,35 +93,33 @@ class Transport:
 
     async def _persistently(self, request: Request[Any], attempt: Callable[[Request[Any], int], Awaitable[R]]) -> R:
         """Await an attempt, and others after it as long as the verb and the policy allow."""
-        try:
-            return await attempt(request, 1)
-        except BatchesError as error:
-            first: BatchesError | None = error
-        # stamina is entered with the first failure in hand, so that a call that succeeds does not pay for it.
         loop = asyncio.get_running_loop()
-        begun = loop.time()
-        number = 1
-
-        def pause_s(error: Exception) -> float | bool:
-            if not isinstance(error, BatchesError) or not protocol.may_repeat(request.repeat, error):
-                return False
-            asked_s = error.retry_after if isinstance(error, APIError) else None
-            chance = random.random()  # noqa: S311  # jitter is no secret
-            delay_s = self.retry.delay_s(number, elapsed_s=loop.time() - begun, retry_after_s=asked_s, chance=chance)
-            if delay_s is None:
-                return False
-            _logger.info("%s %s: attempt %d failed, next in %.1f s", request.method, request.bare, number, delay_s)
-            return delay_s
-
-        async def once_more() -> R:
-            nonlocal first, number
-            if first is not None:
-                failure, first = first, None
-                raise failure
+        first_failure_s: float | None = None
+        number = 0
+        while True:
             number += 1
-            return await attempt(request, number)
+            try:
+                return await attempt(request, number)
+            except BatchesError as error:
+                if first_failure_s is None:
+                    first_failure_s = loop.time()
+                delay_s = self.pause_s(error, attempt=number, elapsed_s=loop.time() - first_failure_s)
+                if delay_s is None or not protocol.may_repeat(request.repeat, error):
+                    raise
+                line = "%s %s: attempt %d failed, next in %.1f s: %s"
+                _logger.info(line, request.method, request.bare, number, delay_s, error)
+            await asyncio.sleep(delay_s)
 
-        return await _retrying(pause_s, once_more)
+    def pause_s(self, error: BatchesError, *, attempt: int, elapsed_s: float) -> float | None:
+        """Return the pause that the policy, or the service in its error, sets before another attempt, or None to stop.
+
+        Args:
+            error: how the attempt failed.
+            attempt: its number, from 1.
+            elapsed_s: seconds since the first failure.
+        """
+        asked_s = error.retry_after if isinstance(error, APIError) else None
+        return self.retry.delay_s(attempt, elapsed_s=elapsed_s, retry_after_s=asked_s, chance=random.random())
 
     async def _answer_once(self, request: Request[Any], number: int) -> Answer:
         stream = await self._stream_once(request, number)

@@ -53,7 +53,7 @@ async def wait_for_end(
                 last = await _asked(batch, last, retrieve, unseen_until)
                 if not last.is_terminal:
                     created_s = last.created_at.timestamp() if last.created_at else now()
-                    await asyncio.sleep(poll.delay_s(age_s=now() - created_s, chance=random.random()))  # noqa: S311
+                    await asyncio.sleep(poll.delay_s(age_s=now() - created_s, chance=random.random()))
     except TimeoutError:
         if not scope.expired():
             raise

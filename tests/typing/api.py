@@ -1,0 +1,154 @@
+"""The public API as type checkers see it: read by mypy and pyright, never run."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, assert_type
+
+import aiohttp
+import cattrs
+
+from openai_batches import (
+    OPENAI,
+    Answer,
+    APIError,
+    AsyncPaginator,
+    Batch,
+    BatchesError,
+    BatchFailedError,
+    BatchResult,
+    BatchSession,
+    BatchStatus,
+    DecodeError,
+    DeletedFile,
+    FileContent,
+    FileObject,
+    InputError,
+    Outcome,
+    Page,
+    PaginationError,
+    PollPolicy,
+    RequestCounts,
+    RetryPolicy,
+    TransportTimeoutError,
+    WaitTimeoutError,
+    configure_converter,
+    make_converter,
+)
+
+
+async def token() -> str:
+    return "key"
+
+
+async def sessions(borrowed: aiohttp.ClientSession) -> None:
+    async with BatchSession() as session:
+        assert_type(session, BatchSession)
+        assert_type(session.base_url, str)
+        assert_type(session.closed, bool)
+    BatchSession("key", base_url="https://example.org/v1", organization="o", project="p", session=borrowed)
+    BatchSession(token, timeout=30, retry=RetryPolicy(attempts=3), headers={"x": "y"}, provider=OPENAI)
+    BatchSession("key", timeout=aiohttp.ClientTimeout(total=5), require_tls=True, trust_env=False)
+    BatchSession(b"key")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def batches(session: BatchSession) -> None:
+    batch = await session.batches.create(input_file_id="f", endpoint="/v1/responses")
+    assert_type(batch, Batch)
+    await session.batches.create(
+        input_file_id="f",
+        endpoint="/v1/responses",
+        completion_window="24h",
+        metadata={"a": "b"},
+        output_expires_after=dt.timedelta(days=2),
+        extra_field=1,
+    )
+    await session.batches.create("f")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    assert_type(await session.batches.retrieve("b"), Batch)
+    assert_type(await session.batches.cancel("b"), Batch)
+    assert_type(await session.batches.wait(batch, timeout=3.5, poll=PollPolicy.every(2)), Batch)
+    assert_type(await session.batches.wait("b", poll=2), Batch)
+    assert_type(session.batches.list(after="b", limit=10, prefetch=1), AsyncPaginator[Batch])
+    assert_type(session.batches.results(batch), AsyncIterator[BatchResult])
+    async for result in session.batches.results("b"):
+        assert_type(result.outcome, Outcome)
+        assert_type(result.output_text, str | None)
+        assert_type(result.custom_id, str | None)
+
+
+async def records(batch: Batch) -> None:
+    assert_type(batch.status, BatchStatus)
+    assert_type(batch.created_at, dt.datetime | None)
+    assert_type(batch.request_counts, RequestCounts | None)
+    assert_type(batch.metadata, Mapping[str, str] | None)
+    assert_type(batch.is_terminal, bool)
+    assert_type(batch.succeeded_all, bool)
+    assert_type(batch.progress, float)
+    assert_type([error.line for error in batch.errors or ()], list[int | None])
+    assert_type(batch.request_id, str | None)
+    batch.status = BatchStatus.FAILED  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+async def pages(session: BatchSession) -> None:
+    paginator = session.batches.list()
+    assert_type(await paginator, Page[Batch])
+    assert_type(await paginator.collect(max_items=3), list[Batch])
+    async for batch in paginator:
+        assert_type(batch, Batch)
+    async for page in paginator.pages():
+        assert_type(page.data, tuple[Batch, ...])
+        assert_type(page.has_more, bool | None)
+    async for file in session.files.list(purpose="batch", order="asc"):
+        assert_type(file, FileObject)
+    session.files.list(order="up")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def files(session: BatchSession, source: AsyncIterator[bytes], binary: BinaryIO) -> None:
+    assert_type(await session.files.create(Path("a.jsonl"), expires_after=3600), FileObject)
+    await session.files.create("a.jsonl")
+    await session.files.create(b"{}", filename="a.jsonl")
+    await session.files.create(source, filename="a.jsonl")
+    await session.files.create(binary)
+    assert_type(await session.files.retrieve("f"), FileObject)
+    assert_type(await session.files.delete("f"), DeletedFile)
+    async with session.files.content("f") as content:
+        assert_type(content, FileContent)
+        assert_type(content.size, int | None)
+        async for chunk in content.iter_chunks():
+            assert_type(chunk, bytes)
+        async for line in content.iter_lines(max_line_bytes=10):
+            assert_type(line, bytes)
+        assert_type(await content.read(max_bytes=10), bytes)
+
+
+async def anything(session: BatchSession) -> None:
+    answer = await session.request("GET", "/models", params={"limit": 3}, headers={"x": "y"})
+    assert_type(answer, Answer)
+    assert_type(answer.status, int)
+    assert_type(answer.body, bytes)
+    assert_type(answer.json(), Any)
+
+
+def converters() -> None:
+    converter = make_converter()
+    assert_type(converter, cattrs.Converter)
+    configure_converter(converter)
+
+
+def errors(error: BatchesError) -> None:
+    if isinstance(error, APIError):
+        assert_type(error.status, int)
+        assert_type(error.code, str | None)
+        assert_type(error.retry_after, float | None)
+    elif isinstance(error, BatchFailedError | WaitTimeoutError):
+        assert_type(error.batch, Batch | None)
+    elif isinstance(error, DecodeError):
+        assert_type(error.details, tuple[str, ...])
+    elif isinstance(error, PaginationError):
+        assert_type(error.after, str | None)
+
+
+value_error: type[ValueError] = InputError
+timeout_error: type[TimeoutError] = TransportTimeoutError
