@@ -117,7 +117,7 @@ class Creator:
             async for page in self.list_batches().pages():
                 found += [batch for batch in page.data if (batch.metadata or {}).get(KEY_NAME) == key]
                 times = [batch.created_at.timestamp() for batch in page.data if batch.created_at is not None]
-                newest_s = max(newest_s, *times, 0.0)
+                newest_s = max([newest_s, *times])
                 # Both ends are the service's own times, so that it does not matter how wrong either clock is; a list
                 # that is oldest first ends each page with its newest, and is so read to its end.
                 if times and times[-1] < newest_s - elapsed_s - _MARGIN_S:

@@ -175,7 +175,7 @@ class _Pages(Generic[T]):
         if self._stalled is not None and not fresh.data:
             raise PaginationError(self._stalled, after=self._after)
         if self._ahead and not self._is_over and self._stalled is None:
-            self._task = asyncio.ensure_future(_awaited(self._fetch(self._after)))
+            self._task = asyncio.ensure_future(_fetched(self._fetch, self._after))
         return fresh
 
     async def _next_answer(self) -> Page[T]:
@@ -238,5 +238,6 @@ class _Pages(Generic[T]):
             task.cancel()
 
 
-async def _awaited(page: Awaitable[Page[T]]) -> Page[T]:
-    return await page
+async def _fetched(fetch: Callable[[str | None], Awaitable[Page[T]]], after: str | None) -> Page[T]:
+    # Called by the task, not for it: a task cancelled before its first step would leave a coroutine never awaited.
+    return await fetch(after)

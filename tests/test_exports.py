@@ -17,11 +17,20 @@ if TYPE_CHECKING:
 
 # room -> what one room offers to the others, but the package does not offer to its users.
 INTERNAL: dict[str, set[str]] = {
+    "checking": {
+        "MAX_METADATA_PAIRS",
+        "ExpiresAfter",
+        "checked_expiry",
+        "checked_limit",
+        "checked_metadata",
+        "unknown_endpoint",
+    },
     "converters": {"decode"},
-    "exchange": {"ApiKey", "ByteStream", "Exchange", "Secret", "checked_key", "transport_error"},
+    "creating": {"KEY_NAME", "Creator"},
+    "exchange": {"ApiKey", "ByteStream", "Exchange", "Secret", "checked_key", "client_timeout", "transport_error"},
+    "lines": {"LineSplitter"},
     "multipart": {"Frame", "frame"},
     "protocol": {
-        "Answer",
         "MultipartBody",
         "Repeat",
         "Request",
@@ -33,7 +42,10 @@ INTERNAL: dict[str, set[str]] = {
         "read",
         "segment",
     },
+    "results": {"read_result"},
+    "sources": {"Source", "Uploadable", "open_source"},
     "transport": {"Transport"},
+    "waiting": {"wait_for_end"},
 }
 
 # Reached under their own names only, so that start-up stays small.

@@ -1,0 +1,185 @@
+"""The emulator's answers: JSON bodies, the error object, file streams and broken connections."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO
+
+import msgspec
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+
+_CHUNK_BYTES = 256 * 1024
+# SO_LINGER on with zero seconds: closing sends a reset, as a crashed proxy does.
+_RESET = struct.pack("ii", 1, 0)
+# Long enough for the peer to read what was sent before the reset overtakes it.
+_BEFORE_RESET_S = 0.02
+
+
+class APIError(Exception):
+    """An answer of status 400 or above with the service's error object as its body.
+
+    Args:
+        message: The sentence for people.
+        status: HTTP status.
+        type: The error's family.
+        param: Dotted path of the parameter at fault.
+        code: The machine-readable cause.
+        headers: Further headers of the answer.
+        extra: Keys that stand beside `error` in the body.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 400,
+        type: str = "invalid_request_error",
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body: dict[str, Any] = {
+            "error": error_object(message, type=type, param=param, code=code),
+            **(extra or {}),
+        }
+        self.headers: dict[str, str] = dict(headers or {})
+
+    def to_response(self) -> web.Response:
+        """Return the answer that says it."""
+        return json_response(self.body, status=self.status, headers=self.headers)
+
+
+def error_object(
+    message: str, *, type: str = "invalid_request_error", param: str | None = None, code: str | None = None
+) -> dict[str, str | None]:
+    """Return the error object with all four of its keys."""
+    return {"message": _as_text(message), "type": type, "param": param and _as_text(param), "code": code}
+
+
+def _as_text(value: str) -> str:
+    """Replace lone surrogates, which stand for bytes that are not UTF-8 and which no JSON answer can carry."""
+    return value.encode(errors="replace").decode()
+
+
+def json_response(body: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Return an answer whose body is `body` as JSON."""
+    return web.Response(body=msgspec.json.encode(body), status=status, headers=headers, content_type="application/json")
+
+
+def missing(param: str) -> APIError:
+    """Return the refusal of a request that lacks `param`."""
+    return APIError(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+
+
+def unknown(param: str) -> APIError:
+    """Return the refusal of a parameter the endpoint does not have."""
+    return APIError(f"Unknown parameter: '{param}'.", param=param, code="unknown_parameter")
+
+
+def wrong_type(param: str, expected: str, got: object) -> APIError:
+    """Return the refusal of a value of the wrong JSON type; `expected` comes with its article."""
+    message = f"Invalid type for '{param}': expected {expected}, but got {kind(got)} instead."
+    return APIError(message, param=param, code="invalid_type")
+
+
+def wrong_value(param: str, got: str, supported: Sequence[str]) -> APIError:
+    """Return the refusal of a value outside an enumeration."""
+    quoted = [f"'{value}'" for value in supported]
+    names = quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])}, and {quoted[-1]}"
+    return APIError(f"Invalid value: '{got}'. Supported values are: {names}.", param=param, code="invalid_value")
+
+
+def out_of_range(param: str, got: int, *, minimum: int, maximum: int) -> APIError:
+    """Return the refusal of an integer outside its bounds."""
+    side, sign, bound = ("below minimum", ">=", minimum) if got < minimum else ("above maximum", "<=", maximum)
+    message = f"Invalid '{param}': integer {side} value. Expected a value {sign} {bound}, but got {got} instead."
+    code = "integer_below_min_value" if got < minimum else "integer_above_max_value"
+    return APIError(message, param=param, code=code)
+
+
+def kind(value: object) -> str:
+    """Return the JSON type of `value` with its article, as the error messages spell it."""
+    if value is None:
+        return "null"
+    names: dict[type, str] = {
+        bool: "a boolean",
+        str: "a string",
+        int: "an integer",
+        float: "a decimal",
+        list: "an array",
+    }
+    return names.get(type(value), "an object")
+
+
+def abort(request: web.BaseRequest) -> None:
+    """Reset the connection of `request`."""
+    transport = request.transport
+    if transport is not None:
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        transport.abort()
+
+
+class Hangup(web.Response):
+    """No answer at all: preparing it resets the connection."""
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Reset the connection instead of sending a head."""
+        abort(request)
+        raise ConnectionResetError("the emulator hung up")
+
+
+class StreamedAnswer(web.StreamResponse):
+    """An answer of known length that is read from an open file while it is sent.
+
+    Args:
+        source: The open file, closed when the answer is over.
+        start: First byte to send.
+        length: How many bytes to send.
+        status: HTTP status.
+        headers: Headers of the answer.
+    """
+
+    def __init__(
+        self, source: BinaryIO, *, start: int, length: int, status: int = 200, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(status=status, headers=headers)
+        self.content_length = length
+        self.cut_at: int | None = None
+        self._source = source
+        self._first = start
+        self._span = length
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send the head and the body; reset the connection at `cut_at` if that is set."""
+        try:
+            writer = await super().prepare(request)
+            await self._send(request)
+        finally:
+            self._source.close()
+        return writer
+
+    async def _send(self, request: web.BaseRequest) -> None:
+        left = self._span if self.cut_at is None else self.cut_at
+        self._source.seek(self._first)
+        while left:
+            chunk = await asyncio.to_thread(self._source.read, min(left, _CHUNK_BYTES))
+            left -= len(chunk)
+            await self.write(chunk)
+        if self.cut_at is not None:
+            await asyncio.sleep(_BEFORE_RESET_S)
+            abort(request)
+            raise ConnectionResetError("the emulator cut the body")
+
+    def close(self) -> None:
+        """Close the source of an answer that will not be sent."""
+        self._source.close()
+
+    def cut_in_half(self) -> None:
+        """Make the body stop in its middle, with a reset."""
+        self.cut_at = self._span // 2

@@ -1,0 +1,118 @@
+"""The HTTP application: routes, what frames every answer, and errors as the service words them."""
+
+import email.utils
+import logging
+import time
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from .answers import APIError, Hangup, json_response
+from .batch_routes import BatchRoutes
+from .desk import Desk, RequestRecord
+from .file_routes import FileRoutes
+from .rules import ORGANIZATION, PROJECT
+from .upload_routes import UploadRoutes
+
+_logger = logging.getLogger(__name__)
+
+_MAX_JSON_BYTES = 1024 * 1024
+_RECORDED = (
+    "accept",
+    "accept-encoding",
+    "content-length",
+    "content-type",
+    "idempotency-key",
+    "if-range",
+    "openai-organization",
+    "openai-project",
+    "range",
+    "user-agent",
+    "x-client-request-id",
+    "x-stainless-retry-count",
+)
+
+
+def build_app(desk: Desk) -> web.Application:
+    """Return the application that answers for `desk`."""
+    app = web.Application(middlewares=[_frame(desk), _faults(desk)], client_max_size=_MAX_JSON_BYTES)
+    app.router.add_get("/healthz", _healthz)
+    BatchRoutes(desk).add_to(app)
+    FileRoutes(desk).add_to(app)
+    UploadRoutes(desk).add_to(app)
+    return app
+
+
+async def _healthz(_: web.Request) -> web.Response:
+    return json_response({"status": "ok"})
+
+
+def _frame(desk: Desk) -> Middleware:
+    """Record each request and give each answer, errors too, the service's headers."""
+
+    @web.middleware
+    async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
+        started = time.perf_counter()
+        record = _record(desk, request)
+        desk.requests.append(record)
+        answer = await _answer(request, handler)
+        if not isinstance(answer, Hangup):
+            record.status = answer.status
+        answer.headers["x-request-id"] = record.request_id
+        answer.headers["openai-processing-ms"] = str(int((time.perf_counter() - started) * 1000))
+        answer.headers["openai-version"] = "2020-10-01"
+        answer.headers["openai-organization"] = ORGANIZATION
+        answer.headers["openai-project"] = PROJECT
+        answer.headers["Date"] = email.utils.formatdate(desk.clock.now(), usegmt=True)
+        return answer
+
+    return frame
+
+
+def _faults(desk: Desk) -> Middleware:
+    """Let the faults have their way with the request first."""
+
+    @web.middleware
+    async def faults(request: web.Request, handler: Handler) -> web.StreamResponse:
+        async def act(request: web.Request) -> web.StreamResponse:
+            return await _answer(request, handler)
+
+        # Refusals are answers already, so that a fault can lose or cut them too.
+        return await desk.faults.answer(request, act)
+
+    return faults
+
+
+def _record(desk: Desk, request: web.Request) -> RequestRecord:
+    return RequestRecord(
+        method=request.method,
+        path=request.path,
+        query=dict(request.query),
+        headers={name: request.headers[name] for name in _RECORDED if name in request.headers},
+        time=desk.clock.now(),
+        request_id=desk.store.ids.request(),
+    )
+
+
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except APIError as error:
+        return error.to_response()
+    except web.HTTPException as error:
+        return _http_error(request, error)
+    except ConnectionError:
+        return Hangup()
+    except Exception:
+        _logger.exception("the emulator could not answer %s %s", request.method, request.path)
+        message = "The server had an error while processing your request."
+        return APIError(message, status=500, type="server_error").to_response()
+
+
+def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
+    if error.status == 404:
+        return APIError(f"Invalid URL ({request.method} {request.path})", status=404).to_response()
+    if error.status == 405:
+        message = f"Invalid method for URL ({request.method} {request.path})"
+        return APIError(message, status=405, headers={"Allow": error.headers["Allow"]}).to_response()
+    return APIError(error.reason, status=error.status).to_response()

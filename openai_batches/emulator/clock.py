@@ -1,0 +1,76 @@
+"""The emulator's clocks: what time it is inside, and how long that is outside."""
+
+import time
+from typing import Protocol
+
+DEFAULT_START = 1_750_000_000.0
+
+
+class Clock(Protocol):
+    """Tells the emulated time and how long the real world has to wait for a moment."""
+
+    def now(self) -> float:
+        """Return the emulated time in Unix seconds."""
+        ...
+
+    def real_delay(self, when: float) -> float | None:
+        """Return the real seconds until `when`, or None if waiting alone never gets there."""
+        ...
+
+
+class RealClock:
+    """A clock that runs by itself, `speed` emulated seconds per real second.
+
+    Args:
+        speed: Emulated seconds per real second; 1.0 is the wall clock.
+        start: Emulated Unix seconds to start from; None is the present.
+
+    Raises:
+        ValueError: `speed` is not above zero.
+    """
+
+    def __init__(self, *, speed: float = 1.0, start: float | None = None) -> None:
+        if not speed > 0:
+            raise ValueError("speed must be above zero")
+        self.speed = speed
+        self._start = time.time() if start is None else start
+        self._origin = time.monotonic()
+
+    def now(self) -> float:
+        """Return the emulated time in Unix seconds."""
+        return self._start + (time.monotonic() - self._origin) * self.speed
+
+    def real_delay(self, when: float) -> float | None:
+        """Return the real seconds until `when`, zero if it has passed."""
+        return max(0.0, (when - self.now()) / self.speed)
+
+
+class SteppedClock:
+    """A clock that stands still until it is told to move.
+
+    `BatchServer.advance` walks it from event to event; moving it by hand jumps over the moments in between.
+
+    Args:
+        start: Emulated Unix seconds to start from.
+    """
+
+    def __init__(self, *, start: float = DEFAULT_START) -> None:
+        self._now = float(start)
+
+    def now(self) -> float:
+        """Return the emulated time in Unix seconds."""
+        return self._now
+
+    def real_delay(self, when: float) -> float | None:
+        """Return zero if `when` has come, else None: no waiting makes it come."""
+        return 0.0 if when <= self._now else None
+
+    def move_to(self, when: float) -> None:
+        """Set the time to `when` (Unix seconds).
+
+        Raises:
+            ValueError: `when` lies in the past.
+        """
+        if when < self._now:
+            raise ValueError("a clock does not run backwards")
+        self._now = float(when)

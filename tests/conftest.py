@@ -1,0 +1,55 @@
+"""What the tests share: an environment without traces of the machine, a server, and sessions that get closed."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from http_servers import KEY, QUICK
+
+from openai_batches import BatchSession
+from openai_batches.emulator import BatchServer, SteppedClock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from http_servers import RawServer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_environment() -> Iterator[None]:
+    """No key, address or proxy of this machine reaches a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.startswith("OPENAI_") or name.lower().endswith("_proxy") or name == "NETRC":
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[BatchServer]:
+    """An emulator whose time stands still."""
+    async with BatchServer(clock=SteppedClock()) as running:
+        yield running
+
+
+@pytest.fixture
+async def open_session() -> AsyncIterator[Callable[..., BatchSession]]:
+    """Opens sessions with a server, and closes them."""
+    async with AsyncExitStack() as stack:
+
+        def make(server: BatchServer | RawServer | str, **options: Any) -> BatchSession:
+            base_url = server if isinstance(server, str) else server.base_url
+            session = BatchSession(**{"api_key": KEY, "base_url": base_url, "retry": QUICK, **options})
+            stack.push_async_callback(session.close)
+            return session
+
+        yield make
+
+
+@pytest.fixture
+def session(server: BatchServer, open_session: Callable[..., BatchSession]) -> BatchSession:
+    """A session with the emulator."""
+    return open_session(server)

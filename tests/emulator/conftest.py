@@ -1,0 +1,33 @@
+"""What the emulator's tests share: a server whose time stands still, and clients."""
+
+from collections.abc import AsyncIterator, Callable
+
+import aiohttp
+import openai
+import pytest
+from asking import Raw
+
+from openai_batches.emulator import BatchServer, SteppedClock
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[BatchServer]:
+    async with BatchServer(clock=SteppedClock()) as running:
+        yield running
+
+
+@pytest.fixture
+async def make_raw() -> AsyncIterator[Callable[..., Raw]]:
+    async with aiohttp.ClientSession() as session:
+        yield lambda server, key="sk-alice": Raw(session, server.base_url, key)
+
+
+@pytest.fixture
+def raw(server: BatchServer, make_raw: Callable[..., Raw]) -> Raw:
+    return make_raw(server)
+
+
+@pytest.fixture
+async def sdk(server: BatchServer) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(base_url=server.base_url, api_key="sk-alice", max_retries=0) as client:
+        yield client
