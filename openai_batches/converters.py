@@ -50,6 +50,8 @@ _RECORDS = (
 )
 # Fields that hold records or maps, which some services send as JSON text, as "" or as [].
 _NESTED = frozenset({"errors", "metadata", "request_counts", "usage"})
+# What msgspec raises for bytes that are no JSON: it leaves strings in another encoding to Python, and deep nesting too.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 # Unix times above this are milliseconds: in seconds they would lie after the year 5000.
 _LATEST_S = 1e11
 
@@ -73,11 +75,10 @@ def configure_converter(converter: cattrs.Converter) -> None:
     Args:
         converter: any cattrs converter; hooks for the record classes, their statuses and their times are registered.
     """
-    from cattrs.gen import make_dict_structure_fn, override  # noqa: PLC0415
+    from cattrs.gen import make_dict_structure_fn  # noqa: PLC0415
 
     def record_hook(cls: type[Any]) -> Callable[[Any, Any], Any]:
-        # The id of an answer is a header's matter, whatever a body may say.
-        structure = make_dict_structure_fn(cls, converter, request_id=override(omit=True))
+        structure = make_dict_structure_fn(cls, converter)
         tidy = functools.partial(_tidied, cls)
 
         def hook(value: Any, _: Any) -> Any:
@@ -87,8 +88,8 @@ def configure_converter(converter: cattrs.Converter) -> None:
 
     converter.register_structure_hook(dt.datetime, lambda value, _: _time(value))
     converter.register_structure_hook(BatchStatus, lambda value, _: _status(value))
-    for record in _RECORDS:
-        converter.register_structure_hook(record, record_hook(record))
+    # Made on first use, so that hooks a user registers later count inside the records too.
+    converter.register_structure_hook_factory(lambda cls: cls in _RECORDS, record_hook)
     converter.register_structure_hook_func(_is_page, lambda value, cls: _page(converter, value, cls))
 
 
@@ -106,7 +107,7 @@ def decode(data: bytes, cls: type[T]) -> T:
     try:
         decoder: msgspec.json.Decoder[T] = _decoder(cls)  # type: ignore[arg-type]  # every class is hashable
         record = decoder.decode(data)
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         return _decode_tolerantly(data, cls)
     return record
 
@@ -114,7 +115,7 @@ def decode(data: bytes, cls: type[T]) -> T:
 def _decode_tolerantly(data: bytes, cls: type[T]) -> T:
     try:
         value = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise DecodeError(f"The answer is no JSON: {error}; it starts with {data[:200]!r}") from error
     return _structured(value, cls)
 
@@ -136,7 +137,7 @@ def _structured(value: Any, cls: type[T]) -> T:
         return _converter().structure(value, cls)
     except BaseValidationError as error:
         details = tuple(transform_error(error))
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
         details = (f"{error} @ $",)
     raise DecodeError(f"The answer holds no {_name(cls)}: {'; '.join(details[:5])}", details=details)
 
@@ -154,13 +155,16 @@ def _page(converter: cattrs.Converter, value: Any, cls: Any) -> Page[Any]:
     value = _parsed(value)
     if isinstance(value, list):
         value = {"data": value}  # a bare array is a list without cursors
-    if not isinstance(value, Mapping) or not isinstance(value.get("data", value), list | None):
+    if not isinstance(value, Mapping):
         raise TypeError(f"expected a list object with data, got {_kind(value)}")
+    # An empty list may be null or left out, but an object that is no list at all is not an empty one.
+    data = value.get("data", None if value.get("object") == "list" else value)
+    if not isinstance(data, list | None):
+        raise TypeError("expected a list object with data, got an object without")
     items: Any = tuple[get_args(cls)[0], ...]  # type: ignore[misc]  # the class is known at run time alone
-    has_more = value.get("has_more")
     return Page(
-        data=converter.structure(value["data"] or (), items),
-        has_more=has_more if isinstance(has_more, bool) else None,
+        data=converter.structure(data or (), items),
+        has_more=_flag(value.get("has_more")),
         first_id=_text(value.get("first_id")),
         last_id=_text(value.get("last_id")),
         object=_text(value.get("object")) or "list",
@@ -172,13 +176,22 @@ def _parsed(value: Any) -> Any:
     if isinstance(value, str):
         try:
             return msgspec.json.decode(value)
-        except msgspec.DecodeError:
+        except _UNREADABLE:
             return value
     return value
 
 
 def _kind(value: Any) -> str:
     return "null" if value is None else type(value).__name__
+
+
+def _flag(value: Any) -> bool | None:
+    try:
+        # Read as the fast path reads it: "true" and 1 are true.
+        flag: bool | None = msgspec.convert(value, bool | None, strict=False)
+    except msgspec.ValidationError:
+        return None
+    return flag
 
 
 def _text(value: Any) -> str | None:
@@ -199,7 +212,7 @@ def _tidied(cls: type[Any], value: Any) -> dict[str, Any]:
         item = value.get(field.name)
         if field.name in _NESTED:
             item = _parsed(item)
-        if item in ("", []) and (field.name in _NESTED or field.name.endswith("_at")):
+        if item in ("", []) and (field.name in _NESTED or field.name.endswith(("_at", "_file_id"))):
             item = None
         # A null where the schema wants a value means that the service has none: the default says so.
         if item is not None:
@@ -224,8 +237,9 @@ def _time(value: Any) -> dt.datetime:
         try:
             value = float(value)
         except ValueError:
-            time = dt.datetime.fromisoformat(value)
-            return time if time.tzinfo is not None else time.replace(tzinfo=dt.UTC)
+            value = dt.datetime.fromisoformat(value)
+    if isinstance(value, dt.datetime):
+        return value if value.tzinfo is not None else value.replace(tzinfo=dt.UTC)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"expected a time, got {_kind(value)}")
     return dt.datetime.fromtimestamp(value / 1000 if value > _LATEST_S else value, tz=dt.UTC)

@@ -129,6 +129,7 @@ class Exchange:
         trust_env: bool,
     ) -> None:
         self._base_url = base_url
+        self._origin = URL(base_url).origin()
         self._auth_header = auth_header
         self._headers = CIMultiDict(headers)
         self._timeout = timeout
@@ -137,6 +138,7 @@ class Exchange:
         self._session_options = dict(session_options)
         self._trust_env = trust_env and self._is_owner
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._proxies: dict[tuple[str, str], str | None] = {}
         self._is_closed = False
 
     @property
@@ -167,8 +169,9 @@ class Exchange:
         """
         session = self._open_session()
         url = URL(self._base_url + request.path, encoded=True)
-        origin = url.origin()
         headers = self._headers.copy()
+        if isinstance(request.body, bytes):
+            headers["Content-Type"] = "application/json"
         if request.headers:
             headers.update(request.headers)
         headers["X-Client-Request-Id"] = secrets.token_hex(16)
@@ -181,37 +184,50 @@ class Exchange:
                 return ByteStream(response, request)
             response.close()
             url = _target(url, location, request)
-            if url.origin() != origin:
-                self._leave(session, origin, url, request)
+            if url.origin() != self._origin:
+                self._leave(session, url, request)
                 headers = CIMultiDict({"User-Agent": headers["User-Agent"]})
             elif method not in {"GET", "HEAD"} and response.status not in {307, 308}:
                 raise _redirect_error(request, url, "a redirect that changes the method is not followed")
         raise _redirect_error(request, url, f"more than {_MAX_REDIRECTS} redirects")
 
-    def _leave(self, session: aiohttp.ClientSession, origin: URL, url: URL, request: Request[Any]) -> None:
+    def _leave(self, session: aiohttp.ClientSession, url: URL, request: Request[Any]) -> None:
         """Refuse a redirect to another origin that would take something secret along."""
         if request.method not in {"GET", "HEAD"}:
             raise _redirect_error(request, url, "what is sent does not follow a redirect to another origin")
-        if origin.scheme == "https" and url.scheme != "https":
+        if self._origin.scheme == "https" and url.scheme != "https":
             raise _redirect_error(request, url, "a redirect from https to http is not followed")
-        if self._auth_header in session.headers or session.auth is not None:
+        credentials = (self._auth_header, "Authorization", "Proxy-Authorization", "Cookie")
+        if session.auth is not None or any(name in session.headers for name in credentials):
             raise _redirect_error(request, url, "the borrowed session would send its own credentials along")
 
     async def _exchange(
         self, session: aiohttp.ClientSession, method: str, url: URL, headers: Mapping[str, str], request: Request[Any]
     ) -> aiohttp.ClientResponse:
         options: dict[str, Any] = {"timeout": self._timeout, "allow_redirects": False, "raise_for_status": False}
-        if self._trust_env and (proxy := _proxy_for(url)):
+        if self._trust_env and (proxy := self._proxy_for(url)):
             options["proxy"] = proxy
+        failure: list[Exception] = []
         try:
             if isinstance(request.body, MultipartBody):
-                return await _upload(session, method, url, headers, request.body, options)
+                return await _upload(session, method, url, headers, request.body, options, failure)
             return await session.request(method, url, headers=headers, data=request.body, **options)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if failure:
+                raise failure[0] from None
             raise transport_error(error, method, request.path) from error
         except ValueError as error:
             # aiohttp's word for headers, proxies or credentials that cannot be sent.
             raise InputError(f"{method} {request.bare} cannot be sent: {error}") from error
+
+    def _proxy_for(self, url: URL) -> str | None:
+        # Reading the environment takes longer than the rest of a request, and aiohttp would read it for each one.
+        place = (url.scheme, url.host or "")
+        if place not in self._proxies:
+            proxies = getproxies()
+            proxy = proxies.get(url.scheme) or proxies.get("all")
+            self._proxies[place] = _checked_proxy(proxy, place[1]) if proxy and not proxy_bypass(place[1]) else None
+        return self._proxies[place]
 
     def _open_session(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()
@@ -220,7 +236,8 @@ class Exchange:
         if not self._is_owner and self._session is not None and self._session.closed:
             raise InputError("The borrowed session is closed")
         if self._session is None:
-            self._session = aiohttp.ClientSession(**self._session_options)
+            # The API has no use for the cookies that an edge hands out.
+            self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), **self._session_options)
             self._loop = loop
         elif self._loop is not None and self._loop is not loop:
             raise InputError("The session was opened in another event loop: use one BatchSession for each loop")
@@ -253,12 +270,12 @@ def checked_key(key: object) -> Secret:
     """
     if not isinstance(key, str):
         raise InputError(f"The API key must be a str, not {type(key).__name__}")
-    key = key.strip()
+    key = Secret(key.strip())
     if not key:
         raise InputError("The API key is empty")
     if not key.isascii() or not key.isprintable() or " " in key:
         raise InputError("The API key has characters that no key has (white space, control or non-ASCII characters)")
-    return Secret(key)
+    return key
 
 
 def transport_error(error: BaseException, method: str, path: str) -> TransportError:
@@ -276,7 +293,12 @@ def transport_error(error: BaseException, method: str, path: str) -> TransportEr
     if isinstance(error, TimeoutError):
         return TransportTimeoutError(message, was_sent=not isinstance(error, aiohttp.ConnectionTimeoutError))
     unsent = (aiohttp.ClientConnectorError, aiohttp.ClientConnectorCertificateError, aiohttp.ClientHttpProxyError)
-    permanent = (aiohttp.ClientSSLError, aiohttp.InvalidURL)
+    permanent = (
+        aiohttp.ClientSSLError,
+        aiohttp.ServerFingerprintMismatch,
+        aiohttp.InvalidURL,
+        aiohttp.NonHttpUrlClientError,
+    )
     return TransportError(
         message,
         was_sent=not isinstance(error, (*unsent, *permanent)),
@@ -291,15 +313,18 @@ async def _upload(
     headers: Mapping[str, str],
     body: MultipartBody,
     options: dict[str, Any],
+    failure: list[Exception],
 ) -> aiohttp.ClientResponse:
-    """Send a form with its file, whose silence is bounded while it is written as well as while it is answered."""
+    """Send a form with its file, whose silence is bounded while it is written as well as while it is answered.
+
+    What goes wrong with the file is put into ``failure``: aiohttp wraps it in an error of the connection.
+    """
     framed = frame(
         body.fields, field_name=body.field_name, filename=body.filename, boundary=f"batches-{secrets.token_hex(16)}"
     )
     length = len(framed.head) + body.size + len(framed.tail)
     loop = asyncio.get_running_loop()
     silence_s = options["timeout"].sock_read
-    failure: list[Exception] = []
     is_answered = False
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -315,7 +340,6 @@ async def _upload(
                 alive()
                 yield chunk
         except Exception as error:
-            # aiohttp would wrap what went wrong with the file in an error of the connection.
             failure.append(error)
             raise
         yield framed.tail
@@ -323,21 +347,17 @@ async def _upload(
             scope.reschedule(None)  # from here on aiohttp's own read timeout counts
 
     sent = {**headers, "Content-Type": framed.content_type, "Content-Length": str(length)}
-    try:
-        async with asyncio.timeout(None) as scope:
-            response = await session.request(method, url, headers=sent, data=chunks(), **options)
-            is_answered = True
-            return response
-    except aiohttp.ClientError:
-        if failure:
-            raise failure[0] from None
-        raise
+    async with asyncio.timeout(None) as scope:
+        response = await session.request(method, url, headers=sent, data=chunks(), **options)
+        is_answered = True
+    return response
 
 
 def _target(url: URL, location: str, request: Request[Any]) -> URL:
     try:
         target = url.join(URL(location, encoded=True))
         target.origin()
+        _ = target.port  # what is not looked at is not checked
     except ValueError:
         raise _redirect_error(request, url, "it was redirected to something that is no address") from None
     return target.with_fragment(None)
@@ -348,8 +368,14 @@ def _redirect_error(request: Request[Any], url: URL, why: str) -> TransportError
     return TransportError(f"{request.method} {request.bare}: {why} (to {where})", was_sent=False, can_pass=False)
 
 
-def _proxy_for(url: URL) -> str | None:
-    host = url.host or ""
-    proxies = getproxies()
-    proxy = proxies.get(url.scheme) or proxies.get("all")
-    return None if proxy is None or proxy_bypass(host) else proxy
+def _checked_proxy(proxy: str, host: str) -> str:
+    """Return the address of a proxy that the environment names, if aiohttp can speak to it."""
+    scheme, mark, _ = proxy.partition("://")
+    if not mark:
+        return f"http://{proxy}"
+    if scheme.lower() not in {"http", "https"}:
+        raise InputError(
+            f"The environment names a {scheme} proxy for {host}, and only http proxies are spoken to: "
+            "name another, exempt the host in NO_PROXY, pass a connector, or set trust_env=False"
+        )
+    return proxy

@@ -18,7 +18,7 @@ import attrs
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 __all__ = [
     "Batch",
@@ -32,12 +32,40 @@ __all__ = [
     "OutputTokensDetails",
     "Page",
     "RequestCounts",
+    "answered",
 ]
 
 T_co = TypeVar("T_co", covariant=True)
 
-# The constraint makes the fast decoder refuse naive times, which the tolerant one then reads as UTC.
+# The constraints make the fast decoder refuse naive times and "" for an absent file: the tolerant one reads those.
 _Time = Annotated[dt.datetime, msgspec.Meta(tz=True)]
+_FileId = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class _Answered:
+    """A record that came with an answer of its own.
+
+    ``request_id`` is no attrs field: it is neither compared, shown nor copied, and the decoder, which is slower for a
+    field the wire does not have, never meets it.
+    """
+
+    __slots__ = ("_request_id",)
+
+    _request_id: str | None
+
+    @property
+    def request_id(self) -> str | None:
+        """The ``x-request-id`` of the answer this record came with, or None."""
+        return getattr(self, "_request_id", None)
+
+
+def answered(records: Iterable[object], request_id: str | None) -> None:
+    """Note on records, where they have room for it, with which answer they came."""
+    # The records are frozen for everybody else; this is the one moment their answer is known.
+    note = object.__setattr__
+    for record in records:
+        if isinstance(record, _Answered):
+            note(record, "_request_id", request_id)
 
 
 class BatchStatus(enum.StrEnum):
@@ -146,7 +174,7 @@ class BatchErrors:
 
 
 @attrs.frozen(kw_only=True)
-class Batch:
+class Batch(_Answered):
     """A batch as the service described it in one answer; it does not change by itself.
 
     ``id`` and ``status`` are always there. A field the schema requires but the service left out is ``""`` (None for a
@@ -155,17 +183,18 @@ class Batch:
     Source: https://platform.openai.com/docs/api-reference/batch/object
     """
 
+    # In the order of the wire, in which the decoder finds them fastest.
     id: str
-    status: BatchStatus
-    endpoint: str = ""
-    input_file_id: str = ""
-    completion_window: str = ""
-    created_at: _Time | None = None
     object: str = "batch"
+    endpoint: str = ""
     model: str | None = None
     errors: BatchErrors | None = None
-    output_file_id: str | None = None
-    error_file_id: str | None = None
+    input_file_id: str = ""
+    completion_window: str = ""
+    status: BatchStatus
+    output_file_id: _FileId | None = None
+    error_file_id: _FileId | None = None
+    created_at: _Time | None = None
     in_progress_at: _Time | None = None
     expires_at: _Time | None = None
     finalizing_at: _Time | None = None
@@ -177,14 +206,6 @@ class Batch:
     request_counts: RequestCounts | None = None
     usage: BatchUsage | None = None
     metadata: Mapping[str, str] | None = attrs.field(default=None, hash=False)
-    request_id: str | None = attrs.field(default=None, eq=False, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        # Some services write "" where they have no file.
-        if self.output_file_id == "":
-            object.__setattr__(self, "output_file_id", None)
-        if self.error_file_id == "":
-            object.__setattr__(self, "error_file_id", None)
 
     @property
     def is_terminal(self) -> bool:
@@ -217,7 +238,7 @@ class Batch:
 
 
 @attrs.frozen(kw_only=True)
-class FileObject:
+class FileObject(_Answered):
     """A file at the service.
 
     Source: https://platform.openai.com/docs/api-reference/files/object
@@ -232,21 +253,19 @@ class FileObject:
     status: str | None = None
     status_details: str | None = None
     expires_at: _Time | None = None
-    request_id: str | None = attrs.field(default=None, eq=False, repr=False)
 
 
 @attrs.frozen(kw_only=True)
-class DeletedFile:
+class DeletedFile(_Answered):
     """The service's word that a file is gone."""
 
     id: str
     deleted: bool = True
     object: str = "file"
-    request_id: str | None = attrs.field(default=None, eq=False, repr=False)
 
 
 @attrs.frozen(kw_only=True)
-class Page(Generic[T_co]):
+class Page(_Answered, Generic[T_co]):
     """One answer of a list call.
 
     ``has_more`` is None where the service does not say; ``last_id`` is the cursor of the next page, where there is one.
@@ -254,9 +273,8 @@ class Page(Generic[T_co]):
     Source: https://platform.openai.com/docs/api-reference/batch/list
     """
 
-    data: tuple[T_co, ...] = ()
+    data: tuple[T_co, ...]
     has_more: bool | None = None
     first_id: str | None = None
     last_id: str | None = None
     object: str = "list"
-    request_id: str | None = attrs.field(default=None, eq=False, repr=False)

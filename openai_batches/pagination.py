@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 import attrs
 
 from openai_batches.errors import InputError, PaginationError
+from openai_batches.models import answered
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
@@ -212,12 +213,17 @@ class _Pages(Generic[T]):
         ids = [item.id for item in page.data]
         self._empty = 0 if ids else self._empty + 1
         seen = self._seen
-        if not seen.isdisjoint(ids) or len(set(ids)) != len(ids):
-            fresh = {item.id: item for item in reversed(page.data) if item.id not in seen}
+        known = len(seen)
+        seen.update(ids)
+        if len(seen) - known != len(ids):
+            # Which ids were known is asked of the pages: the set has just learnt the new ones.
+            before = set().union(*self._recent)
+            fresh = {item.id: item for item in reversed(page.data) if item.id not in before}
             ids = list(reversed(fresh))
+            request_id = page.request_id
             page = attrs.evolve(page, data=tuple(fresh[item_id] for item_id in ids))
+            answered((page,), request_id)
         if ids:
-            seen.update(ids)
             self._recent.append(ids)
             self._remembered += len(ids)
         while self._remembered > _REMEMBERED_ITEMS and self._remembered - len(self._recent[0]) >= _REMEMBERED_ITEMS:

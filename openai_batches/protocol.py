@@ -34,6 +34,7 @@ from openai_batches.errors import (
     TransportError,
     UnprocessableEntityError,
 )
+from openai_batches.models import Page, answered
 
 __all__ = [
     "Answer",
@@ -177,15 +178,22 @@ def clean_path(path: str) -> str:
     if "#" in path or _CONTROL.search(path) or re.search(r"\s", path) or not path.isascii():
         raise InputError(f"path must be quoted, without fragment or white space: {path!r}")
     dots = {".", "..", "%2e", "%2e%2e", ".%2e", "%2e."}
-    if any(part in dots for part in bare.lower().split("/")):
+    if any(part in dots for part in re.split("/|%2f|%5c", bare.lower())):
         raise InputError(f"path must not climb: {path!r}")
     return path if path.startswith("/") else f"/{path}"
 
 
 def query_string(**parameters: str | int | None) -> str:
-    """Return ``?name=value&…`` of the parameters that are not None, or nothing."""
+    """Return ``?name=value&…`` of the parameters that are not None, or nothing.
+
+    Raises:
+        InputError: a value is no text that can be sent.
+    """
     given = {name: value for name, value in parameters.items() if value is not None}
-    return f"?{urlencode(given)}" if given else ""
+    try:
+        return f"?{urlencode(given)}" if given else ""
+    except UnicodeEncodeError as error:
+        raise InputError(f"{given!r} cannot be a query: {error.reason}") from error
 
 
 def read(request: Request[T], answer: Answer) -> T:
@@ -200,11 +208,9 @@ def read(request: Request[T], answer: Answer) -> T:
     except DecodeError as error:
         error.add_note(f"{request.method} {request.path} answered {answer.status}, request id: {request_id}")
         raise
-    # The records are frozen for everybody else; this is the one moment their answer is known.
-    if hasattr(record, "request_id"):
-        object.__setattr__(record, "request_id", request_id)
-        for item in getattr(record, "data", ()):
-            object.__setattr__(item, "request_id", request_id)
+    answered((record,), request_id)
+    if isinstance(record, Page):
+        answered(record.data, request_id)
     return record
 
 
@@ -250,7 +256,7 @@ def error_from(answer: Answer, *, now: float) -> APIError:
 def _error_object(body: bytes) -> dict[str, Any]:
     try:
         value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
     if isinstance(value, list) and value:
         value = value[0]
@@ -281,7 +287,7 @@ def _retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
             return delay_s
     try:
         date = email.utils.parsedate_to_datetime(headers["retry-after"])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         return None
     return max(0.0, date.timestamp() - now)
 

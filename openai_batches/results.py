@@ -65,22 +65,20 @@ class BatchResult:
 
     @functools.cached_property
     def body(self) -> Any:
-        """The answer's body, decoded on first use; None where there was none.
+        """The answer's body, decoded on first use; None where there was none, a str where it is plain text.
 
         Raises:
             DecodeError: the body is not JSON.
         """
         if not self.raw_body:
             return None
-        value = _json(self.raw_body, self.line_number)
-        # Some services send the body as JSON text.
-        return _json(value.encode(), self.line_number) if isinstance(value, str) else value
+        return _untwisted(_json(self.raw_body, self.line_number))
 
     @property
     def output_text(self) -> str | None:
         """The text of the answer (chat, responses or completions), or None where there is no text in it."""
-        body = self.body
-        if self.outcome is not Outcome.SUCCEEDED or not isinstance(body, dict):
+        body = self.body if self.outcome is Outcome.SUCCEEDED else None
+        if not isinstance(body, dict):
             return None
         if isinstance(choices := body.get("choices"), list):
             first = choices[0] if choices and isinstance(choices[0], dict) else {}
@@ -89,14 +87,16 @@ class BatchResult:
             return text if isinstance(text, str) else None
         parts = [
             part["text"]
-            for item in body.get("output") or ()
+            for item in _list(body.get("output"))
             if isinstance(item, dict)
-            for part in item.get("content") or ()
+            for part in _list(item.get("content"))
             if isinstance(part, dict) and part.get("type") == "output_text" and isinstance(part.get("text"), str)
         ]
         return "".join(parts) if parts else None
 
 
+# What msgspec raises for bytes that are no JSON: it leaves strings in another encoding to Python, and deep nesting too.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 # msgspec takes no factory for a Raw.
 _NO_BODY = msgspec.Raw()
 
@@ -131,7 +131,7 @@ def read_result(line: bytes, *, line_number: int) -> BatchResult:
     """
     try:
         parsed = _decoder.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         reason = ResultError(code="invalid_line", message=f"The line cannot be read: {error}")
         return BatchResult(
             custom_id=_rescued_id(line), outcome=Outcome.INVALID, error=reason, line_number=line_number, raw_body=b""
@@ -178,10 +178,8 @@ def _reason(error: Any) -> ResultError | None:
 
 def _reason_in_body(raw_body: bytes, status_code: int) -> ResultError:
     try:
-        body = msgspec.json.decode(raw_body) if raw_body else None
-        if isinstance(body, str):
-            body = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        body = _untwisted(msgspec.json.decode(raw_body)) if raw_body else None
+    except _UNREADABLE:
         body = None
     reason = _reason(body.get("error")) if isinstance(body, dict) else None
     return reason or ResultError(message=f"The request was answered with status {status_code}")
@@ -190,5 +188,19 @@ def _reason_in_body(raw_body: bytes, status_code: int) -> ResultError:
 def _json(data: bytes, line_number: int) -> Any:
     try:
         return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise DecodeError(f"The body in line {line_number} is no JSON: {error}", line_number=line_number) from error
+
+
+def _untwisted(body: Any) -> Any:
+    """Return what a body holds that some services send as JSON text; other text is the body itself."""
+    if isinstance(body, str):
+        try:
+            return msgspec.json.decode(body)
+        except _UNREADABLE:
+            return body
+    return body
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

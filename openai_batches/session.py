@@ -14,7 +14,7 @@ from yarl import URL
 
 from openai_batches.batches import Batches
 from openai_batches.errors import BatchesWarning, InputError
-from openai_batches.exchange import Exchange, checked_key, client_timeout
+from openai_batches.exchange import Exchange, Secret, checked_key, client_timeout
 from openai_batches.files import Files
 from openai_batches.policy import RetryPolicy
 from openai_batches.protocol import Answer, Repeat, Request, clean_path, query_string
@@ -93,6 +93,8 @@ class BatchSession:
         middlewares: Sequence[aiohttp.ClientMiddlewareType] | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
+        if isinstance(api_key, str):
+            api_key = Secret(api_key)  # a mistake in another argument must not show it among the local variables
         url = _base_url(base_url or os.environ.get(provider.base_url_env) or provider.base_url)
         _check_encryption(url, require_tls=require_tls)
         own_options = {
@@ -125,6 +127,8 @@ class BatchSession:
         self.batches: Batches = Batches(self._transport, self.files, provider=provider)
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_base_url"):
+            return "<BatchSession (not made)>"  # in a traceback of __init__
         return f"<BatchSession {self._base_url}{' (closed)' if self.closed else ''}>"
 
     async def __aenter__(self) -> Self:
@@ -206,7 +210,7 @@ class BatchSession:
 
 def _key(api_key: ApiKey | None, provider: Provider) -> ApiKey:
     if api_key is None:
-        api_key = os.environ.get(provider.api_key_env)
+        api_key = Secret(os.environ.get(provider.api_key_env, ""))
         if not api_key:
             raise InputError(
                 f"No API key for {provider.name}: pass api_key=…, "

@@ -12,8 +12,10 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import attrs
+
 from openai_batches import protocol
-from openai_batches.errors import APIError, BatchesError, TransportError
+from openai_batches.errors import APIError, BatchesError, DecodeError, TransportError
 from openai_batches.exchange import Secret, checked_key
 from openai_batches.protocol import Answer, Request
 
@@ -66,7 +68,7 @@ class Transport:
             TransportError: no whole answer came.
             DecodeError: the answer holds no such record.
         """
-        return protocol.read(request, await self.answer(request))
+        return await self._persistently(request, self._record_once)
 
     async def answer(self, request: Request[Any]) -> Answer:
         """Return the answer to a request as it came, retried as its verb allows.
@@ -75,7 +77,8 @@ class Transport:
             APIError: the service said no.
             TransportError: no whole answer came.
         """
-        return await self._persistently(request, self._answer_once)
+        answer, _ = await self._persistently(request, self._answer_once)
+        return answer
 
     @asynccontextmanager
     async def stream(self, request: Request[Any]) -> AsyncIterator[ByteStream]:
@@ -85,7 +88,7 @@ class Transport:
             APIError: the service said no.
             TransportError: no answer came.
         """
-        stream = await self._persistently(request, self._stream_once)
+        stream, _ = await self._persistently(request, self._stream_once)
         try:
             yield stream
         finally:
@@ -121,8 +124,18 @@ class Transport:
         asked_s = error.retry_after if isinstance(error, APIError) else None
         return self.retry.delay_s(attempt, elapsed_s=elapsed_s, retry_after_s=asked_s, chance=random.random())
 
-    async def _answer_once(self, request: Request[Any], number: int) -> Answer:
-        stream = await self._stream_once(request, number)
+    async def _record_once(self, request: Request[T], number: int) -> T:
+        answer, key = await self._answer_once(request, number)
+        try:
+            return protocol.read(request, answer)
+        except DecodeError:
+            if key.encode() not in answer.body:
+                raise
+        # The error quotes what cannot be read, in which the key must not be: it is read once more without it.
+        return protocol.read(request, attrs.evolve(answer, body=_without(key, answer.body)))
+
+    async def _answer_once(self, request: Request[Any], number: int) -> tuple[Answer, Secret]:
+        stream, key = await self._stream_once(request, number)
         try:
             body = await stream.read(request.max_bytes)
         finally:
@@ -130,13 +143,13 @@ class Transport:
         if body is None:
             text = f"{request.method} {request.bare}: the answer is larger than {request.max_bytes:,} bytes"
             raise TransportError(text, can_pass=False)
-        return Answer(status=stream.status, headers=stream.headers, body=body)
+        return Answer(status=stream.status, headers=stream.headers, body=body), key
 
-    async def _stream_once(self, request: Request[Any], number: int) -> ByteStream:
-        """Return the open answer of one attempt, if it is one of success."""
+    async def _stream_once(self, request: Request[Any], number: int) -> tuple[ByteStream, Secret]:
+        """Return the open answer of one attempt, if it is one of success, and the key it was asked with."""
         begun = time.perf_counter()
         stream: ByteStream | None = None
-        key = self._api_key if isinstance(self._api_key, str) else checked_key(await self._api_key())
+        key = checked_key(self._api_key if isinstance(self._api_key, str) else await self._api_key())
         try:
             stream = await self._exchange.open(request, Secret(self._auth_prefix + key))
             if stream.status >= 300:
@@ -147,15 +160,19 @@ class Transport:
                 status, request_id = (stream.status, stream.request_id) if stream else ("no answer", None)
                 line = "%s %s: %s, attempt %d, %.0f ms, request id %s"
                 _logger.debug(line, request.method, request.bare, status, number, took_ms, request_id)
-        return stream
+        return stream, key
 
-    async def _refusal(self, stream: ByteStream, key: str) -> APIError:
+    async def _refusal(self, stream: ByteStream, key: Secret) -> APIError:
         try:
             body, _ = await stream.read_start(_MAX_ERROR_BYTES)
         except TransportError:
             body = b""  # the status is an answer, even where its body is not
         finally:
             stream.close()
-        # A server that repeats the key must not make us repeat it.
-        body = body.replace(key.encode(), b"[secret]")
+        body = _without(key, body)
         return protocol.error_from(Answer(status=stream.status, headers=stream.headers, body=body), now=self.now())
+
+
+def _without(key: Secret, body: bytes) -> bytes:
+    """Return a body in which a server cannot make us repeat the key."""
+    return body.replace(key.encode(), b"[secret]")

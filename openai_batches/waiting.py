@@ -69,7 +69,7 @@ async def _asked(
 ) -> Batch:
     """Return the batch as it is now; a question that fails in passing leaves it as it was last seen."""
     if last is None:
-        return await retrieve(batch if isinstance(batch, str) else batch.id)
+        return await retrieve(batch.id if isinstance(batch, Batch) else batch)
     try:
         return await retrieve(last.id)
     except BatchesError as error:

@@ -29,6 +29,7 @@ INTERNAL: dict[str, set[str]] = {
     "creating": {"KEY_NAME", "Creator"},
     "exchange": {"ApiKey", "ByteStream", "Exchange", "Secret", "checked_key", "client_timeout", "transport_error"},
     "lines": {"LineSplitter"},
+    "models": {"answered"},
     "multipart": {"Frame", "frame"},
     "protocol": {
         "MultipartBody",

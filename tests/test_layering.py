@@ -31,7 +31,7 @@ HOUSE: dict[str, dict[str, set[str]]] = {
         "lines": {"errors"},
         "multipart": set(),
         "pagination": {"errors", "models"},
-        "protocol": {"converters", "errors"},
+        "protocol": {"converters", "errors", "models"},
         "results": {"errors"},
     },
     "doors": {
