@@ -18,7 +18,7 @@ import attrs
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
 
 __all__ = [
     "Batch",
@@ -59,13 +59,13 @@ class _Answered:
         return getattr(self, "_request_id", None)
 
 
-def answered(records: Iterable[object], request_id: str | None) -> None:
-    """Note on records, where they have room for it, with which answer they came."""
-    # The records are frozen for everybody else; this is the one moment their answer is known.
-    note = object.__setattr__
-    for record in records:
-        if isinstance(record, _Answered):
-            note(record, "_request_id", request_id)
+def answered(records: Sequence[object], request_id: str | None) -> None:
+    """Note on records of one class, if they have room for it, with which answer they came."""
+    if records and isinstance(records[0], _Answered):
+        # The records are frozen for everybody else; this is the one moment their answer is known.
+        note = _Answered.__dict__["_request_id"].__set__
+        for record in records:
+            note(record, request_id)
 
 
 class BatchStatus(enum.StrEnum):

@@ -59,6 +59,7 @@ class Transport:
         self._exchange = exchange
         self._api_key = api_key
         self._auth_prefix = auth_prefix
+        self._fixed = self._credentials(api_key) if isinstance(api_key, str) else None
 
     async def send(self, request: Request[T]) -> T:
         """Return the record in the answer to a request, retried as its verb allows.
@@ -149,9 +150,9 @@ class Transport:
         """Return the open answer of one attempt, if it is one of success, and the key it was asked with."""
         begun = time.perf_counter()
         stream: ByteStream | None = None
-        key = checked_key(self._api_key if isinstance(self._api_key, str) else await self._api_key())
+        key, credentials = self._fixed or self._credentials(await self._api_key())  # type: ignore[operator]  # a key that is not fixed is callable
         try:
-            stream = await self._exchange.open(request, Secret(self._auth_prefix + key))
+            stream = await self._exchange.open(request, credentials)
             if stream.status >= 300:
                 raise await self._refusal(stream, key)
         finally:
@@ -161,6 +162,10 @@ class Transport:
                 line = "%s %s: %s, attempt %d, %.0f ms, request id %s"
                 _logger.debug(line, request.method, request.bare, status, number, took_ms, request_id)
         return stream, key
+
+    def _credentials(self, api_key: str) -> tuple[Secret, Secret]:
+        key = checked_key(api_key)
+        return key, Secret(self._auth_prefix + key)
 
     async def _refusal(self, stream: ByteStream, key: Secret) -> APIError:
         try:
