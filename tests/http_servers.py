@@ -74,6 +74,7 @@ class RawServer:
         self.handler = handler
         self.asked: list[Asked] = []
         self.connections = 0
+        self.was_asked = asyncio.Event()
         self._tls = tls
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -130,6 +131,7 @@ class RawServer:
             headers = CIMultiDict(line.split(": ", 1) for line in lines)
             asked = Asked(method, target, headers, reader, writer)
             self.asked.append(asked)
+            self.was_asked.set()
             said = await self.handler(asked)
             if said is None:
                 return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import logging
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -29,7 +30,7 @@ from openai_batches.protocol import Repeat, Request
 from openai_batches.transport import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
     from http_servers import Asked
 
@@ -47,7 +48,7 @@ VERBS: dict[str, Callable[[BatchSession], Awaitable[object]]] = {
     "any repeatable POST": lambda session: session.request("POST", "/x", json={}, repeatable=True),
 }
 PASSING = {408, 429, 500, 502, 503, 529}
-REPEATED = {name: PASSING for name in VERBS} | {"delete": PASSING | {409}, "any POST": {429}}
+REPEATED = dict.fromkeys(VERBS, PASSING) | {"delete": PASSING | {409}, "any POST": {429}}
 
 
 async def succeed(asked: Asked) -> bytes:
@@ -172,7 +173,7 @@ class Stream:
     """An answer without a network."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: dict[str, str]
     body: bytes
     size: int | None = None
     request_id: str | None = None
@@ -228,7 +229,7 @@ class TestPauses:
         """Jitter shortens a pause by at most its share."""
         script = Script(*[failed() for _ in range(4)])
         times = script.carry(retry=attrs.evolve(STEADY, jitter=0.5))
-        pauses = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+        pauses = [later - earlier for earlier, later in pairwise(times)]
         assert all(whole / 2 <= pause <= whole for pause, whole in zip(pauses, (1, 2, 4, 8), strict=True))
 
     @pytest.mark.parametrize(
@@ -427,8 +428,7 @@ class TestAroundAttempts:
 
         async with RawServer(handler) as server:
             task = asyncio.create_task(open_session(server).batches.retrieve("b"))  # type: ignore[arg-type]
-            while not server.asked:
-                await asyncio.sleep(0.001)
+            await server.was_asked.wait()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
