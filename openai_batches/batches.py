@@ -16,6 +16,7 @@ from openai_batches.checking import (
     unknown_endpoint,
 )
 from openai_batches.creating import Creator
+from openai_batches.downloads import download_batch
 from openai_batches.errors import BatchesWarning, BatchFailedError, InputError, NotFoundError
 from openai_batches.models import Batch, BatchStatus, Page
 from openai_batches.pagination import AsyncPaginator
@@ -25,8 +26,11 @@ from openai_batches.results import read_result
 from openai_batches.waiting import wait_for_end
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import AsyncIterator, Mapping
 
+    from openai_batches.compression import Compression
+    from openai_batches.downloads import BatchDownload, DownloadProgress
     from openai_batches.files import Files
     from openai_batches.providers import Provider
     from openai_batches.results import BatchResult
@@ -175,7 +179,7 @@ class Batches:
             InputError: this cannot be an id, or a number is out of range.
             WaitTimeoutError: the time is up; ``batch`` is the batch as it was last seen.
             APIError: the service said no, in a way that does not pass.
-            TransportError: the first question had no answer.
+            TransportError: the first question had no answer, and only an id is known of the batch.
         """
         policy = poll if isinstance(poll, PollPolicy) else PollPolicy() if poll is None else PollPolicy.every(poll)
         return await wait_for_end(
@@ -213,6 +217,47 @@ class Batches:
                     number += 1
                     if line and not line.isspace():
                         yield read_result(line, line_number=number)
+
+    async def download(
+        self,
+        batch: Batch | str,
+        directory: str | os.PathLike[str],
+        *,
+        compress: Compression | None = None,
+        overwrite: bool = True,
+        progress: DownloadProgress | None = None,
+    ) -> BatchDownload:
+        """Bring the result files of a batch that has ended to the disk, each whole or not at all, and count their rows.
+
+        They are called ``<batch_id>_output.jsonl`` and ``<batch_id>_error.jsonl``, with ``.gz`` or ``.zst`` behind it
+        if compressed, and downloaded one after the other as by ``files.download``. Where the rows do not agree with the
+        batch's counts, the record says so: that is no error, since the counts are not always right.
+
+        Args:
+            batch: the batch, or its id.
+            directory: where to put them; it is made if it is not there.
+            compress: ``"gzip"`` or ``"zstd"`` compresses them on their way to the disk.
+            overwrite: replace files that are there already, once the new ones are whole. The files of a batch that has
+                ended do not change.
+            progress: told, for each file, the bytes that are there and the bytes in all.
+
+        Raises:
+            InputError: the batch has not ended yet.
+            BatchFailedError: the service refused the whole batch; ``batch.errors`` say why.
+            FileExistsError: a file is there already, and is not to be overwritten.
+            OSError: the folder cannot be written to, or the disk is full.
+            APIError: the service said no, e.g. because the files have expired.
+            TransportError: a file did not come whole, within the retries; one that came before it stays.
+        """
+        if isinstance(batch, str):
+            batch = await self.retrieve(batch)
+        if not batch.is_terminal:
+            raise InputError(f"Batch {batch.id} is {batch.status}: its files can be downloaded once it has ended")
+        if batch.status == BatchStatus.FAILED and not (batch.output_file_id or batch.error_file_id):
+            raise BatchFailedError(_why_failed(batch), batch=batch)
+        return await download_batch(
+            self._transport, batch, directory, compress=compress, overwrite=overwrite, progress=progress
+        )
 
     async def _file_exists(self, file_id: str) -> bool:
         try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import attrs
 import msgspec
@@ -28,6 +28,8 @@ from openai_batches.models import (
     OutputTokensDetails,
     Page,
     RequestCounts,
+    Upload,
+    UploadPart,
 )
 
 if TYPE_CHECKING:
@@ -47,6 +49,8 @@ _RECORDS = (
     InputTokensDetails,
     OutputTokensDetails,
     RequestCounts,
+    Upload,
+    UploadPart,
 )
 # Fields that hold records or maps, which some services send as JSON text, as "" or as [].
 _NESTED = frozenset({"errors", "metadata", "request_counts", "usage"})
@@ -214,12 +218,21 @@ def _tidied(cls: type[Any], value: Any) -> dict[str, Any]:
             item = _parsed(item)
         if item in ("", []) and (field.name in _NESTED or field.name.endswith(("_at", "_file_id"))):
             item = None
+        elif isinstance(item, list | Mapping) and field.name in _text_fields(cls):
+            # cattrs would make a text of it.
+            raise TypeError(f"expected text in {field.name}, got {_kind(item)}")
         # A null where the schema wants a value means that the service has none: the default says so.
         if item is not None:
             tidy[field.name] = item
     if isinstance(tidy.get("metadata"), Mapping):
         tidy["metadata"] = {str(key): _as_text(item) for key, item in tidy["metadata"].items() if item is not None}
     return tidy
+
+
+@functools.cache
+def _text_fields(cls: type[Any]) -> frozenset[str]:
+    hints = get_type_hints(cls)
+    return frozenset(name for name, hint in hints.items() if hint is str or str in get_args(hint))
 
 
 def _as_text(value: Any) -> str:

@@ -10,10 +10,10 @@ import ssl
 import struct
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, Self
 
 import attrs
+import trustme
 from multidict import CIMultiDict
 
 from openai_batches import RetryPolicy
@@ -23,8 +23,8 @@ CHAT = "/v1/chat/completions"
 # Enough attempts for every test, and no waiting between them.
 QUICK = RetryPolicy(attempts=5, initial_delay_s=0.001, max_delay_s=0.004)
 ONCE = RetryPolicy(attempts=1)
-# A certificate for loopback names, signed by itself, with its key: it protects nothing.
-CERTIFICATE = Path(__file__).with_name("loopback.pem")
+# Made for this run alone, and trusted by nobody who is not told to.
+AUTHORITY = trustme.CA()
 
 Handler = Callable[["Asked"], Awaitable["bytes | None"]]
 
@@ -99,7 +99,7 @@ class RawServer:
         context = None
         if self._tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(CERTIFICATE)
+            AUTHORITY.issue_cert("127.0.0.1", "localhost").configure_cert(context)
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=context)
         return self
 

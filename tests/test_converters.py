@@ -388,6 +388,14 @@ def test_what_is_no_record_is_refused_with_the_path_of_the_field(document: Any, 
     assert ("Page[Batch]" if cls == Page[Batch] else cls.__name__) in str(caught.value)
 
 
+@pytest.mark.parametrize("value", [["a"], {"a": 1}])
+@pytest.mark.parametrize("field", ["id", "endpoint", "output_file_id", "model"])
+def test_no_text_is_made_of_what_is_none(field: str, value: Any) -> None:
+    """A list or an object where a text belongs is refused, not written down as Python would print it."""
+    with pytest.raises(DecodeError, match=f"expected text in {field}"):
+        batch(**{field: value})
+
+
 def test_every_problem_is_named() -> None:
     """Several bad fields are several details."""
     with pytest.raises(DecodeError) as caught:

@@ -398,7 +398,6 @@ class TestTheSearch:
         assert batch.metadata[KEY_NAME] != "0123"
         assert len(desk.batches) == 2
 
-
     async def test_a_copied_key_takes_no_room(self, open_session: OpenSession) -> None:
         """A key copied along with 15 pairs makes way for the new one, so that the batch can be found."""
         desk = Desk(lose)

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey, RequestInfo
 from http_servers import (
-    CERTIFICATE,
+    AUTHORITY,
     CHAT,
     KEY,
     ONCE,
@@ -191,7 +191,8 @@ class TestTls:
 
     async def test_a_certificate_that_is_trusted(self, open_session: OpenSession) -> None:
         """TLS is aiohttp's: a connector with a context of its own reaches a service with a private certificate."""
-        context = ssl.create_default_context(cafile=str(CERTIFICATE))
+        context = ssl.create_default_context()
+        AUTHORITY.configure_trust(context)
         async with RawServer(one_batch, tls=True) as server:
             session = open_session(server, connector=aiohttp.TCPConnector(ssl=context))
             assert (await session.batches.retrieve("b")).id == "batch_1"

@@ -16,7 +16,7 @@ import aiohttp
 import attrs
 import pytest
 from http_servers import (
-    CERTIFICATE,
+    AUTHORITY,
     CHAT,
     KEY,
     ONCE,
@@ -231,7 +231,8 @@ class TestRedirects:
         async def handler(_: Asked) -> bytes:
             return answer(302, Location=plain.base_url)
 
-        context = ssl.create_default_context(cafile=str(CERTIFICATE))
+        context = ssl.create_default_context()
+        AUTHORITY.configure_trust(context)
         async with RawServer(any_record) as plain, RawServer(handler, tls=True) as server:
             session = open_session(server, connector=aiohttp.TCPConnector(ssl=context))
             with pytest.raises(TransportError, match="from https to http"):

@@ -35,8 +35,11 @@ async def json_object(request: web.Request) -> dict[str, Any]:
     Raises:
         APIError: It is none.
     """
+    data = await request.read()
+    if data and request.content_type != "application/json":
+        raise APIError(f"The body must be sent as application/json, not as {request.content_type}.", status=415)
     try:
-        body = msgspec.json.decode(await request.read())
+        body = msgspec.json.decode(data)
     except (ValueError, RecursionError) as error:
         raise APIError("The body of the request could not be parsed as JSON.") from error
     if not isinstance(body, dict):

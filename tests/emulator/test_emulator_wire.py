@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from openai_batches.emulator import BatchServer, Fault, SteppedClock
 
+JSON = {"Content-Type": "application/json"}
+
 
 async def test_every_answer_is_framed(server: BatchServer, raw: Raw) -> None:
     """Successes and refusals alike carry a request id, the version and the emulated date."""
@@ -335,14 +337,21 @@ async def test_input_files_that_do_not_fit(make_raw: MakeRaw) -> None:
 )
 async def test_bodies_that_are_no_json_object(raw: Raw, data: Any) -> None:
     """Whatever is sent instead of a JSON object is a 400."""
-    status, body, _ = await raw("POST", "/batches", data=data)
+    status, body, _ = await raw("POST", "/batches", data=data, headers=JSON)
     assert status == 400
     check_error(body)
 
 
+async def test_a_body_that_is_not_said_to_be_json(raw: Raw) -> None:
+    """Bytes that are JSON, but do not say so, are refused: a client that forgets the header would fail elsewhere."""
+    status, body, _ = await raw("POST", "/batches", data=b"{}")
+    assert status == 415
+    assert "application/json" in check_error(body)["message"]
+
+
 async def test_a_json_body_has_a_limit(raw: Raw) -> None:
     """A megabyte of parameters is a 413."""
-    status, body, _ = await raw("POST", "/batches", data=io.BytesIO(b" " * (1024 * 1024 + 1)))
+    status, body, _ = await raw("POST", "/batches", data=io.BytesIO(b" " * (1024 * 1024 + 1)), headers=JSON)
     assert status == 413
     check_error(body)
 
