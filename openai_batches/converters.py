@@ -211,6 +211,7 @@ def _tidied(cls: type[Any], value: Any) -> dict[str, Any]:
         value = {"message": str(value)}
     if not isinstance(value, Mapping):
         raise TypeError(f"expected an object, got {_kind(value)}")
+    texts = _text_fields(cls)  # type: ignore[arg-type]  # every class is hashable
     tidy: dict[str, Any] = {}
     for field in attrs.fields(cls):
         item = value.get(field.name)
@@ -218,7 +219,7 @@ def _tidied(cls: type[Any], value: Any) -> dict[str, Any]:
             item = _parsed(item)
         if item in ("", []) and (field.name in _NESTED or field.name.endswith(("_at", "_file_id"))):
             item = None
-        elif isinstance(item, list | Mapping) and field.name in _text_fields(cls):
+        elif isinstance(item, list | Mapping) and field.name in texts:
             # cattrs would make a text of it.
             raise TypeError(f"expected text in {field.name}, got {_kind(item)}")
         # A null where the schema wants a value means that the service has none: the default says so.
