@@ -32,6 +32,8 @@ __all__ = [
     "OutputTokensDetails",
     "Page",
     "RequestCounts",
+    "Upload",
+    "UploadPart",
     "answered",
 ]
 
@@ -262,6 +264,39 @@ class DeletedFile(_Answered):
     id: str
     deleted: bool = True
     object: str = "file"
+
+
+@attrs.frozen(kw_only=True)
+class Upload(_Answered):
+    """A file that is sent in parts; ``file`` is the whole, once the upload is completed.
+
+    ``status`` is pending, completed, cancelled or expired. An upload expires an hour after it was created.
+
+    Source: https://platform.openai.com/docs/api-reference/uploads/object
+    """
+
+    id: str
+    object: str = "upload"
+    bytes: int = 0
+    created_at: _Time | None = None
+    filename: str = ""
+    purpose: str = ""
+    status: str = ""
+    expires_at: _Time | None = None
+    file: FileObject | None = None
+
+
+@attrs.frozen(kw_only=True)
+class UploadPart(_Answered):
+    """One part of an upload, at the service.
+
+    Source: https://platform.openai.com/docs/api-reference/uploads/part-object
+    """
+
+    id: str
+    object: str = "upload.part"
+    created_at: _Time | None = None
+    upload_id: str = ""
 
 
 @attrs.frozen(kw_only=True)
