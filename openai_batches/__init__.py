@@ -1,18 +1,38 @@
 """Asyncio-native client for the OpenAI Batch API and the services that speak it.
 
-The rooms, from the foundation up; each imports only rooms before it:
+::
 
-* values: ``version``, ``errors``, ``models``, ``policy``, ``providers``
-* rules, without network, clock or disk: ``converters``, ``protocol``, ``checking``, ``pagination``, ``lines``,
-  ``results``, ``multipart``
-* doors to the world: ``exchange`` (one attempt, through aiohttp), ``transport`` (attempts), ``sources`` (uploads)
-* verbs: ``files``, ``creating``, ``waiting``, ``batches``
+    async with BatchSession() as session:
+        file = await session.files.create("requests.jsonl")
+        batch = await session.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions")
+        batch = await session.batches.wait(batch)
+        async for result in session.batches.results(batch):
+            print(result.custom_id, result.outcome, result.output_text)
+
+For those who work on it: the rooms, from the foundation up; each imports only rooms before it.
+
+* values: ``version``, ``errors``, ``models``, ``policy``, ``problems``, ``providers``
+* rules, without network, clock or disk
+
+  * of the wire: ``converters``, ``protocol``, ``checking``, ``pagination``, ``lines``, ``multipart``, ``ranges``,
+    ``compression``
+  * of requests: ``encoding``, ``requests``, ``schemas``, ``judging``, ``reports``, ``validation``, ``sharding``
+  * of results: ``outputs``, ``dialects``, ``results``, ``reading``, ``summaries``, ``rows``, ``formats``
+  * of money: ``pricing``, ``billing``, ``counting``
+
+* doors to the world: ``exchange`` (one attempt, through aiohttp), ``transport`` (attempts), ``sources`` (uploads),
+  ``readers`` (requests), ``shards`` and ``duplicates`` (request files), ``partfile`` (downloads), ``joining``,
+  ``collecting`` and ``resending`` (results and their inputs), ``writers`` (tables), ``estimating``
+* verbs: ``downloads``, ``parts``, ``files``, ``creating``, ``waiting``, ``batches``
 * the front desk: ``session``
 * apart from all of them, and not imported here: ``emulator``, a server of the API
 """
 
 from openai_batches.batches import Batches
+from openai_batches.billing import Bill, ModelBill
+from openai_batches.collecting import BatchResults
 from openai_batches.converters import configure_converter, make_converter
+from openai_batches.downloads import BatchDownload, DownloadedFile
 from openai_batches.errors import (
     AmbiguousCreateError,
     APIError,
@@ -23,17 +43,22 @@ from openai_batches.errors import (
     BatchFailedError,
     ConflictError,
     DecodeError,
+    IncompleteOutputError,
     InputError,
     InternalServerError,
+    InvalidRequestsError,
     NotFoundError,
     PaginationError,
     PermissionDeniedError,
     RateLimitError,
+    RefusalError,
+    RequestFailedError,
     TransportError,
     TransportTimeoutError,
     UnprocessableEntityError,
     WaitTimeoutError,
 )
+from openai_batches.estimating import Estimate, ModelEstimate, estimate, read_prices
 from openai_batches.files import FileContent, Files
 from openai_batches.models import (
     Batch,
@@ -50,14 +75,26 @@ from openai_batches.models import (
 )
 from openai_batches.pagination import AsyncPaginator
 from openai_batches.policy import PollPolicy, RetryPolicy
+from openai_batches.pricing import PRICES, ModelPrice, PriceTable, cost_of
+from openai_batches.problems import Problem, Repair
 from openai_batches.protocol import Answer
 from openai_batches.providers import OPENAI, Provider
+from openai_batches.readers import RequestSource
+from openai_batches.reports import ValidationReport
+from openai_batches.requests import BatchRequest, parse_request, requests_from
+from openai_batches.resending import to_requests
 from openai_batches.results import BatchResult, Outcome, ResultError
+from openai_batches.schemas import json_schema_format
 from openai_batches.session import BatchSession
+from openai_batches.sharding import Shard, ShardLimits
+from openai_batches.shards import iter_shards, validate_requests, write_shards
+from openai_batches.summaries import ResultSummary
 from openai_batches.version import __version__
+from openai_batches.writers import CsvWriter, JsonlWriter, ParquetWriter, ResultWriter, write_results
 
 __all__ = [
     "OPENAI",
+    "PRICES",
     "APIError",
     "AmbiguousCreateError",
     "Answer",
@@ -65,42 +102,78 @@ __all__ = [
     "AuthenticationError",
     "BadRequestError",
     "Batch",
+    "BatchDownload",
     "BatchError",
     "BatchErrors",
     "BatchFailedError",
+    "BatchRequest",
     "BatchResult",
+    "BatchResults",
     "BatchSession",
     "BatchStatus",
     "BatchUsage",
     "Batches",
     "BatchesError",
     "BatchesWarning",
+    "Bill",
     "ConflictError",
+    "CsvWriter",
     "DecodeError",
     "DeletedFile",
+    "DownloadedFile",
+    "Estimate",
     "FileContent",
     "FileObject",
     "Files",
+    "IncompleteOutputError",
     "InputError",
     "InputTokensDetails",
     "InternalServerError",
+    "InvalidRequestsError",
+    "JsonlWriter",
+    "ModelBill",
+    "ModelEstimate",
+    "ModelPrice",
     "NotFoundError",
     "Outcome",
     "OutputTokensDetails",
     "Page",
     "PaginationError",
+    "ParquetWriter",
     "PermissionDeniedError",
     "PollPolicy",
+    "PriceTable",
+    "Problem",
     "Provider",
     "RateLimitError",
+    "RefusalError",
+    "Repair",
     "RequestCounts",
+    "RequestFailedError",
+    "RequestSource",
     "ResultError",
+    "ResultSummary",
+    "ResultWriter",
     "RetryPolicy",
+    "Shard",
+    "ShardLimits",
     "TransportError",
     "TransportTimeoutError",
     "UnprocessableEntityError",
+    "ValidationReport",
     "WaitTimeoutError",
     "__version__",
     "configure_converter",
+    "cost_of",
+    "estimate",
+    "iter_shards",
+    "json_schema_format",
     "make_converter",
+    "parse_request",
+    "read_prices",
+    "requests_from",
+    "to_requests",
+    "validate_requests",
+    "write_results",
+    "write_shards",
 ]

@@ -5,6 +5,7 @@ Source: https://platform.openai.com/docs/api-reference/batch
 
 from __future__ import annotations
 
+import functools
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from openai_batches.checking import (
     checked_metadata,
     unknown_endpoint,
 )
+from openai_batches.collecting import BatchResults
 from openai_batches.creating import Creator
 from openai_batches.downloads import download_batch
 from openai_batches.errors import BatchesWarning, BatchFailedError, InputError, NotFoundError
@@ -22,18 +24,17 @@ from openai_batches.models import Batch, BatchStatus, Page
 from openai_batches.pagination import AsyncPaginator
 from openai_batches.policy import PollPolicy
 from openai_batches.protocol import Request, query_string, segment
-from openai_batches.results import read_result
 from openai_batches.waiting import wait_for_end
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
     from openai_batches.compression import Compression
     from openai_batches.downloads import BatchDownload, DownloadProgress
     from openai_batches.files import Files
     from openai_batches.providers import Provider
-    from openai_batches.results import BatchResult
+    from openai_batches.resending import Inputs
     from openai_batches.transport import Transport
 
 __all__ = ["Batches"]
@@ -90,7 +91,9 @@ class Batches:
         Source: https://platform.openai.com/docs/api-reference/batch/create
         """
         if not isinstance(input_file_id, str) or not input_file_id:
-            raise InputError(f"input_file_id must be the id of an uploaded file, not {input_file_id!r}")
+            hint = ": pass its .id" if hasattr(input_file_id, "id") else ""
+            given = repr(input_file_id) if isinstance(input_file_id, str) else type(input_file_id).__name__
+            raise InputError(f"input_file_id must be the id of an uploaded file, not {given}{hint}")
         if not isinstance(completion_window, str) or not completion_window:
             raise InputError(f"completion_window must be a text such as '24h', not {completion_window!r}")
         pairs = checked_metadata(metadata)
@@ -128,7 +131,7 @@ class Batches:
 
         Raises:
             InputError: this cannot be an id.
-            ConflictError: the batch has ended.
+            ConflictError: the batch has ended otherwise than by being cancelled.
             NotFoundError: the service has no such batch, or not for this key.
             APIError: the service said no.
             TransportError: no whole answer came.
@@ -181,42 +184,55 @@ class Batches:
             APIError: the service said no, in a way that does not pass.
             TransportError: the first question had no answer, and only an id is known of the batch.
         """
-        policy = poll if isinstance(poll, PollPolicy) else PollPolicy() if poll is None else PollPolicy.every(poll)
+        policy = poll if isinstance(poll, PollPolicy) else PollPolicy() if poll is None else _every(poll)
         return await wait_for_end(
             batch, retrieve=self.retrieve, poll=policy, timeout_s=timeout, now=self._transport.now
         )
 
-    async def results(self, batch: Batch | str) -> AsyncIterator[BatchResult]:
-        """Yield what became of the requests of a batch that has ended: first its output file, then its error file.
+    def results(
+        self,
+        batch: Batch | str,
+        *,
+        inputs: Inputs | None = None,
+        body_type: Any = None,
+        ordered: bool = False,
+    ) -> BatchResults:
+        """Return what became of the requests of a batch that has ended, an async iterator over its results.
 
-        The files are read line by line while they arrive. Their order is not the order of the requests: join by
-        ``custom_id``. A line that cannot be read is one result of outcome ``invalid``. The files of expired and
-        cancelled batches are read too: what they hold was paid for. The connection stays open until the last line was
-        taken or the iterator is closed.
+        The output file is read first, then the error file, line by line while they arrive. Their order is not the order
+        of the requests: join by ``custom_id``. A line that cannot be read is one result of outcome ``invalid``. The
+        files of expired and cancelled batches are read too: what they hold was paid for. The connection stays open
+        until the last line was taken or the iterator is closed. Its ``summary`` counts what passed by.
+
+        With inputs, both files are first read to their end, onto the disk (an anonymous temporary file as large as
+        both together, and its memory does not grow with it). Then each input has exactly one result: ``succeeded``,
+        ``failed``, ``expired``, ``cancelled``, ``invalid``, or ``missing`` where no line has its id. Of several lines
+        for one input the first success counts, else the first that can be read; the others are counted in the summary
+        as doubled. Lines that belong to no input come after all others, as ``foreign``, or as ``invalid`` with a
+        ``custom_id`` of None.
 
         Args:
             batch: the batch, or its id.
+            inputs: the requests of the batch: a path, a file, or an iterable or async iterable of requests, lines,
+                paths, or custom_ids.
+            body_type: a type, as for ``result.parse``, that ``result.body`` of a success is given as.
+            ordered: yield in the order of the inputs; where none are given, those of the batch's input file, which is
+                then read from the service.
 
         Raises:
-            InputError: the batch has not ended yet.
+            InputError: the batch has not ended yet; two inputs have the same custom_id, or one has none.
             BatchFailedError: the service refused the whole batch; ``batch.errors`` say why.
             APIError: the service said no, e.g. because the files have expired.
             TransportError: a file could not be read to its end.
+            DecodeError: a line is longer than 64 MiB.
         """
-        if isinstance(batch, str):
-            batch = await self.retrieve(batch)
-        if not batch.is_terminal:
-            raise InputError(f"Batch {batch.id} is {batch.status}: its results can be read once it has ended")
-        file_ids = [file_id for file_id in (batch.output_file_id, batch.error_file_id) if file_id]
-        if batch.status == BatchStatus.FAILED and not file_ids:
-            raise BatchFailedError(_why_failed(batch), batch=batch)
-        for file_id in file_ids:
-            number = 0
-            async with self._files.content(file_id) as content:
-                async for line in content.iter_lines():
-                    number += 1
-                    if line and not line.isspace():
-                        yield read_result(line, line_number=number)
+        return BatchResults(
+            functools.partial(self._ended, batch),
+            self._line_blocks,
+            inputs=inputs,
+            body_type=body_type,
+            ordered=ordered,
+        )
 
     async def download(
         self,
@@ -259,12 +275,33 @@ class Batches:
             self._transport, batch, directory, compress=compress, overwrite=overwrite, progress=progress
         )
 
+    async def _ended(self, batch: Batch | str) -> Batch:
+        """Return a batch that has results."""
+        if isinstance(batch, str):
+            batch = await self.retrieve(batch)
+        if not batch.is_terminal:
+            raise InputError(f"Batch {batch.id} is {batch.status}: its results can be read once it has ended")
+        if batch.status == BatchStatus.FAILED and not (batch.output_file_id or batch.error_file_id):
+            raise BatchFailedError(_why_failed(batch), batch=batch)
+        return batch
+
+    async def _line_blocks(self, file_id: str) -> AsyncGenerator[bytes, None]:
+        async with self._files.content(file_id) as content:
+            async for block in content.iter_line_blocks():
+                yield block
+
     async def _file_exists(self, file_id: str) -> bool:
         try:
             await self._files.retrieve(file_id)
         except (NotFoundError, InputError):
             return False
         return True
+
+
+def _every(seconds: float) -> PollPolicy:
+    if not isinstance(seconds, int | float) or not seconds > 0:
+        raise InputError(f"poll must be seconds above 0 or a PollPolicy, not {seconds!r}")
+    return PollPolicy.every(seconds)
 
 
 def _path(batch_id: str) -> str:

@@ -108,7 +108,10 @@ class Creator:
     async def _found(self, key: str | None, elapsed_s: float, failure: BatchesError | None) -> list[Batch]:
         """Return the batches that carry the key, oldest first, among all that are not older than the first attempt."""
         if key is None:
-            text = f"The batch may exist, but its metadata has no room for a key to find it by ({failure})"
+            text = (
+                f"The batch may exist, but its metadata has no room for a key to find it by ({failure}). "
+                "Before you create it again, look at the newest batches"
+            )
             raise AmbiguousCreateError(text) from failure
         _logger.info("POST /batches: no clear answer, looking for the batch (%s)", failure)
         found: list[Batch] = []
@@ -123,7 +126,10 @@ class Creator:
                 if times and times[-1] < newest_s - elapsed_s - _MARGIN_S:
                     break
         except BatchesError as error:
-            text = f"The batch may exist, and the search for it failed: {error}"
+            text = (
+                f"The batch may exist, and the search for it failed: {error}. Before you create it again, "
+                f"look for one whose metadata has {KEY_NAME}={key}"
+            )
             raise AmbiguousCreateError(text, idempotency_key=key) from (failure or error)
         return found[::-1]
 

@@ -15,9 +15,13 @@
     │   ├── RateLimitError            429
     │   └── InternalServerError       >= 500
     ├── DecodeError                   an answer that is not what it should be
+    │   ├── RefusalError              the model refused to answer
+    │   └── IncompleteOutputError     the model's answer was cut by a limit or a filter
     ├── PaginationError               a list that cannot be followed to its end
     ├── InputError                    the caller's mistake, found before sending; also a ValueError
+    │   └── InvalidRequestsError      ... in the requests of an input file, problem by problem
     ├── BatchFailedError              the service refused the whole batch
+    ├── RequestFailedError            one request of a batch did not succeed
     ├── AmbiguousCreateError          nobody can tell whether the batch was created
     └── WaitTimeoutError              the batch lives on, the waiter gave up; also a TimeoutError
 
@@ -32,6 +36,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from openai_batches.models import Batch
+    from openai_batches.problems import Problem
 
 __all__ = [
     "APIError",
@@ -43,12 +48,16 @@ __all__ = [
     "BatchesWarning",
     "ConflictError",
     "DecodeError",
+    "IncompleteOutputError",
     "InputError",
     "InternalServerError",
+    "InvalidRequestsError",
     "NotFoundError",
     "PaginationError",
     "PermissionDeniedError",
     "RateLimitError",
+    "RefusalError",
+    "RequestFailedError",
     "TransportError",
     "TransportTimeoutError",
     "UnprocessableEntityError",
@@ -182,6 +191,30 @@ class DecodeError(BatchesError):
         self.line_number = line_number
 
 
+class RefusalError(DecodeError):
+    """The model refused to answer, so that there is nothing to read.
+
+    Attributes:
+        refusal: the model's words.
+    """
+
+    def __init__(self, message: str = "", *, refusal: str = "", line_number: int | None = None) -> None:
+        super().__init__(message, line_number=line_number)
+        self.refusal = refusal
+
+
+class IncompleteOutputError(DecodeError):
+    """The model's answer ends before its end, so that it cannot be read as what it should be.
+
+    Attributes:
+        reason: why, in the service's words: ``length``, ``max_output_tokens`` or ``content_filter``.
+    """
+
+    def __init__(self, message: str = "", *, reason: str = "", line_number: int | None = None) -> None:
+        super().__init__(message, line_number=line_number)
+        self.reason = reason
+
+
 class PaginationError(BatchesError):
     """A list cannot be followed to its end: its cursor is missing, repeats itself, or brings nothing new.
 
@@ -198,6 +231,20 @@ class InputError(BatchesError, ValueError):
     """What was asked cannot be right; nothing was sent."""
 
 
+class InvalidRequestsError(InputError):
+    """An input file holds requests that the service would refuse; nothing was sent.
+
+    Attributes:
+        problems: what is wrong, in the order of the lines.
+        more_problems: how many more there are.
+    """
+
+    def __init__(self, message: str = "", *, problems: tuple[Problem, ...] = (), more_problems: int = 0) -> None:
+        super().__init__(message)
+        self.problems = problems
+        self.more_problems = more_problems
+
+
 class BatchFailedError(BatchesError):
     """The service refused the whole batch in validation: no request of it ran.
 
@@ -208,6 +255,18 @@ class BatchFailedError(BatchesError):
     def __init__(self, message: str = "", *, batch: Batch | None = None) -> None:
         super().__init__(message)
         self.batch = batch
+
+
+class RequestFailedError(BatchesError):
+    """One request of a batch did not succeed.
+
+    Attributes:
+        result: what became of it, a :class:`BatchResult`.
+    """
+
+    def __init__(self, message: str = "", *, result: Any = None) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 class AmbiguousCreateError(BatchesError):

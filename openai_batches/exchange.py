@@ -29,6 +29,8 @@ _CONNECT_S = 15.0
 _SILENCE_S = 120.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 10
+# What another origin may be told: how we are called, and which bytes of what we ask for.
+_HARMLESS = ("User-Agent", "Accept-Encoding", "Range", "If-Range")
 
 
 class Secret(str):
@@ -49,11 +51,17 @@ class ByteStream:
     def __init__(self, response: aiohttp.ClientResponse, request: Request[Any]) -> None:
         self.status: int = response.status
         self.headers: Mapping[str, str] = response.headers
-        # An encoded body has another length than what is read here.
-        self.size: int | None = None if "Content-Encoding" in response.headers else response.content_length
+        # A body that is decoded has another length than what is read here.
+        is_decoded = "Content-Encoding" in response.headers and not request.is_raw
+        self.size: int | None = None if is_decoded else response.content_length
         self.request_id: str | None = response.headers.get("x-request-id")
         self._response = response
         self._request = request
+
+    @property
+    def asked(self) -> str:
+        """What this answers: the method and the address, without its query."""
+        return f"{self._request.method} {self._response.url.with_query(None)}"
 
     async def iter_chunks(self) -> AsyncIterator[bytes]:
         """Yield the bytes as they arrive, in pieces of no particular size.
@@ -128,6 +136,8 @@ class Exchange:
         session_options: Mapping[str, Any],
         trust_env: bool,
     ) -> None:
+        if session is not None and not isinstance(session, aiohttp.ClientSession):
+            raise InputError(f"session must be an aiohttp.ClientSession, not {session!r}")
         self._base_url = base_url
         self._origin = URL(base_url).origin()
         self._auth_header = auth_header
@@ -186,7 +196,7 @@ class Exchange:
             url = _target(url, location, request)
             if url.origin() != self._origin:
                 self._leave(session, url, request)
-                headers = CIMultiDict({"User-Agent": headers["User-Agent"]})
+                headers = CIMultiDict({name: headers[name] for name in _HARMLESS if name in headers})
             elif method not in {"GET", "HEAD"} and response.status not in {307, 308}:
                 raise _redirect_error(request, url, "a redirect that changes the method is not followed")
         raise _redirect_error(request, url, f"more than {_MAX_REDIRECTS} redirects")
@@ -207,6 +217,8 @@ class Exchange:
         options: dict[str, Any] = {"timeout": self._timeout, "allow_redirects": False, "raise_for_status": False}
         if self._trust_env and (proxy := self._proxy_for(url)):
             options["proxy"] = proxy
+        if request.is_raw:
+            options["auto_decompress"] = False
         failure: list[Exception] = []
         try:
             if isinstance(request.body, MultipartBody):

@@ -8,20 +8,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from openai_batches.checking import ExpiresAfter, checked_expiry, checked_limit
+from openai_batches.downloads import download
 from openai_batches.errors import InputError, TransportError
-from openai_batches.lines import LineSplitter
+from openai_batches.lines import BlockSplitter, LineSplitter
 from openai_batches.models import DeletedFile, FileObject, Page
 from openai_batches.pagination import AsyncPaginator
+from openai_batches.parts import PART_BYTES, PartsUpload, checked_parts
 from openai_batches.protocol import MultipartBody, Repeat, Request, query_string, segment
-from openai_batches.sources import open_source
+from openai_batches.sources import open_source, watched
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
+    from openai_batches.compression import Compression
+    from openai_batches.downloads import DownloadedFile, DownloadProgress
     from openai_batches.exchange import ByteStream
-    from openai_batches.sources import Uploadable
+    from openai_batches.sources import Progress, Source, Uploadable
     from openai_batches.transport import Transport
 
 __all__ = ["FileContent", "Files"]
@@ -94,6 +99,24 @@ class FileContent:
         if rest := splitter.rest():
             yield rest
 
+    async def iter_line_blocks(self, *, max_line_bytes: int = _MAX_LINE_BYTES) -> AsyncIterator[bytes]:
+        r"""Yield the lines in blocks of as many as have arrived, each line with its ``\n``; the last line needs none.
+
+        Args:
+            max_line_bytes: a longer line is refused rather than held in memory.
+
+        Raises:
+            InputError: outside of the ``async with`` block.
+            DecodeError: a line is longer than ``max_line_bytes``.
+            TransportError: the connection broke before the end.
+        """
+        splitter = BlockSplitter(max_line_bytes=max_line_bytes)
+        async for chunk in self._entered().iter_chunks():
+            for block in splitter.feed(chunk):
+                yield block
+        if rest := splitter.rest():
+            yield rest
+
     async def read(self, *, max_bytes: int = _MAX_READ_BYTES) -> bytes:
         """Return the whole content.
 
@@ -131,6 +154,7 @@ class Files:
         purpose: str = "batch",
         filename: str | None = None,
         expires_after: ExpiresAfter | None = None,
+        progress: Progress | None = None,
     ) -> FileObject:
         """Upload a file.
 
@@ -143,6 +167,8 @@ class Files:
             purpose: what the file is for.
             filename: the name the service shall know; the path's own if not given. A batch's has to end in ``.jsonl``.
             expires_after: seconds (3,600 to 2,592,000), a timedelta, or the wire's mapping; counted from the upload.
+            progress: a quick plain function, called in the event loop with the bytes sent and the bytes in all: with 0
+                at the start of each attempt, then after each piece. What it raises ends the upload.
 
         Raises:
             InputError: the file is empty, in text mode or misnamed for a batch, or a number is out of range.
@@ -156,15 +182,69 @@ class Files:
         if (expiry_s := checked_expiry(expires_after, name="expires_after")) is not None:
             fields += [("expires_after[anchor]", "created_at"), ("expires_after[seconds]", str(expiry_s))]
         async with open_source(file) as source:
-            name = filename or source.filename or ("requests.jsonl" if purpose == "batch" else "upload")
-            if purpose == "batch" and not name.endswith(".jsonl"):
-                raise InputError(f"the file of a batch has to be named *.jsonl, not {name!r}: give another filename=")
-            if not source.size:
-                raise InputError(f"{name!r} is empty")
+            name = _checked_name(source, filename, purpose)
+
+            def chunks() -> AsyncIterator[bytes]:
+                return source.chunks() if progress is None else watched(source.chunks(), source.size, progress)
+
             body = MultipartBody(
-                fields=tuple(fields), field_name="file", filename=name, size=source.size, chunks=source.chunks
+                fields=tuple(fields), field_name="file", filename=name, size=source.size, chunks=chunks
             )
             return await self._transport.send(Request(method="POST", path="/files", returns=FileObject, body=body))
+
+    async def upload_parts(
+        self,
+        file: Uploadable,
+        *,
+        purpose: str = "batch",
+        filename: str | None = None,
+        part_bytes: int = PART_BYTES,
+        concurrency: int = 4,
+        expires_after: ExpiresAfter | None = None,
+        progress: Progress | None = None,
+    ) -> FileObject:
+        """Upload a file in parts, several at once, of which each can fail and be sent again alone: for flaky links.
+
+        Only pieces of it are held in memory. It is read twice: the service compares the md5 of the whole with what
+        came. An upload that fails or is cancelled is cancelled at the service too, which takes at most 10 s, and
+        forgotten there after an hour anyway. Where the answer to the last step is lost and repeating it is refused, the
+        file is looked for among the newest ones by its name and length.
+
+        Args:
+            file: a path, bytes, a file opened in binary mode, or an async iterable of bytes.
+            purpose: what the file is for.
+            filename: the name the service shall know; the path's own if not given. A batch's has to end in ``.jsonl``.
+            part_bytes: bytes of each part but the last, 1 to 67,108,864 (64 MiB).
+            concurrency: how many parts are sent at once, 1 to 64.
+            expires_after: seconds (3,600 to 2,592,000), a timedelta, or the wire's mapping; counted from the upload.
+            progress: a quick plain function, called in the event loop with the bytes sent and the bytes in all. The
+                first number never goes down: while a part is sent again it stands still. What it raises ends the
+                upload.
+
+        Raises:
+            InputError: the file is empty, in text mode or misnamed for a batch, or a number is out of range.
+            OSError: the file cannot be read.
+            APIError: the service said no.
+            TransportError: no whole answer came.
+            DecodeError: an answer cannot be read.
+
+        Source: https://platform.openai.com/docs/api-reference/uploads
+        """
+        checked_parts(part_bytes, concurrency)
+        expiry_s = checked_expiry(expires_after, name="expires_after")
+        async with open_source(file) as source:
+            upload = PartsUpload(
+                transport=self._transport,
+                list_files=lambda purpose: self.list(purpose=purpose, order="desc", limit=100),
+                source=source,
+                filename=_checked_name(source, filename, purpose),
+                purpose=purpose,
+                expiry_s=expiry_s,
+                part_bytes=part_bytes,
+                concurrency=concurrency,
+                progress=progress,
+            )
+            return await upload.send()
 
     async def retrieve(self, file_id: str) -> FileObject:
         """Return what the service knows of a file.
@@ -226,6 +306,48 @@ class Files:
 
         return AsyncPaginator(fetch, after=after, prefetch=prefetch)
 
+    async def download(
+        self,
+        file_id: str,
+        path: str | os.PathLike[str],
+        *,
+        compress: Compression | None = None,
+        overwrite: bool = False,
+        progress: DownloadProgress | None = None,
+    ) -> DownloadedFile:
+        """Bring a file's content to the disk: whole, or not at all.
+
+        It is written to ``<path>.part``, readable by its owner alone, and takes the name ``path`` once its length is
+        what the answer announced and what the service's record of the file says, and it is safely on the disk. Whatever
+        goes wrong, nothing is left under either name; what a crashed process left as ``.part`` is overwritten.
+
+        A connection that breaks is taken up where it broke, if the service names its bytes by a strong validator (an
+        ``ETag``, or a date old enough), else from the start. Bytes that stay reset the count of failed attempts, so
+        that a long download over a flaky link comes to its end; there are at most 1,000 attempts. Without retries
+        (``RetryPolicy(attempts=1)``) the first cut is an error.
+
+        Args:
+            file_id: the id of the file.
+            path: the name it shall have; nothing is appended to it.
+            compress: ``"gzip"`` or ``"zstd"`` (the extra ``[zstd]``) compresses it on its way to the disk.
+            overwrite: replace a file that is there already, once the new one is whole.
+            progress: a quick plain function, called in the event loop with the bytes that are there and the bytes in
+                all, or None where these are not known. The first number goes down when a download starts again. What
+                it raises ends the download.
+
+        Returns:
+            What was downloaded, and how; it can be opened like its path.
+
+        Raises:
+            InputError: this cannot be an id or a path, or the compression is not there.
+            FileExistsError: the file is there already, or another download of it is running.
+            OSError: the folder cannot be written to, or the disk is full.
+            NotFoundError: the service has no such file, or not for this key.
+            APIError: the service said no.
+            TransportError: the content did not come whole, within the retries.
+        """
+        return await download(self._transport, file_id, path, compress=compress, overwrite=overwrite, progress=progress)
+
     def content(self, file_id: str) -> FileContent:
         """Return a file's content, which is asked for by ``async with``.
 
@@ -235,6 +357,20 @@ class Files:
         path = f"{_path(file_id)}/content"
         request: Request[Any] = Request(method="GET", path=path, returns=object, headers={"Accept": "*/*"})
         return FileContent(self._transport.stream(request), file_id=file_id)
+
+
+def _checked_name(source: Source, filename: str | None, purpose: str) -> str:
+    """Return the name under which something is uploaded.
+
+    Raises:
+        InputError: it is empty, or misnamed for a batch.
+    """
+    name = filename or source.filename or ("requests.jsonl" if purpose == "batch" else "upload")
+    if purpose == "batch" and not name.endswith(".jsonl"):
+        raise InputError(f"the file of a batch has to be named *.jsonl, not {name!r}: give another filename=")
+    if not source.size:
+        raise InputError(f"{name!r} is empty")
+    return name
 
 
 def _path(file_id: str) -> str:

@@ -5,9 +5,14 @@ r"""Cut a stream of bytes into lines, at ``\n`` bytes and nowhere else.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from openai_batches.errors import DecodeError
 
-__all__ = ["LineSplitter"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["BlockSplitter", "LineSplitter"]
 
 
 class LineSplitter:
@@ -44,6 +49,47 @@ class LineSplitter:
                 number = self._lines + 1
                 raise DecodeError(f"Line {number} is longer than {self._max_line_bytes:,} bytes", line_number=number)
         return lines
+
+    def rest(self) -> bytes:
+        r"""Return what stands after the last ``\n``."""
+        return b"".join(self._pieces)
+
+
+class BlockSplitter:
+    r"""Takes chunks as they come, gives blocks of whole lines, ``\n`` included.
+
+    Args:
+        max_line_bytes: a longer line is refused rather than held.
+        block_bytes: about how large a block is at most, if no single line is larger. What is read in pieces that fit
+            into the processor's cache is read faster.
+    """
+
+    def __init__(self, *, max_line_bytes: int, block_bytes: int = 32 * 1024) -> None:
+        self._max_line_bytes = max_line_bytes
+        self._block_bytes = block_bytes
+        self._pieces: list[bytes] = []
+        self._held = 0
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield the lines that this chunk ends.
+
+        Raises:
+            DecodeError: a line is longer than ``max_line_bytes``.
+        """
+        start = 0
+        while end := chunk.rfind(b"\n", start, start + self._block_bytes) + 1 or chunk.find(b"\n", start) + 1:
+            block = chunk[start:end]
+            if self._pieces:
+                block = b"".join((*self._pieces, block))
+                self._pieces.clear()
+                self._held = 0
+            start = end
+            yield block
+        if start < len(chunk):
+            self._pieces.append(chunk[start:])
+            self._held += len(chunk) - start
+            if self._held > self._max_line_bytes:
+                raise DecodeError(f"A line is longer than {self._max_line_bytes:,} bytes")
 
     def rest(self) -> bytes:
         r"""Return what stands after the last ``\n``."""

@@ -57,7 +57,7 @@ class AsyncPaginator(Generic[T]):
         prefetch: 1 asks for the next page while this one is being read, 0 does not.
 
     Raises:
-        InputError: ``prefetch`` is neither 0 nor 1.
+        InputError: ``prefetch`` is neither 0 nor 1, or ``after`` is no text.
 
     Source: https://platform.openai.com/docs/api-reference/batch/list
     """
@@ -65,6 +65,8 @@ class AsyncPaginator(Generic[T]):
     def __init__(
         self, fetch: Callable[[str | None], Awaitable[Page[T]]], *, after: str | None = None, prefetch: int = 0
     ) -> None:
+        if after is not None and not isinstance(after, str):
+            raise InputError(f"after must be the id of an item, not {type(after).__name__}")
         if prefetch not in {0, 1}:
             raise InputError(f"prefetch must be 0 or 1, not {prefetch!r}")
         self._fetch = fetch

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import email.utils
 import enum
+import inspect
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Generic, TypeVar
@@ -96,6 +97,7 @@ class Request(Generic[T]):
         body: JSON as bytes, or a form with a file.
         headers: headers of this call alone.
         max_bytes: the largest answer that is held in memory.
+        is_raw: whether a body with a ``Content-Encoding`` is given as it was sent, instead of decoded.
     """
 
     method: str
@@ -105,6 +107,7 @@ class Request(Generic[T]):
     body: bytes | MultipartBody | None = None
     headers: Mapping[str, str] = attrs.field(factory=dict)
     max_bytes: int = 64 * 1024 * 1024
+    is_raw: bool = False
 
     @property
     def bare(self) -> str:
@@ -148,7 +151,9 @@ def segment(value: str, *, name: str) -> str:
         InputError: the id is no text, empty, too long, a dot segment, or has control characters.
     """
     if not isinstance(value, str):
-        raise InputError(f"{name} must be a str, not {type(value).__name__}")
+        hint = ": pass its .id" if hasattr(value, "id") else ""
+        hint = ": it was not awaited" if inspect.iscoroutine(value) else hint
+        raise InputError(f"{name} must be a str, not {type(value).__name__}{hint}")
     if len(value) > MAX_ID_CHARS:
         raise InputError(f"{name} must have at most {MAX_ID_CHARS:,} characters, this one has {len(value):,}")
     if _PLAIN_SEGMENT.fullmatch(value):

@@ -19,6 +19,11 @@ class Provider:
         auth_header: the header that carries the key.
         auth_prefix: what stands before the key in that header.
         endpoints: the values of ``endpoint`` the service is known to take; another one is warned of, not refused.
+        max_requests: how many requests one input file can hold.
+        max_bytes: how large one input file can be, in bytes. OpenAI says 200 MB and means 209,715,200 in the messages
+            that were seen; the decimal reading is the one that is right either way.
+        max_embedding_inputs: how many inputs the embedding requests of one input file can have together; an array of
+            inputs counts as many.
     """
 
     name: str
@@ -28,6 +33,10 @@ class Provider:
     auth_header: str = "Authorization"
     auth_prefix: str = "Bearer "
     endpoints: frozenset[str] = frozenset()
+    # https://platform.openai.com/docs/api-reference/batch/create
+    max_requests: int = 50_000
+    max_bytes: int = 200_000_000
+    max_embedding_inputs: int = 50_000
 
 
 OPENAI = Provider(

@@ -1,4 +1,4 @@
-"""What became of each request: lines of output and error files as :class:`BatchResult` records.
+"""What became of each request: a line of an output or error file as a :class:`BatchResult` record.
 
 Source: https://platform.openai.com/docs/guides/batch#5-retrieve-the-results
 """
@@ -7,28 +7,48 @@ from __future__ import annotations
 
 import enum
 import functools
-import re
-from typing import Any
+import json
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import msgspec
 
-from openai_batches.errors import DecodeError
+from openai_batches import outputs
+from openai_batches.dialects import TolerantLine, read_tolerantly, rescued_id
+from openai_batches.errors import DecodeError, IncompleteOutputError, RefusalError, RequestFailedError
+from openai_batches.outputs import UNREADABLE, BodyHead
 
-__all__ = ["BatchResult", "Outcome", "ResultError", "read_result"]
+if TYPE_CHECKING:
+    import cattrs
+
+    from openai_batches.models import BatchUsage
+
+__all__ = ["BatchResult", "Outcome", "ResultDraft", "ResultError", "missing_result", "read_result"]
+
+T = TypeVar("T")
 
 
 class Outcome(enum.StrEnum):
-    """What became of one request."""
+    """What became of one request.
+
+    ``missing``, an input without a line in either file, and ``foreign``, a line without an input, are found only where
+    results are joined with their inputs.
+    """
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     EXPIRED = "expired"
     CANCELLED = "cancelled"
+    MISSING = "missing"
     INVALID = "invalid"
+    FOREIGN = "foreign"
 
 
-_NEVER_RAN = {"batch_expired": Outcome.EXPIRED, "batch_cancelled": Outcome.CANCELLED}
+_SUCCEEDED, _INVALID = Outcome.SUCCEEDED, Outcome.INVALID
+_BY_CODE = {"batch_expired": Outcome.EXPIRED, "batch_cancelled": Outcome.CANCELLED}
+_NEVER_RAN = frozenset({Outcome.EXPIRED, Outcome.CANCELLED, Outcome.MISSING})
+# Codes of failures that say nothing about the request itself.
+_PASSING = frozenset({"request_timeout", "rate_limit_exceeded", "server_error", "timeout"})
 
 
 @attrs.frozen(kw_only=True)
@@ -41,19 +61,9 @@ class ResultError:
     param: str | None = None
 
 
-@attrs.frozen(kw_only=True)
-class BatchResult:
-    """One line of a result file.
-
-    Attributes:
-        custom_id: the request's own id; None only for an ``invalid`` line from which it could not be rescued.
-        outcome: what became of the request.
-        status_code: the HTTP status of the request's answer, or None where it never ran.
-        request_id: the service's id of that answer, or None.
-        error: why it did not succeed, or None.
-        line_number: the 1-based line of the file.
-        raw_body: the answer's body as it stood in the line, JSON in UTF-8; empty where there was none.
-    """
+@attrs.define(eq=False)
+class ResultDraft:
+    """A result while it is being made: what is frozen takes three times as long to make."""
 
     custom_id: str | None
     outcome: Outcome
@@ -61,106 +71,281 @@ class BatchResult:
     request_id: str | None = None
     error: ResultError | None = None
     line_number: int = 0
-    raw_body: bytes = attrs.field(default=b"", repr=False)
+    _raw_body: bytes | None = attrs.field(default=None, repr=False)
+    raw_line: bytes = attrs.field(default=b"", repr=False)
+    head: BodyHead | None = attrs.field(default=None, repr=False)
+    _body_type: Any = attrs.field(default=None, repr=False)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ResultDraft) and self._said() == other._said()
+
+    def __hash__(self) -> int:
+        return hash(self._said())
+
+    def _said(self) -> tuple[Any, ...]:
+        said = (self.custom_id, self.outcome, self.status_code, self.request_id, self.error, self.line_number)
+        return (*said, self.raw_body)
+
+    @functools.cached_property
+    def raw_body(self) -> bytes:
+        """The answer's body as it stood in the line, JSON in UTF-8; empty where there was none."""
+        if self._raw_body is not None or not self.raw_line:
+            return self._raw_body or b""
+        return _body_in(self.raw_line)
 
     @functools.cached_property
     def body(self) -> Any:
         """The answer's body, decoded on first use; None where there was none, a str where it is plain text.
 
+        With ``body_type``, the body of a success is of that type.
+
         Raises:
-            DecodeError: the body is not JSON.
+            DecodeError: the body is not JSON, or not of ``body_type``.
         """
-        if not self.raw_body:
+        if self._body_type is None or self.outcome is not _SUCCEEDED or not self.raw_body:
+            return self._tree
+        data = self.raw_body
+        if data[:1] == b'"' and not isinstance(self._tree, str):
+            data = json.dumps(self._tree).encode()
+        return self._named(outputs.structured, data, self._body_type)
+
+    @functools.cached_property
+    def _tree(self) -> Any:
+        return self._named(outputs.json_value, self.raw_body) if self.raw_body else None
+
+    def _named(self, read: Any, *args: Any) -> Any:
+        """Return what a reader says, whose errors are told where they are."""
+        try:
+            return read(*args)
+        except DecodeError as error:
+            where = f"line {self.line_number} ({self.custom_id!r})"
+            raise DecodeError(f"{error}, in {where}", details=error.details, line_number=self.line_number) from error
+
+    @property
+    def _answer(self) -> Any:
+        """The body of a success, as plain values; None where there is none that can be read."""
+        if self.outcome is not _SUCCEEDED:
             return None
-        return _untwisted(_json(self.raw_body, self.line_number))
+        try:
+            return self._tree
+        except DecodeError:
+            return None
 
     @property
     def output_text(self) -> str | None:
         """The text of the answer (chat, responses or completions), or None where there is no text in it."""
-        body = self.body if self.outcome is Outcome.SUCCEEDED else None
-        if not isinstance(body, dict):
-            return None
-        if isinstance(choices := body.get("choices"), list):
-            first = choices[0] if choices and isinstance(choices[0], dict) else {}
-            message = first.get("message")
-            text = message.get("content") if isinstance(message, dict) else first.get("text")
-            return text if isinstance(text, str) else None
-        parts = [
-            part["text"]
-            for item in _list(body.get("output"))
-            if isinstance(item, dict)
-            for part in _list(item.get("content"))
-            if isinstance(part, dict) and part.get("type") == "output_text" and isinstance(part.get("text"), str)
-        ]
-        return "".join(parts) if parts else None
+        return outputs.output_text(self._answer)
+
+    @property
+    def refusal(self) -> str | None:
+        """The words in which the model refused to answer, or None where it did not."""
+        return outputs.refusal_text(self._answer)
+
+    @property
+    def model(self) -> str | None:
+        """The model that answered, as the answer names it, or None."""
+        return self._known_head.model
+
+    @functools.cached_property
+    def usage(self) -> BatchUsage | None:
+        """The tokens the answer took, under the same names for every endpoint, or None where it does not say."""
+        return self._known_head.tokens()
+
+    @functools.cached_property
+    def _known_head(self) -> BodyHead:
+        return self.head or outputs.read_head(self.raw_body)
+
+    @property
+    def embedding(self) -> Any:
+        """The first embedding of the answer, or None: as float32 in a numpy array, or an ``array('f')``.
+
+        Raises:
+            DecodeError: an embedding cannot be read.
+        """
+        return next(iter(self.embeddings), None)
+
+    @functools.cached_property
+    def embeddings(self) -> list[Any]:
+        """The embeddings of the answer in the order of its inputs, from numbers or base64; empty where it has none.
+
+        Raises:
+            DecodeError: an embedding cannot be read.
+        """
+        if self._answer_is_empty:
+            return []
+        found: list[Any] = self._named(outputs.embedding_vectors, self.raw_body)
+        return found
+
+    @property
+    def _answer_is_empty(self) -> bool:
+        return self.outcome is not _SUCCEEDED or not self.raw_body
+
+    @property
+    def never_ran(self) -> bool:
+        """Whether the service did not carry the request out: it expired, was cancelled, or is missing."""
+        return self.outcome in _NEVER_RAN
+
+    @property
+    def is_retryable(self) -> bool:
+        """Whether the request failed for a reason that may pass: 408, 409, 429, 5xx, a status of 0, or a timeout.
+
+        A quota that is used up does not come back by asking.
+        """
+        if self.outcome is not Outcome.FAILED:
+            return False
+        code, kind = (self.error.code, self.error.type) if self.error else (None, None)
+        if "insufficient_quota" in {code, kind}:
+            return False
+        if code in _PASSING or kind in _PASSING:
+            return True
+        status = self.status_code
+        return status is not None and (status in {0, 408, 409, 429} or status >= 500)
+
+    def raise_for_outcome(self) -> None:
+        """Do nothing for a success.
+
+        Raises:
+            RequestFailedError: the request did not succeed; ``result`` is this result.
+        """
+        if self.outcome is _SUCCEEDED:
+            return
+        why = "" if self.error is None else f": {self.error.message}"
+        status = "" if self.status_code is None else f" with status {self.status_code}"
+        text = f"Request {self.custom_id!r} {_VERBS[self.outcome]}{status}{why}"
+        raise RequestFailedError(text, result=self)
+
+    def parse(self, cls: type[T], *, converter: cattrs.Converter | None = None) -> T:
+        """Return the value that the text of the answer holds as JSON.
+
+        Args:
+            cls: an attrs class, dataclass, TypedDict, msgspec struct, pydantic model, or any type of these.
+            converter: a cattrs converter of your own, with hooks for your types.
+
+        Raises:
+            RequestFailedError: the request did not succeed.
+            RefusalError: the model refused to answer; ``refusal`` are its words.
+            IncompleteOutputError: the answer was cut, by its length limit or a filter; ``reason`` says which.
+            DecodeError: there is no text, or it does not hold such a value; ``details`` name the fields.
+
+        Source: https://platform.openai.com/docs/guides/structured-outputs#refusals
+        """
+        self.raise_for_outcome()
+        tree = self._tree
+        number = self.line_number
+        if (refusal := outputs.refusal_text(tree)) is not None:
+            text = f"The model refused to answer {self.custom_id!r}: {refusal}"
+            raise RefusalError(text, refusal=refusal, line_number=number)
+        if (reason := outputs.cut_reason(tree)) is not None:
+            text = f"The answer to {self.custom_id!r} is not whole ({reason})"
+            raise IncompleteOutputError(text, reason=reason, line_number=number)
+        if (output := outputs.output_text(tree)) is None:
+            raise DecodeError(f"The answer to {self.custom_id!r} has no text", line_number=number)
+        value: T = self._named(outputs.structured, output.encode("utf-8", "surrogatepass"), cls, converter)
+        return value
 
 
-# What msgspec raises for bytes that are no JSON: it leaves strings in another encoding to Python, and deep nesting too.
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+@attrs.frozen(eq=False)
+class BatchResult(ResultDraft):
+    """What became of one request.
+
+    Two results are equal if they say the same, whatever their lines look like.
+
+    Attributes:
+        custom_id: the request's own id; None only for an ``invalid`` line from which it could not be rescued.
+        outcome: what became of the request.
+        status_code: the HTTP status of the request's answer, or None where it never ran.
+        request_id: the service's id of that answer, or None.
+        error: why it did not succeed, or None.
+        line_number: the 1-based line of the file; 0 for a request without one.
+        raw_line: the line as it stood in the file; empty where there was none.
+        head: the model and the usage, where they were read with the line; ``model`` and ``usage`` always know them.
+    """
+
+
+_VERBS = {
+    Outcome.FAILED: "failed",
+    Outcome.EXPIRED: "expired before it ran",
+    Outcome.CANCELLED: "was cancelled before it ran",
+    Outcome.MISSING: "is missing from the results",
+    Outcome.INVALID: "has a result that cannot be read",
+    Outcome.FOREIGN: "is not among the inputs",
+}
+
+
 # msgspec takes no factory for a Raw.
 _NO_BODY = msgspec.Raw()
 
 
-@attrs.define(kw_only=True)
-class _Response:
+class _RawResponse(msgspec.Struct, gc=False):
     status_code: int = 0
     request_id: str | None = None
     body: msgspec.Raw = _NO_BODY
 
 
-@attrs.define(kw_only=True)
-class _Line:
+class _RawLine(msgspec.Struct, gc=False):
     custom_id: str
-    response: _Response | None = None
+    response: _RawResponse | None = None
     error: Any = None
 
 
-_decoder = msgspec.json.Decoder(_Line, strict=False)
-_CUSTOM_ID = re.compile(rb'"custom_id"\s*:\s*("(?:[^"\\]|\\.)*")')
+_raw_decoder = msgspec.json.Decoder(_RawLine, strict=False)
 
 
-def read_result(line: bytes, *, line_number: int) -> BatchResult:
+def read_result(line: bytes, *, line_number: int, body_type: Any = None) -> BatchResult:
     """Return what a line of a result file says; a line that cannot be read is one ``invalid`` result.
 
     Success is an ``error`` of null and a status of 200 to 299. A failed request keeps its reason in ``response.body``
-    on some services and in ``error`` on others; both are read.
+    on some services and in ``error`` on others; both are read. What strict JSON refuses (``NaN``, a byte order mark),
+    numbers for ids, ids and responses in other shapes are read tolerantly.
 
     Args:
         line: the line, without its end.
         line_number: the 1-based line of the file.
+        body_type: the type of a successful answer's body; None leaves it plain values.
     """
     try:
-        parsed = _decoder.decode(line)
-    except _UNREADABLE as error:
-        reason = ResultError(code="invalid_line", message=f"The line cannot be read: {error}")
-        return BatchResult(
-            custom_id=_rescued_id(line), outcome=Outcome.INVALID, error=reason, line_number=line_number, raw_body=b""
-        )
-    response = parsed.response or _Response()
-    raw_body = bytes(response.body)
-    reason_or_none = _reason(parsed.error)
-    if reason_or_none is None and 200 <= response.status_code < 300:
-        outcome = Outcome.SUCCEEDED
+        parsed: _RawLine | TolerantLine = _raw_decoder.decode(line)
+    except UNREADABLE as error:
+        found = read_tolerantly(line)
+        if found is None:
+            reason = ResultError(code="invalid_line", message=f"The line cannot be read: {error}")
+            return BatchResult(rescued_id(line), _INVALID, None, None, reason, line_number, b"", line)
+        parsed = found
+    response = parsed.response
+    raw_body = bytes(response.body) if response is not None else b""
+    if raw_body == b"null":
+        raw_body = b""
+    status = response.status_code if response is not None else None
+    if status is not None and parsed.error is None and 200 <= status < 300:
+        outcome, reason_or_none = _SUCCEEDED, None
     else:
-        reason_or_none = reason_or_none or _reason_in_body(raw_body, response.status_code)
-        outcome = _NEVER_RAN.get(reason_or_none.code or "", Outcome.FAILED)
+        reason_or_none = _reason(parsed.error) or _reason_in_body(raw_body, status, has_response=response is not None)
+        outcome = _BY_CODE.get(reason_or_none.code or "", Outcome.FAILED)
     return BatchResult(
-        custom_id=parsed.custom_id,
-        outcome=outcome,
-        status_code=response.status_code if parsed.response else None,
-        request_id=response.request_id,
-        error=reason_or_none,
-        line_number=line_number,
-        raw_body=b"" if raw_body == b"null" else raw_body,
+        parsed.custom_id,
+        outcome,
+        status,
+        response.request_id if response is not None else None,
+        reason_or_none,
+        line_number,
+        raw_body,
+        line,
+        None,
+        body_type,
     )
 
 
-def _rescued_id(line: bytes) -> str | None:
-    found = _CUSTOM_ID.search(line)
-    try:
-        return msgspec.json.decode(found[1], type=str) if found else None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
+def missing_result(custom_id: str) -> BatchResult:
+    """Return the result of an input that has no line in the files."""
+    reason = ResultError(code="missing", message="Neither file of the batch has a line for this request")
+    return BatchResult(custom_id, Outcome.MISSING, None, None, reason)
+
+
+def _body_in(line: bytes) -> bytes:
+    """Return the body in a line that the fast decoder has read."""
+    response = _raw_decoder.decode(line).response
+    body = b"" if response is None else bytes(response.body)
+    return b"" if body == b"null" else body
 
 
 def _reason(error: Any) -> ResultError | None:
@@ -176,31 +361,15 @@ def _reason(error: Any) -> ResultError | None:
     return ResultError(code=text("code"), message=text("message") or "", type=text("type"), param=text("param"))
 
 
-def _reason_in_body(raw_body: bytes, status_code: int) -> ResultError:
+def _reason_in_body(raw_body: bytes, status_code: int | None, *, has_response: bool) -> ResultError:
     try:
-        body = _untwisted(msgspec.json.decode(raw_body)) if raw_body else None
-    except _UNREADABLE:
+        body = outputs.json_value(raw_body) if raw_body else None
+    except DecodeError:
         body = None
     reason = _reason(body.get("error")) if isinstance(body, dict) else None
-    return reason or ResultError(message=f"The request was answered with status {status_code}")
-
-
-def _json(data: bytes, line_number: int) -> Any:
-    try:
-        return msgspec.json.decode(data)
-    except _UNREADABLE as error:
-        raise DecodeError(f"The body in line {line_number} is no JSON: {error}", line_number=line_number) from error
-
-
-def _untwisted(body: Any) -> Any:
-    """Return what a body holds that some services send as JSON text; other text is the body itself."""
-    if isinstance(body, str):
-        try:
-            return msgspec.json.decode(body)
-        except _UNREADABLE:
-            return body
-    return body
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+    if reason is not None:
+        return reason
+    if not has_response:
+        return ResultError(message="The line has neither a response nor an error")
+    status = "without a status" if status_code is None else f"with status {status_code}"
+    return ResultError(message=f"The request was answered {status}")

@@ -7,6 +7,7 @@ import os
 import platform
 import time
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
@@ -23,7 +24,7 @@ from openai_batches.transport import Transport
 from openai_batches.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     import aiohttp
@@ -95,6 +96,7 @@ class BatchSession:
     ) -> None:
         if isinstance(api_key, str):
             api_key = Secret(api_key)  # a mistake in another argument must not show it among the local variables
+        _check_types(retry, headers)
         url = _base_url(base_url or os.environ.get(provider.base_url_env) or provider.base_url)
         _check_encryption(url, require_tls=require_tls)
         own_options = {
@@ -206,6 +208,14 @@ class BatchSession:
             max_bytes=max_bytes,
         )
         return await self._transport.answer(request)
+
+
+def _check_types(retry: object, headers: object) -> None:
+    """Refuse what would otherwise fail at the first call, and there in other words."""
+    if retry is not None and not isinstance(retry, RetryPolicy):
+        raise InputError(f"retry must be a RetryPolicy, such as RetryPolicy(attempts=3), not {retry!r}")
+    if headers is not None and not isinstance(headers, Mapping):
+        raise InputError(f"headers must be a mapping of str to str, not {type(headers).__name__}")
 
 
 def _key(api_key: ApiKey | None, provider: Provider) -> ApiKey:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Protocol
 
 import attrs
 
@@ -23,12 +23,22 @@ from openai_batches.errors import InputError
 if TYPE_CHECKING:
     from typing import TypeAlias
 
-__all__ = ["Source", "Uploadable", "open_source"]
+__all__ = ["Chunks", "Progress", "Source", "Uploadable", "open_source", "watched"]
 
 Uploadable: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | AsyncIterable[bytes]"
+# Told how many bytes were sent, and of how many.
+Progress: TypeAlias = "Callable[[int, int], object]"
 
 # Large enough that a thread per piece costs little, small enough that a slow link shows life within a timeout.
 _PIECE_BYTES = 256 * 1024
+
+
+class Chunks(Protocol):
+    """How to read bytes: as often as one likes."""
+
+    def __call__(self, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+        """Return an iterator over the bytes from one position up to another, or to their end."""
+        ...
 
 
 @attrs.frozen(kw_only=True)
@@ -37,7 +47,18 @@ class Source:
 
     filename: str | None
     size: int
-    chunks: Callable[[], AsyncIterator[bytes]]
+    chunks: Chunks
+
+
+async def watched(chunks: AsyncIterator[bytes], size: int, progress: Progress) -> AsyncIterator[bytes]:
+    """Yield the same bytes, and tell ``progress``: 0 at the start, then what was sent after each piece."""
+    sent = 0
+    progress(0, size)
+    async for chunk in chunks:
+        yield chunk
+        # The next piece is asked for when this one was written.
+        sent += len(chunk)
+        progress(sent, size)
 
 
 @asynccontextmanager
@@ -92,22 +113,22 @@ async def _opened_file(file: IO[bytes]) -> AsyncIterator[Source]:
 
 
 async def _from_file(file: IO[bytes], filename: str | None) -> Source:
-    start = file.tell()
-    size = await asyncio.to_thread(file.seek, 0, os.SEEK_END) - start
+    origin = file.tell()
+    size = await asyncio.to_thread(file.seek, 0, os.SEEK_END) - origin
     lock = threading.Lock()
 
-    def read_at(offset: int) -> bytes:
+    def read_at(offset: int, count: int) -> bytes:
         # Seek and read are one step: a read that an aborted attempt left behind must not move this one's position.
         with lock:
-            file.seek(offset)
-            return file.read(min(_PIECE_BYTES, start + size - offset))
+            file.seek(origin + offset)
+            return file.read(count)
 
-    async def chunks() -> AsyncIterator[bytes]:
-        offset = start
-        while offset < start + size:
-            piece = await asyncio.to_thread(read_at, offset)
+    async def chunks(start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+        offset, stop = start, size if stop is None else stop
+        while offset < stop:
+            piece = await asyncio.to_thread(read_at, offset, min(_PIECE_BYTES, stop - offset))
             if not piece:
-                missing = start + size - offset
+                missing = size - offset
                 raise InputError(
                     f"the file became shorter while it was sent: {missing:,} of {size:,} bytes are missing"
                 )
@@ -118,8 +139,9 @@ async def _from_file(file: IO[bytes], filename: str | None) -> Source:
 
 
 def _from_bytes(data: bytes) -> Source:
-    async def chunks() -> AsyncIterator[bytes]:
-        for offset in range(0, len(data), _PIECE_BYTES):
-            yield data[offset : offset + _PIECE_BYTES]
+    async def chunks(start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+        stop = len(data) if stop is None else stop
+        for offset in range(start, stop, _PIECE_BYTES):
+            yield data[offset : min(offset + _PIECE_BYTES, stop)]
 
     return Source(filename=None, size=len(data), chunks=chunks)

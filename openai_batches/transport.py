@@ -6,6 +6,7 @@ The network itself is behind the room :mod:`openai_batches.exchange`.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import random
 import time
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from openai_batches import protocol
-from openai_batches.errors import APIError, BatchesError, DecodeError, TransportError
+from openai_batches.errors import APIError, BatchesError, DecodeError, InputError, TransportError
 from openai_batches.exchange import Secret, checked_key
 from openai_batches.protocol import Answer, Request
 
@@ -32,6 +33,7 @@ R = TypeVar("R")
 
 _logger = logging.getLogger("openai_batches")
 _MAX_ERROR_BYTES = 64 * 1024
+_MIN_SECRET_CHARS = 12
 
 
 class Transport:
@@ -98,6 +100,7 @@ class Transport:
     async def _persistently(self, request: Request[Any], attempt: Callable[[Request[Any], int], Awaitable[R]]) -> R:
         """Await an attempt, and others after it as long as the verb and the policy allow."""
         loop = asyncio.get_running_loop()
+        begun_s = loop.time()
         first_failure_s: float | None = None
         number = 0
         while True:
@@ -109,6 +112,8 @@ class Transport:
                     first_failure_s = loop.time()
                 delay_s = self.pause_s(error, attempt=number, elapsed_s=loop.time() - first_failure_s)
                 if delay_s is None or not protocol.may_repeat(request.repeat, error):
+                    if number > 1:
+                        error.add_note(f"after {number} attempts in {loop.time() - begun_s:.1f} s")
                     raise
                 line = "%s %s: attempt %d failed, next in %.1f s: %s"
                 _logger.info(line, request.method, request.bare, number, delay_s, error)
@@ -150,7 +155,7 @@ class Transport:
         """Return the open answer of one attempt, if it is one of success, and the key it was asked with."""
         begun = time.perf_counter()
         stream: ByteStream | None = None
-        key, credentials = self._fixed or self._credentials(await self._api_key())  # type: ignore[operator]  # a key that is not fixed is callable
+        key, credentials = self._fixed or self._credentials(await _new_key(self._api_key))
         try:
             stream = await self._exchange.open(request, credentials)
             if stream.status >= 300:
@@ -175,9 +180,22 @@ class Transport:
         finally:
             stream.close()
         body = _without(key, body)
-        return protocol.error_from(Answer(status=stream.status, headers=stream.headers, body=body), now=self.now())
+        error = protocol.error_from(Answer(status=stream.status, headers=stream.headers, body=body), now=self.now())
+        error.add_note(f"asked: {stream.asked}")
+        if error.retry_after is not None and error.retry_after > self.retry.max_retry_after_s:
+            allowed_s = self.retry.max_retry_after_s
+            error.add_note(f"the service asks to wait {error.retry_after:g} s, max_retry_after_s is {allowed_s:g}")
+        return error
+
+
+async def _new_key(api_key: ApiKey) -> str:
+    key = api_key if isinstance(api_key, str) else api_key()
+    if not inspect.isawaitable(key):
+        raise InputError("api_key must be a str or an async callable, this one returns without being awaited")
+    return await key
 
 
 def _without(key: Secret, body: bytes) -> bytes:
     """Return a body in which a server cannot make us repeat the key."""
-    return body.replace(key.encode(), b"[secret]")
+    # Nobody's real key is a short word; replacing one would spoil the service's own words.
+    return body.replace(key.encode(), b"[secret]") if len(key) >= _MIN_SECRET_CHARS else body

@@ -40,10 +40,11 @@ async def wait_for_end(
         now: the wall clock in Unix seconds, for the age of the batch.
 
     Raises:
+        InputError: the timeout is no number of seconds.
         WaitTimeoutError: the batch goes on, the waiter gave up.
         BatchesError: the first question failed, or a later one in a way that does not pass.
     """
-    if timeout_s is not None and not timeout_s >= 0:
+    if timeout_s is not None and (not isinstance(timeout_s, int | float) or not timeout_s >= 0):
         raise InputError(f"timeout must be 0 or more seconds, not {timeout_s!r}")
     last = batch if isinstance(batch, Batch) else None
     unseen_until = asyncio.get_running_loop().time() + _UNSEEN_S

@@ -16,9 +16,11 @@ from openai_batches import (
     BatchesError,
     BatchesWarning,
     BatchFailedError,
+    BatchResult,
     BatchStatus,
     DecodeError,
     InputError,
+    Outcome,
     PaginationError,
     RateLimitError,
     TransportError,
@@ -26,6 +28,7 @@ from openai_batches import (
     WaitTimeoutError,
     errors,
 )
+from openai_batches.problems import Problem
 
 BATCH = Batch(id="batch_1", status=BatchStatus.FAILED)
 CLASSES = [getattr(errors, name) for name in errors.__all__ if name != "BatchesWarning"]
@@ -45,6 +48,11 @@ VALUES: dict[str, Any] = {
     "after": "batch_0",
     "batch": BATCH,
     "idempotency_key": "key",
+    "problems": (Problem(code="invalid_url", message="m", line=3),),
+    "more_problems": 2,
+    "refusal": "I cannot help with that.",
+    "reason": "length",
+    "result": BatchResult(custom_id="a", outcome=Outcome.FAILED),
 }
 
 

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from openai_batches import DecodeError
-from openai_batches.lines import LineSplitter
+from openai_batches.lines import BlockSplitter, LineSplitter
 
 alphabet = st.sampled_from(
     ["\n", "\n\n", "\r\n", "\r", "\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "a", "é", "🙂", ""]
@@ -83,3 +83,40 @@ def test_what_is_held_is_forgotten_with_its_line() -> None:
         assert splitter.feed(b"x" * 6) == []
         assert splitter.feed(b"y" * 4 + b"\n") == [b"x" * 6 + b"y" * 4]
     assert splitter.rest() == b""
+
+
+# Blocks of lines
+
+
+def blocks(data: bytes, cuts: list[int], *, block_bytes: int) -> list[bytes]:
+    """Return the blocks of data that arrives in pieces."""
+    splitter = BlockSplitter(max_line_bytes=10_000, block_bytes=block_bytes)
+    edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    found = [block for start, end in pairwise(edges) for block in splitter.feed(data[start:end])]
+    return [*found, splitter.rest()]
+
+
+@given(data=streams, cuts=st.lists(st.integers(0, 1_000), max_size=12), block_bytes=st.integers(1, 40))
+@settings(deadline=None)
+def test_blocks_are_whole_lines(data: bytes, cuts: list[int], block_bytes: int) -> None:
+    r"""Every block but the rest ends with a line, and all together are what arrived."""
+    *found, rest = blocks(data, cuts, block_bytes=block_bytes)
+    assert b"".join([*found, rest]) == data
+    assert all(block.endswith(b"\n") for block in found)
+    assert b"\n" not in rest
+
+
+def test_blocks_are_as_large_as_they_may() -> None:
+    """A block holds as many lines as fit, and one that is larger alone."""
+    data = b"aa\n" * 5 + b"b" * 20 + b"\n" + b"aa\n" * 2
+    assert blocks(data, [], block_bytes=7) == [b"aa\n" * 2, b"aa\n" * 2, b"aa\n", b"b" * 20 + b"\n", b"aa\n" * 2, b""]
+
+
+@pytest.mark.parametrize("chunks", [[b"x" * 11], [b"x" * 6, b"x" * 5], [b"\n\nxxx", b"x" * 8]])
+def test_a_block_does_not_grow_without_end(chunks: list[bytes]) -> None:
+    """A line too long to be held is refused here too."""
+    splitter = BlockSplitter(max_line_bytes=10)
+    for chunk in chunks[:-1]:
+        list(splitter.feed(chunk))
+    with pytest.raises(DecodeError, match="A line is longer than 10 bytes"):
+        list(splitter.feed(chunks[-1]))

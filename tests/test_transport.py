@@ -178,6 +178,7 @@ class Stream:
     size: int | None = None
     request_id: str | None = None
     closed: int = 0
+    asked: str = "GET http://127.0.0.1/v1/batches"
 
     async def read(self, max_bytes: int) -> bytes:
         return self.body

@@ -23,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if not _is_loopback(options.host) and not options.api_key:
         parser.error(f"{options.host} can be reached from outside: give an --api-key")
+    if not 0 <= options.port <= 65_535:
+        parser.error("--port must be 0 to 65535")
     if not options.speed > 0:
         parser.error("--speed must be above zero")
     server = BatchServer(host=options.host, port=options.port, speed=options.speed, api_keys=options.api_key)

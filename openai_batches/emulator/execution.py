@@ -1,6 +1,7 @@
 """Working through a batch's lines: what answers one, and what is written about it."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor as Pool
 from pathlib import Path
@@ -15,6 +16,8 @@ from .store import Counts, Ids, Usage
 # Enough lines to make a hop to a worker thread cheap, few enough to keep them out of memory.
 _LINES_PER_PIECE = 512
 _CONCURRENT_CALLS = 64
+
+_logger = logging.getLogger(__name__)
 
 Answer = tuple[int, dict[str, Any]]
 
@@ -89,6 +92,7 @@ class Work:
         self._executor = executor
         self._pool = pool
         self._offset = 0
+        self._has_told = False
 
     async def run_to(self, goal: int) -> None:
         """Execute lines until `goal` of them are done."""
@@ -113,9 +117,9 @@ class Work:
         lines = self._read(count)
         for line in lines:
             try:
-                line.answer = answer(line.url, line.body, line.custom_id)
-            except Exception:  # noqa: BLE001 - an executor's failure is the line's answer
-                line.answer = _broken()
+                line.answer = _checked(answer(line.url, line.body, line.custom_id))
+            except Exception as error:  # noqa: BLE001 - an executor's failure is the line's answer
+                line.answer = self._failed(line, error)
         self._write(lines)
 
     async def _ask(self, lines: list[_Line]) -> None:
@@ -124,11 +128,18 @@ class Work:
         async def ask(line: _Line) -> None:
             async with gate:
                 try:
-                    line.answer = await self._executor(line.url, line.body, line.custom_id)
-                except Exception:  # noqa: BLE001 - an executor's failure is the line's answer
-                    line.answer = _broken()
+                    line.answer = _checked(await self._executor(line.url, line.body, line.custom_id))
+                except Exception as error:  # noqa: BLE001 - an executor's failure is the line's answer
+                    line.answer = self._failed(line, error)
 
         await asyncio.gather(*map(ask, lines))
+
+    def _failed(self, line: _Line, error: Exception) -> Answer:
+        if not self._has_told:
+            # Once a batch: the others most often fail alike.
+            self._has_told = True
+            _logger.error("the executor failed at %s, which is answered with 500", line.custom_id, exc_info=error)
+        return _broken()
 
     def _read(self, count: int) -> list[_Line]:
         lines: list[_Line] = []
@@ -188,6 +199,12 @@ class Work:
 def _broken() -> Answer:
     message = "The server had an error while processing your request."
     return 500, {"error": error_object(message, type="server_error")}
+
+
+def _checked(answer: Any) -> Answer:
+    if isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], int) and isinstance(answer[1], dict):
+        return answer
+    raise TypeError(f"an executor returns (status, body), an int and a dict, not {answer!r}")
 
 
 def _append(path: Path, data: bytearray) -> None:

@@ -39,7 +39,7 @@ class Fault:
         retry_after_ms: The `retry-after-ms` header; None leaves it out.
 
     Raises:
-        ValueError: `kind` is not registered, or `path` is no regular expression.
+        ValueError: `kind` is not registered, `path` is no regular expression, or `status` no HTTP status.
     """
 
     kind: str = attrs.field(kw_only=False)
@@ -59,6 +59,9 @@ class Fault:
     _pattern: re.Pattern[str] = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
+        self.method = self.method and self.method.upper()
+        if not isinstance(self.status, int) or not 100 <= self.status <= 599:
+            raise ValueError(f"status must be an HTTP status, not {self.status!r}")
         if self.kind not in _KINDS:
             raise ValueError(f"unknown kind of fault {self.kind!r}; there are {', '.join(sorted(_KINDS))}")
         self._random = random.Random(self.seed)

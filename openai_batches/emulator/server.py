@@ -49,6 +49,7 @@ class BatchServer:
 
     Raises:
         ValueError: A parameter makes no sense, such as a `clock` together with a `speed`.
+        TypeError: A clock, timings or keys are of the wrong type.
     """
 
     def __init__(
@@ -68,11 +69,12 @@ class BatchServer:
         max_file_bytes: int = 512 * 1024 * 1024,
         unknown_cursor: Literal["restart", "empty", "error"] = "error",
         unknown_input_file: Literal["fail_batch", "reject"] = "fail_batch",
-        faults: Iterable[Fault] | None = None,
+        faults: Iterable[Fault] | Fault | None = None,
         seed: int | None = None,
     ) -> None:
         if clock is not None and speed != 1.0:
             raise ValueError("speed belongs to the default clock; give either clock or speed")
+        _check_types(clock, timings, api_keys)
         rules = Rules(
             api_keys=api_keys,
             models=models,
@@ -85,7 +87,7 @@ class BatchServer:
         )
         self.clock: Clock = RealClock(speed=speed) if clock is None else clock
         self.store: Store = Store(seed=seed)
-        self.faults: Faults = Faults(faults or ())
+        self.faults: Faults = Faults((faults,) if isinstance(faults, Fault) else faults or ())
         self.requests: deque[RequestRecord] = deque(maxlen=_REMEMBERED_REQUESTS)
         self._host, self._port = host, port
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="openai-batches-emulator")
@@ -170,3 +172,12 @@ class BatchServer:
             ValueError: The step leads backwards.
         """
         await self._lifecycle.advance_to(self.clock.now() + hours * 3600 + minutes * 60 + seconds)
+
+
+def _check_types(clock: object, timings: object, api_keys: object) -> None:
+    if isinstance(clock, type) or (clock is not None and not hasattr(clock, "now")):
+        raise TypeError(f"clock must be a clock, such as SteppedClock(), not {clock!r}")
+    if timings is not None and not isinstance(timings, Timings):
+        raise TypeError(f"timings must be Timings(...), not {timings!r}")
+    if isinstance(api_keys, str):
+        raise TypeError("api_keys must be a collection of keys, not one str")

@@ -37,6 +37,7 @@ from openai_batches import (
     configure_converter,
     make_converter,
 )
+from openai_batches.collecting import BatchResults
 
 
 async def token() -> str:
@@ -71,7 +72,7 @@ async def batches(session: BatchSession) -> None:
     assert_type(await session.batches.wait(batch, timeout=3.5, poll=PollPolicy.every(2)), Batch)
     assert_type(await session.batches.wait("b", poll=2), Batch)
     assert_type(session.batches.list(after="b", limit=10, prefetch=1), AsyncPaginator[Batch])
-    assert_type(session.batches.results(batch), AsyncIterator[BatchResult])
+    assert_type(session.batches.results(batch), BatchResults)
     async for result in session.batches.results("b"):
         assert_type(result.outcome, Outcome)
         assert_type(result.output_text, str | None)

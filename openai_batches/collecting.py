@@ -1,0 +1,161 @@
+"""The results of a batch as an async iterator: straight from its files, or joined with its inputs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Self
+
+from openai_batches.errors import InputError
+from openai_batches.joining import ResultJoin
+from openai_batches.reading import ResultReader
+from openai_batches.resending import ids_in_block, iter_ids
+from openai_batches.results import BatchResult
+from openai_batches.summaries import ResultSummary
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from openai_batches.models import Batch
+    from openai_batches.resending import Inputs
+
+__all__ = ["BatchResults"]
+
+# Blocks are gathered before they go to a thread, which costs the same for any size.
+_GATHERED_BYTES = 1 << 20
+
+
+class BatchResults(AsyncIterator[BatchResult]):
+    """The results of one batch, to be iterated over once.
+
+    An iteration that ends early leaves nothing open once this object is forgotten; ``async with`` or ``aclose()`` see
+    to it at once, and so does the end of the iteration.
+
+    Attributes:
+        summary: counts what was read so far.
+
+    Args:
+        ended: gives the batch, once it has ended.
+        read_file: gives the content of a file by its id, in blocks of whole lines.
+        inputs: what to join the results with; None yields them as they stand in the files.
+        body_type: the type of the successful answers' bodies; None leaves them plain values.
+        ordered: whether to yield them in the order of the inputs, which are the batch's own unless given.
+    """
+
+    def __init__(
+        self,
+        ended: Callable[[], Awaitable[Batch]],
+        read_file: Callable[[str], AsyncGenerator[bytes, None]],
+        *,
+        inputs: Inputs | None = None,
+        body_type: Any = None,
+        ordered: bool = False,
+    ) -> None:
+        self.summary = ResultSummary()
+        if inputs is None and not ordered:
+            self._results = _streamed(self.summary, ended, read_file, body_type)
+        else:
+            self._results = _joined(self.summary, ended, read_file, inputs, body_type, ordered=ordered)
+
+    def __aiter__(self) -> AsyncIterator[BatchResult]:  # noqa: PYI034
+        # The generator itself: a million steps through a method of ours would cost as much as reading the lines.
+        return self._results
+
+    def __anext__(self) -> Awaitable[BatchResult]:
+        return self._results.__anext__()
+
+    async def aclose(self) -> None:
+        """Stop: the connection is given back, temporary files are gone. Closing twice does nothing."""
+        await self._results.aclose()
+
+    async def __aenter__(self) -> Self:
+        """Do nothing: the first result is what asks the service."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close."""
+        await self.aclose()
+
+
+def _result_files(batch: Batch) -> list[str]:
+    return [file_id for file_id in (batch.output_file_id, batch.error_file_id) if file_id]
+
+
+async def _streamed(
+    summary: ResultSummary,
+    ended: Callable[[], Awaitable[Batch]],
+    read_file: Callable[[str], AsyncGenerator[bytes, None]],
+    body_type: Any,
+) -> AsyncGenerator[BatchResult, None]:
+    batch = summary.batch = await ended()
+    for file_id in _result_files(batch):
+        reader = ResultReader(body_type=body_type)
+        async with aclosing(read_file(file_id)) as blocks:
+            async for block in blocks:
+                results = reader.read(block)
+                summary.add(results)
+                for result in results:
+                    yield result
+    summary.is_complete = True
+
+
+async def _joined(
+    summary: ResultSummary,
+    ended: Callable[[], Awaitable[Batch]],
+    read_file: Callable[[str], AsyncGenerator[bytes, None]],
+    inputs: Inputs | None,
+    body_type: Any,
+    *,
+    ordered: bool,
+) -> AsyncGenerator[BatchResult, None]:
+    batch = summary.batch = await ended()
+    join = ResultJoin(body_type=body_type, ordered=ordered, summary=summary)
+    try:
+        ids = _ids_of_batch(batch, read_file) if inputs is None else iter_ids(inputs)
+        async with aclosing(ids):
+            async for custom_ids in ids:
+                await asyncio.to_thread(join.add_inputs, custom_ids)
+        await asyncio.to_thread(join.check_inputs)
+        for file_id in _result_files(batch):
+            reader = ResultReader()
+            async with aclosing(_gathered(read_file(file_id))) as blocks:
+                async for block in blocks:
+                    await asyncio.to_thread(join.add_lines, reader, block)
+        while (piece := await asyncio.to_thread(join.next_piece)) is not None:
+            for result in piece:
+                yield result
+        summary.is_complete = True
+    finally:
+        if join.is_busy:  # a step that a cancelled task left behind is waited for elsewhere
+            asyncio.get_running_loop().run_in_executor(None, join.close)
+        else:
+            join.close()
+
+
+async def _ids_of_batch(
+    batch: Batch, read_file: Callable[[str], AsyncGenerator[bytes, None]]
+) -> AsyncGenerator[list[str], None]:
+    """Yield the ids in the batch's own input file."""
+    if not batch.input_file_id:
+        raise InputError(f"Batch {batch.id} does not name its input file: give the inputs whose order is wanted")
+    async with aclosing(_gathered(read_file(batch.input_file_id))) as blocks:
+        async for block in blocks:
+            yield await asyncio.to_thread(ids_in_block, block)
+
+
+async def _gathered(blocks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Yield fewer and larger blocks of the same lines."""
+    held: list[bytes] = []
+    size = 0
+    async with aclosing(blocks):
+        async for block in blocks:
+            held.append(block)
+            size += len(block)
+            if size >= _GATHERED_BYTES:
+                yield b"".join(held)
+                held, size = [], 0
+    if held:
+        yield b"".join(held)

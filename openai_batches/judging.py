@@ -1,0 +1,240 @@
+"""Judge one line of an input file by itself: slow and exact, for the lines that the fast way cannot vouch for.
+
+Messages and codes are the service's own, where it has them.
+
+Source: https://platform.openai.com/docs/guides/batch#1-prepare-your-batch-file
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from typing import Any
+
+import attrs
+import msgspec
+
+from openai_batches.problems import Problem
+
+__all__ = ["Judged", "count_inputs", "is_embedding", "judge", "needed_fields", "shown"]
+
+# One of these is what an endpoint works on; services put other prefixes before the same endpoints.
+_NEEDED = (
+    ("/chat/completions", ("messages",)),
+    ("/completions", ("prompt",)),
+    ("/embeddings", ("input",)),
+    ("/images/edits", ("prompt",)),
+    ("/images/generations", ("prompt",)),
+    ("/moderations", ("input",)),
+    # A prompt that is kept at the service stands in for the input.
+    ("/responses", ("input", "prompt")),
+    ("/videos", ("prompt",)),
+)
+_KINDS = {
+    bool: "a boolean",
+    dict: "an object",
+    float: "a decimal",
+    int: "an integer",
+    list: "an array",
+    str: "a string",
+}
+_PLACE = re.compile(r"\(byte (\d+)\)")
+# Numbers beyond a float are no error of the grammar: the service judges them.
+_decoder = msgspec.json.Decoder(Any, float_hook=float)
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+@attrs.define
+class Judged:
+    """What a line says, and what is wrong with it.
+
+    Attributes:
+        line: its 1-based number.
+        file: the path of the file, or None.
+        custom_id: the request's own id, or None where there is none.
+        url: the request's endpoint, or "" where there is none.
+        model: the body's model, or None where there is none.
+        inputs: how many inputs it asks the embeddings of; 0 for other endpoints.
+        problems: what is wrong.
+    """
+
+    line: int
+    file: str | None = None
+    custom_id: str | None = None
+    url: str = ""
+    model: str | None = None
+    inputs: int = 0
+    problems: list[Problem] = attrs.Factory(list)
+
+    def blame(
+        self,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        column: int | None = None,
+        first_line: int | None = None,
+    ) -> None:
+        """Note a problem of this line."""
+        problem = Problem(
+            code=code,
+            message=message,
+            line=self.line,
+            column=column,
+            param=param,
+            custom_id=self.custom_id,
+            first_line=first_line,
+            file=self.file,
+        )
+        self.problems.append(problem)
+
+
+def judge(
+    line: bytes, number: int, *, max_line_bytes: int | None = None, strict: bool = True, file: str | None = None
+) -> Judged:
+    """Return what a line says and everything that is wrong with it, whatever the other lines say.
+
+    Args:
+        line: the line, without its end.
+        number: its 1-based number.
+        max_line_bytes: a longer line is a problem; None: no line is too long.
+        strict: False leaves what is in the body to the service.
+        file: the path to name in problems.
+    """
+    judged = Judged(number, file)
+    value = _parsed(judged, line)
+    if isinstance(value, dict):
+        _judge_request(judged, value, strict=strict)
+    elif not judged.problems:
+        judged.blame("invalid_type", f"A line must hold an object, a request, but this one holds {_kind(value)}.")
+    if max_line_bytes is not None and len(line) >= max_line_bytes:
+        message = f"This line has {len(line) + 1:,} bytes with its end, the whole file can have {max_line_bytes:,}."
+        judged.blame("line_too_large", message)
+    return judged
+
+
+def _judge_request(judged: Judged, value: dict[str, Any], *, strict: bool) -> None:
+    # The id comes first: it names the other problems.
+    judged.custom_id = _text(judged, value, "custom_id")
+    method = _text(judged, value, "method")
+    if method not in {None, "POST"}:
+        judged.blame("invalid_method", f"The method must be 'POST', not {shown(method)}.", param="method")
+    judged.url = _text(judged, value, "url") or ""
+    body = value.get("body")
+    if body is None:
+        judged.blame("missing_required_parameter", "Missing required parameter: 'body'.", param="body")
+    elif not isinstance(body, dict):
+        judged.blame(
+            "invalid_type", f"Invalid type for 'body': expected an object, but got {_kind(body)} instead.", param="body"
+        )
+    else:
+        _judge_body(judged, body, strict=strict)
+
+
+def _parsed(judged: Judged, line: bytes) -> Any:
+    try:
+        line.decode()
+    except UnicodeDecodeError as error:
+        hint = ", it looks like UTF-16" if line.startswith(_UTF_16) else ""
+        judged.blame(
+            "invalid_utf8",
+            f"This line is not valid UTF-8: {error.reason}, 0x{line[error.start]:02x}{hint}.",
+            column=_column(line, error.start),
+        )
+        return None
+    try:
+        return _decoder.decode(line)
+    except RecursionError:
+        judged.blame("invalid_json_line", "This line is nested too deeply to be parsed.")
+    except msgspec.DecodeError as error:
+        reason, column = _break(line, str(error))
+        judged.blame("invalid_json_line", f"This line is not parseable as valid JSON: {reason}.", column=column)
+    return None
+
+
+def _break(line: bytes, message: str) -> tuple[str, int | None]:
+    """Return why and in which column a line is no JSON, given what the decoder said."""
+    try:
+        json.loads(line)
+    except json.JSONDecodeError as error:
+        # The words Python's users know, and a column that is exact in every case.
+        return error.msg, error.colno
+    except (RecursionError, ValueError):
+        reason = message
+    else:
+        reason = "NaN, Infinity and one half of a surrogate pair (\\ud800) are no JSON"
+    place = _PLACE.search(message)
+    return reason, _column(line, int(place[1])) if place else None
+
+
+def _column(line: bytes, offset: int) -> int:
+    return len(line[:offset].decode(errors="replace")) + 1
+
+
+def _judge_body(judged: Judged, body: dict[str, Any], *, strict: bool) -> None:
+    model = body.get("model")
+    if isinstance(model, str) and model:
+        judged.model = model
+    elif strict and model is not None and not isinstance(model, str):
+        judged.blame(
+            "invalid_type",
+            f"Invalid type for 'body.model': expected a string, but got {_kind(model)} instead.",
+            param="body.model",
+        )
+    elif strict:
+        judged.blame("invalid_request", "Model parameter is required.", param="body.model")
+    if is_embedding(judged.url):
+        judged.inputs = count_inputs(body.get("input"))
+    if not strict:
+        return
+    if body.get("stream") is True:
+        judged.blame("streaming_unsupported", "Streaming is not supported in the Batch API.", param="body.stream")
+    needed = needed_fields(judged.url)
+    if needed and all(body.get(name) is None for name in needed):
+        judged.blame("invalid_request", f"{needed[0].title()} parameter is required.", param=f"body.{needed[0]}")
+
+
+def _text(judged: Judged, request: dict[str, Any], name: str) -> str | None:
+    value = request.get(name)
+    if value is None:
+        judged.blame("missing_required_parameter", f"Missing required parameter: '{name}'.", param=name)
+    elif not isinstance(value, str):
+        judged.blame(
+            "invalid_type",
+            f"Invalid type for '{name}': expected a string, but got {_kind(value)} instead.",
+            param=name,
+        )
+    elif not value:
+        judged.blame("invalid_value", f"Invalid value for '{name}': it must not be empty.", param=name)
+    else:
+        return value
+    return None
+
+
+def _kind(value: object) -> str:
+    return _KINDS.get(type(value), "null")
+
+
+def shown(text: object) -> str:
+    """Return a value from a file as it can stand in a message: quoted, and not longer than a line."""
+    whole = repr(text)
+    return whole if len(whole) <= 80 else f"{whole[:77]}..."
+
+
+@functools.lru_cache(maxsize=256)
+def needed_fields(url: str) -> tuple[str, ...]:
+    """Return the fields of the body of which an endpoint needs one; none for an endpoint that is not known."""
+    return next((fields for ending, fields in _NEEDED if url.endswith(ending)), ())
+
+
+def is_embedding(url: str) -> bool:
+    """Return whether the endpoint counts inputs rather than requests."""
+    return url.endswith("/embeddings")
+
+
+def count_inputs(value: Any) -> int:
+    """Return how many inputs the ``input`` of an embedding request has: an array of token ids is one."""
+    if not isinstance(value, list) or not value or isinstance(value[0], int):
+        return 1
+    return len(value)

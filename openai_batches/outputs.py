@@ -1,0 +1,353 @@
+"""What the body of an answer holds: text, refusal, usage, embeddings, and values of a type of yours.
+
+Bodies are read in the shapes of chat completions, responses, completions and embeddings; another shape holds none of
+these, which is no error.
+
+Source: https://platform.openai.com/docs/api-reference
+"""
+
+from __future__ import annotations
+
+import array
+import base64
+import functools
+import importlib
+import json
+import struct
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+import msgspec
+
+from openai_batches.errors import DecodeError
+from openai_batches.models import BatchUsage, InputTokensDetails, OutputTokensDetails
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import cattrs
+
+__all__ = [
+    "UNREADABLE",
+    "BodyHead",
+    "cut_reason",
+    "embedding_vectors",
+    "json_value",
+    "output_text",
+    "read_head",
+    "refusal_text",
+    "structured",
+    "usage_of",
+]
+
+T = TypeVar("T")
+
+# What msgspec raises for bytes that are no JSON: it leaves strings in another encoding to Python, and deep nesting too.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class _Details(msgspec.Struct, gc=False):
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct, gc=False):
+    # Chat completions, completions and embeddings have the first half, responses the second.
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+    input_tokens: int = 0
+    input_tokens_details: _Details | None = None
+    output_tokens: int = 0
+    output_tokens_details: _Details | None = None
+
+    def add_to(self, sums: list[int]) -> None:
+        """Add input, output, cached and reasoning tokens to sums of these."""
+        sums[0] += self.prompt_tokens or self.input_tokens
+        sums[1] += self.completion_tokens or self.output_tokens
+        details = self.prompt_tokens_details or self.input_tokens_details
+        if details is not None and details.cached_tokens:
+            sums[2] += details.cached_tokens
+        details = self.completion_tokens_details or self.output_tokens_details
+        if details is not None and details.reasoning_tokens:
+            sums[3] += details.reasoning_tokens
+
+
+class BodyHead(msgspec.Struct, gc=False):
+    """What is read of every body at once: the model that answered, and the tokens it took."""
+
+    model: str | None = None
+    usage: _Usage | None = None
+
+    def tokens(self) -> BatchUsage | None:
+        """Return the usage under the same names for every endpoint, or None where the answer has none."""
+        if self.usage is None:
+            return None
+        sums = [0] * 4
+        self.usage.add_to(sums)
+        return usage_of(sums)
+
+
+def usage_of(sums: Sequence[int]) -> BatchUsage:
+    """Return the record of input, output, cached and reasoning tokens."""
+    read, written, cached, reasoned = sums
+    return BatchUsage(
+        input_tokens=read,
+        input_tokens_details=InputTokensDetails(cached_tokens=cached),
+        output_tokens=written,
+        output_tokens_details=OutputTokensDetails(reasoning_tokens=reasoned),
+        total_tokens=read + written,
+    )
+
+
+_NO_HEAD = BodyHead()
+_head_decoder = msgspec.json.Decoder(BodyHead, strict=False)
+
+
+def read_head(raw_body: bytes) -> BodyHead:
+    """Return the model and the usage in a body; an empty head where they cannot be read."""
+    try:
+        return _head_decoder.decode(raw_body)
+    except UNREADABLE:
+        pass
+    try:
+        return msgspec.convert(_without_nulls(json_value(raw_body)), BodyHead, strict=False)
+    except (DecodeError, msgspec.ValidationError):
+        return _NO_HEAD
+
+
+def _without_nulls(body: Any) -> Any:
+    """Return a body with the usage alone, without the counts of it that are null."""
+    if not isinstance(body, dict):
+        return body
+    usage = body.get("usage")
+    counts = {name: value for name, value in usage.items() if value is not None} if isinstance(usage, dict) else None
+    return {"model": body.get("model"), "usage": counts}
+
+
+def json_value(data: bytes) -> Any:
+    """Return what JSON text holds; text in a text, as services write that encode twice, is read twice.
+
+    Lone surrogates, ``NaN`` and ``Infinity`` are read too: an answer that holds them was paid for.
+
+    Raises:
+        DecodeError: this is no JSON.
+    """
+    value = _loaded(data)
+    if isinstance(value, str):
+        try:
+            return _loaded(value.encode("utf-8", "surrogatepass"))
+        except DecodeError:
+            return value
+    return value
+
+
+def _loaded(data: bytes) -> Any:
+    try:
+        return msgspec.json.decode(data)
+    except UNREADABLE as error:
+        refused = error
+    try:
+        return json.loads(data.decode("utf-8-sig"), strict=False)
+    except (ValueError, RecursionError):
+        raise DecodeError(f"This is no JSON: {refused}") from refused
+
+
+def output_text(body: Any) -> str | None:
+    """Return the text of an answer (chat, responses or completions), or None where there is none in it."""
+    if not isinstance(body, dict):
+        return None
+    if isinstance(body.get("choices"), list):
+        first = _first_choice(body)
+        message = first.get("message")
+        text = message.get("content") if isinstance(message, dict) else first.get("text")
+        return text if isinstance(text, str) else None
+    parts = [part["text"] for part in _parts(body) if part.get("type") == "output_text" and _is_text(part.get("text"))]
+    return "".join(parts) if parts else None
+
+
+def refusal_text(body: Any) -> str | None:
+    """Return the words in which the model refused to answer, or None where it did not."""
+    if not isinstance(body, dict):
+        return None
+    message = _first_choice(body).get("message")
+    refusals = [message.get("refusal")] if isinstance(message, dict) else []
+    refusals += [part.get("refusal") for part in _parts(body) if part.get("type") == "refusal"]
+    return next((text for text in refusals if isinstance(text, str) and text), None)
+
+
+def cut_reason(body: Any) -> str | None:
+    """Return why the answer ends too early (``length``, ``max_output_tokens``, ``content_filter``), or None."""
+    if not isinstance(body, dict):
+        return None
+    if (reason := _first_choice(body).get("finish_reason")) in {"length", "content_filter"}:
+        return str(reason)
+    if body.get("status") != "incomplete":
+        return None
+    details = body.get("incomplete_details")
+    named = details.get("reason") if isinstance(details, dict) else None
+    return named if isinstance(named, str) else "incomplete"
+
+
+def _first_choice(body: dict[str, Any]) -> dict[str, Any]:
+    first = next(iter(_list(body.get("choices"))), None)
+    return first if isinstance(first, dict) else {}
+
+
+def _parts(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for item in _list(body.get("output")):
+        if isinstance(item, dict):
+            yield from (part for part in _list(item.get("content")) if isinstance(part, dict))
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+class _Vector(msgspec.Struct, gc=False):
+    embedding: msgspec.Raw
+    index: int = 0
+
+
+class _Vectors(msgspec.Struct, gc=False):
+    data: list[_Vector]
+
+
+_vectors_decoder = msgspec.json.Decoder(_Vectors, strict=False)
+_floats_decoder = msgspec.json.Decoder(list[float])
+
+
+def embedding_vectors(raw_body: bytes) -> list[Any]:
+    """Return the embeddings in a body, in the order of their index, as float32: numpy arrays, or ``array('f')``.
+
+    Numbers and base64 are read.
+
+    Raises:
+        DecodeError: an embedding is neither.
+    """
+    try:
+        found = _vectors_decoder.decode(raw_body).data
+    except UNREADABLE:
+        return _vectors_in(raw_body)
+    return [_vector(bytes(item.embedding)) for item in sorted(found, key=lambda item: item.index)]
+
+
+def _vectors_in(raw_body: bytes) -> list[Any]:
+    """Return the embeddings of a body that was encoded twice; other bodies have none."""
+    body = json_value(raw_body)
+    data = body.get("data") if isinstance(body, dict) else None
+    found = [item for item in _list(data) if isinstance(item, dict) and item.get("embedding") is not None]
+    found.sort(key=lambda item: item["index"] if isinstance(item.get("index"), int) else 0)
+    return [_vector(msgspec.json.encode(item["embedding"])) for item in found]
+
+
+def _vector(raw: bytes) -> Any:
+    numpy = _numpy()
+    try:
+        if raw[:1] != b'"':
+            numbers = _floats_decoder.decode(raw)
+            return array.array("f", numbers) if numpy is None else numpy.array(numbers, dtype=numpy.float32)
+        packed = base64.b64decode(msgspec.json.decode(raw, type=str), validate=True)
+        if numpy is not None:
+            return numpy.frombuffer(packed, dtype="<f4").astype(numpy.float32)
+        return array.array("f", struct.unpack(f"<{len(packed) // 4}f", packed))
+    except (*UNREADABLE, ValueError, OverflowError, struct.error) as error:
+        raise DecodeError(f"An embedding cannot be read: {error}") from error
+
+
+@functools.cache
+def _numpy() -> Any:
+    try:
+        return importlib.import_module("numpy")  # it takes long to import, and many do without
+    except ImportError:
+        return None
+
+
+def structured(data: bytes, cls: type[T], converter: cattrs.Converter | None = None) -> T:
+    """Return the value of a type that JSON text holds.
+
+    A class with ``model_validate_json`` (pydantic) reads it itself. Dataclasses, TypedDicts, msgspec's structs, attrs
+    classes and built-in types are read by msgspec; attrs classes with validators or converters, what msgspec does not
+    know, and everything if a converter is given, by cattrs.
+
+    Args:
+        data: JSON in UTF-8.
+        cls: the type.
+        converter: a cattrs converter of your own, with hooks for your types.
+
+    Raises:
+        DecodeError: the text does not hold such a value; ``details`` name the fields.
+    """
+    if callable(validate := getattr(cls, "model_validate_json", None)):
+        try:
+            value: T = validate(data)
+        except ValueError as error:
+            raise _misfit(cls, _pydantics(error)) from error
+        return value
+    if converter is None and (decoder := _decoder_for(cls)) is not None:  # type: ignore[arg-type]  # every class is hashable
+        try:
+            found: T = decoder.decode(data)
+        except _UnknownTypeError:
+            return _by_cattrs(data, cls, None)
+        except (*UNREADABLE, ValueError) as error:
+            raise _misfit(cls, (str(error),)) from error
+        return found
+    return _by_cattrs(data, cls, converter)
+
+
+def _by_cattrs(data: bytes, cls: type[T], converter: cattrs.Converter | None) -> T:
+    import cattrs  # noqa: PLC0415  # only types that msgspec does not know need it
+
+    if converter is None:
+        from cattrs.preconf.json import make_converter  # noqa: PLC0415
+
+        converter = make_converter()
+    value = json_value(data)
+    try:
+        return converter.structure(value, cls)
+    except cattrs.StructureHandlerNotFoundError:
+        raise
+    except Exception as error:  # the hooks are the user's, and so is what they raise
+        raise _misfit(cls, tuple(cattrs.transform_error(error, format_exception=_told))) from error
+
+
+def _told(error: BaseException, kind: type | None) -> str:
+    """Return cattrs' words for an error, and those of the error itself where a validator wrote them."""
+    from cattrs.v import format_exception  # noqa: PLC0415
+
+    words: str = format_exception(error, kind)
+    return f"{words} ({error})" if words == "invalid value" else words
+
+
+def _pydantics(error: ValueError) -> tuple[str, ...]:
+    found = error.errors() if hasattr(error, "errors") else []
+    told = tuple(f"{item['msg']} @ ${''.join(f'.{part}' for part in item['loc'])}" for item in found)
+    return told or (str(error),)
+
+
+class _UnknownTypeError(Exception):
+    """A type that msgspec does not know, deep within one that it does."""
+
+
+def _refuse(cls: type, value: object) -> Any:  # noqa: ARG001  # msgspec calls it so
+    raise _UnknownTypeError
+
+
+@functools.lru_cache(maxsize=256)
+def _decoder_for(cls: Any) -> msgspec.json.Decoder[Any] | None:
+    if attrs.has(cls) and any(field.validator or field.converter for field in attrs.fields(cls)):
+        return None
+    try:
+        return msgspec.json.Decoder(cls, dec_hook=_refuse)
+    except TypeError:
+        return None
+
+
+def _misfit(cls: Any, details: tuple[str, ...]) -> DecodeError:
+    name = getattr(cls, "__name__", str(cls))
+    return DecodeError(f"The text holds no {name}: {'; '.join(details)}", details=details)

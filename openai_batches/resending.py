@@ -1,0 +1,231 @@
+"""The inputs that results belong to: their ids, and those of them that have to be sent again."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import threading
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+
+from openai_batches.dialects import id_text
+from openai_batches.errors import InputError
+from openai_batches.outputs import UNREADABLE
+from openai_batches.readers import RequestSource, blocks_of_path, iter_blocks
+from openai_batches.requests import BatchRequest, as_line
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from openai_batches.results import BatchResult
+
+__all__ = ["Inputs", "ids_in_block", "iter_ids", "to_requests"]
+
+# Requests, or their ids, or the paths of several files of requests.
+Inputs: TypeAlias = "RequestSource | Iterable[str | os.PathLike[str]] | AsyncIterable[str | os.PathLike[str]]"
+
+_Pair: TypeAlias = tuple[str, Any]
+_ITEMS = 4_096
+_SHOWN_IDS = 3
+
+
+class _Head(msgspec.Struct):
+    custom_id: str
+
+
+_decoder = msgspec.json.Decoder(_Head, strict=False)
+
+
+async def iter_ids(inputs: Inputs) -> AsyncGenerator[list[str], None]:
+    """Yield the custom_ids of inputs, in order, many at a time.
+
+    Args:
+        inputs: a path; an iterable or async iterable of requests, mappings, lines, paths or custom_ids; the bytes of a
+            file, or a file opened in binary mode. A str in an iterable that holds a JSON object is a line, any other is
+            a custom_id.
+
+    Raises:
+        InputError: this is no source, or an input has no custom_id.
+        OSError: a file cannot be read.
+    """
+    async for pairs in _iter_pairs(inputs):
+        yield [custom_id for custom_id, _ in pairs]
+
+
+async def to_requests(
+    unfinished: Iterable[BatchResult | str] | AsyncIterable[BatchResult | str],
+    inputs: Inputs,
+    *,
+    retry_failed: bool = False,
+) -> AsyncIterator[bytes]:
+    r"""Yield the requests that did not run, as lines of an input file, ready to be sent again.
+
+    These are the inputs of results that are ``expired``, ``cancelled`` or ``missing``; results with another outcome are
+    passed over, so that all results of a batch can be given. The lines are those of the inputs, in their order, each
+    ended by ``\n``: they can be given to ``files.create`` as they are. Only the ids to send again are held in memory.
+
+    Args:
+        unfinished: results, or the custom_ids themselves.
+        inputs: the requests the batch was made of: a path, or an iterable or async iterable of requests.
+        retry_failed: send again, too, what failed for a reason that may pass (``result.is_retryable``).
+
+    Raises:
+        InputError: an id is not among the inputs (raised after the last of those that are), or the inputs are ids only.
+        OSError: a file cannot be read.
+    """
+    wanted: set[str] = set()
+    if isinstance(unfinished, AsyncIterable):
+        async for item in unfinished:
+            wanted.update(_wanted(item, retry_failed=retry_failed))
+    else:
+        for item in unfinished:
+            wanted.update(_wanted(item, retry_failed=retry_failed))
+    if not wanted:
+        return
+    async for pairs in _iter_pairs(inputs):
+        for custom_id, item in pairs:
+            if custom_id in wanted:
+                wanted.discard(custom_id)
+                yield _line_of(item)
+        if not wanted:
+            return
+    shown = ", ".join(map(repr, itertools.islice(sorted(wanted), _SHOWN_IDS)))
+    raise InputError(f"{len(wanted):,} requests to send again are not among the inputs: {shown}")
+
+
+def _wanted(item: BatchResult | str, *, retry_failed: bool) -> Iterator[str]:
+    if isinstance(item, str):
+        yield item
+    elif item.custom_id is not None and (item.never_ran or (retry_failed and item.is_retryable)):
+        yield item.custom_id
+
+
+def _line_of(item: Any) -> bytes:
+    if item is None:
+        raise InputError("requests to send again are taken from the inputs, which are custom_ids only")
+    return (item if isinstance(item, bytes) else as_line(item)) + b"\n"
+
+
+async def _iter_pairs(inputs: Inputs) -> AsyncIterator[list[_Pair]]:
+    """Yield pairs of id and request, many at a time."""
+    if isinstance(inputs, AsyncIterable):
+        async for pairs in _pairs_of_async(inputs):
+            yield pairs
+    elif isinstance(inputs, str | os.PathLike | bytes | bytearray | memoryview) or callable(
+        getattr(inputs, "read", None)
+    ):
+        async for block in iter_blocks(inputs):  # type: ignore[arg-type]  # these are its own
+            yield _pairs_in(block)
+    elif isinstance(inputs, Iterable) and not isinstance(inputs, Mapping):
+        steps = _pairs_of(inputs)
+        # A step that a cancelled task left behind still runs: the generator is closed when it has ended.
+        lock = threading.Lock()
+
+        def step() -> list[_Pair]:
+            with lock:
+                return next(steps, [])
+
+        def close() -> None:
+            with lock:
+                steps.close()
+
+        try:
+            while pairs := await asyncio.to_thread(step):
+                yield pairs
+        finally:
+            asyncio.get_running_loop().run_in_executor(None, close)
+    else:
+        raise InputError(f"inputs are a path or an iterable, not {type(inputs).__name__}")
+
+
+async def _pairs_of_async(items: AsyncIterable[Any]) -> AsyncIterator[list[_Pair]]:
+    pairs: list[_Pair] = []
+    async for item in items:
+        if isinstance(item, os.PathLike):
+            if pairs:
+                yield pairs
+                pairs = []
+            async for block in iter_blocks(item):
+                yield _pairs_in(block)
+            continue
+        pairs.append(_pair(item))
+        if len(pairs) >= _ITEMS:
+            yield pairs
+            pairs = []
+            await asyncio.sleep(0)
+    yield pairs
+
+
+def _pairs_of(items: Iterable[Any]) -> Generator[list[_Pair], None, None]:
+    pairs: list[_Pair] = []
+    for item in items:
+        if isinstance(item, os.PathLike):
+            if pairs:
+                yield pairs
+                pairs = []
+            for block in blocks_of_path(item):
+                yield _pairs_in(block)
+            continue
+        pairs.append(_pair(item))
+        if len(pairs) >= _ITEMS:
+            yield pairs
+            pairs = []
+    yield pairs
+
+
+def _pair(item: Any) -> _Pair:
+    """Return the id of an input, and the input if it is more than its id."""
+    if isinstance(item, BatchRequest):
+        return item.custom_id, item
+    if isinstance(item, Mapping):
+        custom_id = id_text(item.get("custom_id"))
+    elif isinstance(item, bytes | bytearray | memoryview):
+        item = bytes(item).strip()
+        custom_id = _id_in(item)
+    elif isinstance(item, str):
+        custom_id = (
+            _id_in(item.encode("utf-8", "surrogatepass")) if item.lstrip("\ufeff \t\r\n").startswith("{") else None
+        )
+        if custom_id is None:
+            return item, None
+    else:
+        raise InputError(f"an input is a request, a mapping, a line, a path or a custom_id, not {type(item).__name__}")
+    if custom_id is None:
+        raise InputError(f"an input has no custom_id: {item!r:.200}")
+    return custom_id, item
+
+
+def ids_in_block(block: bytes) -> list[str]:
+    """Return the ids of the requests in a block of whole lines.
+
+    Raises:
+        InputError: a line has no custom_id.
+    """
+    return [custom_id for custom_id, _ in _pairs_in(block)]
+
+
+def _pairs_in(block: bytes) -> list[_Pair]:
+    lines = [line for line in block.split(b"\n") if line and not line.isspace()]
+    try:
+        heads = _decoder.decode_lines(block)
+    except UNREADABLE:
+        heads = []
+    if len(heads) == len(lines):
+        return [(head.custom_id, line) for head, line in zip(heads, lines, strict=True)]
+    return [_pair(line) for line in lines]
+
+
+def _id_in(line: bytes) -> str | None:
+    try:
+        return _decoder.decode(line).custom_id
+    except UNREADABLE:
+        pass
+    try:
+        document = json.loads(line.decode("utf-8-sig"), strict=False)
+    except (ValueError, RecursionError):
+        return None
+    return id_text(document.get("custom_id")) if isinstance(document, dict) else None

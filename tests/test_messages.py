@@ -1,0 +1,110 @@
+"""What a beginner does wrong is answered in words that say what to do instead."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+from http_servers import KEY, ONCE, QUICK
+
+from openai_batches import APIError, Batch, BatchSession, BatchStatus, InputError, NotFoundError
+from openai_batches.emulator import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from openai_batches.emulator import BatchServer
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"retry": 3}, r"retry must be a RetryPolicy, such as RetryPolicy\(attempts=3\), not 3"),
+        ({"session": "x"}, "session must be an aiohttp.ClientSession, not 'x'"),
+        ({"session": aiohttp.ClientSession}, "session must be an aiohttp.ClientSession, not <class"),
+        ({"headers": "x"}, "headers must be a mapping of str to str, not str"),
+    ],
+)
+def test_a_session_refuses_what_it_cannot_use(options: dict[str, Any], message: str) -> None:
+    """A wrong type is found where it is given, not in the middle of the first call."""
+    with pytest.raises(InputError, match=message):
+        BatchSession(KEY, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"poll": "1"}, "poll must be seconds above 0 or a PollPolicy, not '1'"),
+        ({"poll": 0}, "poll must be seconds above 0 or a PollPolicy, not 0"),
+        ({"timeout": "5"}, "timeout must be 0 or more seconds, not '5'"),
+    ],
+)
+async def test_waiting_names_its_own_arguments(session: BatchSession, options: dict[str, Any], message: str) -> None:
+    """The message speaks of the argument that was written, not of one further in."""
+    with pytest.raises(InputError, match=message):
+        await session.batches.wait("batch_1", **options)
+
+
+async def test_a_record_in_place_of_its_id(session: BatchSession) -> None:
+    """Whoever passes the record is told to pass its id, and no page of repr is sent or shown."""
+    batch: Any = Batch(id="batch_1", status=BatchStatus.VALIDATING)
+    with pytest.raises(InputError, match=r"batch_id must be a str, not Batch: pass its \.id"):
+        await session.batches.retrieve(batch)
+    with pytest.raises(InputError, match=r"input_file_id must be the id of .*, not Batch: pass its \.id"):
+        await session.batches.create(input_file_id=batch, endpoint="/v1/responses")
+    with pytest.raises(InputError, match="after must be the id of an item, not Batch"):
+        session.batches.list(after=batch)
+
+
+async def test_a_coroutine_in_place_of_its_result(session: BatchSession) -> None:
+    """A forgotten await is named."""
+    forgotten: Any = session.batches.retrieve("batch_1")
+    with pytest.raises(InputError, match="not coroutine: it was not awaited"):
+        await session.batches.wait(forgotten)
+    forgotten.close()
+
+
+async def test_a_key_callable_that_is_not_async(server: BatchServer, open_session: Callable[..., BatchSession]) -> None:
+    """A callable that just returns the key is refused in words."""
+    with pytest.raises(InputError, match="api_key must be a str or an async callable"):
+        await open_session(server, api_key=lambda: KEY).batches.retrieve("batch_1")
+
+
+async def test_an_error_notes_what_was_asked(server: BatchServer, open_session: Callable[..., BatchSession]) -> None:
+    """A base URL that is not quite right shows in the notes of the error."""
+    session = open_session(server.base_url.removesuffix("/v1"))
+    with pytest.raises(NotFoundError) as caught:
+        await session.batches.retrieve("batch_1")
+    assert f"asked: GET {session.base_url}/batches/batch_1" in caught.value.__notes__
+
+
+async def test_an_error_notes_how_often_it_was_tried(
+    server: BatchServer, open_session: Callable[..., BatchSession]
+) -> None:
+    """After several attempts the error says so; after one there is nothing to say."""
+    server.faults.add(Fault.error_before(503, times=None))
+    with pytest.raises(APIError) as caught:
+        await open_session(server, retry=QUICK).batches.retrieve("batch_1")
+    assert caught.value.__notes__[-1].startswith("after 5 attempts in ")
+    with pytest.raises(APIError) as caught:
+        await open_session(server, retry=ONCE).batches.retrieve("batch_1")
+    assert not any("attempts" in note for note in caught.value.__notes__)
+
+
+async def test_a_pause_that_is_too_long_is_noted(
+    server: BatchServer, open_session: Callable[..., BatchSession]
+) -> None:
+    """A rate limit that is raised at once says why it was not waited for."""
+    server.faults.add(Fault.rate_limited(retry_after_s=1000))
+    with pytest.raises(APIError) as caught:
+        await open_session(server).batches.retrieve("batch_1")
+    assert "the service asks to wait 1000 s, max_retry_after_s is 120" in caught.value.__notes__
+
+
+async def test_a_short_key_does_not_spoil_the_services_words(
+    server: BatchServer, open_session: Callable[..., BatchSession]
+) -> None:
+    """What an emulator's user types as a key is no secret, and may be a part of any word."""
+    with pytest.raises(NotFoundError, match="No batch found with id 'batch_nope'"):
+        await open_session(server, api_key="batch").batches.retrieve("batch_nope")
