@@ -28,8 +28,10 @@ For those who work on it: the rooms, from the foundation up; each imports only r
 * apart from all of them, and not imported here: ``emulator``, a server of the API
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from openai_batches.batches import Batches
-from openai_batches.billing import Bill, ModelBill
 from openai_batches.collecting import BatchResults
 from openai_batches.converters import configure_converter, make_converter
 from openai_batches.downloads import BatchDownload, DownloadedFile
@@ -58,7 +60,6 @@ from openai_batches.errors import (
     UnprocessableEntityError,
     WaitTimeoutError,
 )
-from openai_batches.estimating import Estimate, ModelEstimate, estimate, read_prices
 from openai_batches.files import FileContent, Files
 from openai_batches.models import (
     Batch,
@@ -75,22 +76,26 @@ from openai_batches.models import (
 )
 from openai_batches.pagination import AsyncPaginator
 from openai_batches.policy import PollPolicy, RetryPolicy
-from openai_batches.pricing import PRICES, ModelPrice, PriceTable, cost_of
 from openai_batches.problems import Problem, Repair
 from openai_batches.protocol import Answer
 from openai_batches.providers import OPENAI, Provider
-from openai_batches.readers import RequestSource
-from openai_batches.reports import ValidationReport
-from openai_batches.requests import BatchRequest, parse_request, requests_from
-from openai_batches.resending import to_requests
 from openai_batches.results import BatchResult, Outcome, ResultError
-from openai_batches.schemas import json_schema_format
 from openai_batches.session import BatchSession
-from openai_batches.sharding import Shard, ShardLimits
-from openai_batches.shards import iter_shards, validate_requests, write_shards
 from openai_batches.summaries import ResultSummary
 from openai_batches.version import __version__
-from openai_batches.writers import CsvWriter, JsonlWriter, ParquetWriter, ResultWriter, write_results
+
+if TYPE_CHECKING:
+    from openai_batches.billing import Bill, ModelBill
+    from openai_batches.estimating import Estimate, ModelEstimate, estimate, read_prices
+    from openai_batches.pricing import PRICES, ModelPrice, PriceTable, cost_of
+    from openai_batches.readers import RequestSource
+    from openai_batches.reports import ValidationReport
+    from openai_batches.requests import BatchRequest, parse_request, requests_from
+    from openai_batches.resending import to_requests
+    from openai_batches.schemas import json_schema_format
+    from openai_batches.sharding import Shard, ShardLimits
+    from openai_batches.shards import iter_shards, validate_requests, write_shards
+    from openai_batches.writers import CsvWriter, JsonlWriter, ParquetWriter, ResultWriter, write_results
 
 __all__ = [
     "OPENAI",
@@ -177,3 +182,45 @@ __all__ = [
     "write_results",
     "write_shards",
 ]
+
+# Rooms that a session does not need are opened when they are first asked for, which keeps start-up small.
+_LATER = {
+    "Bill": "billing",
+    "ModelBill": "billing",
+    "Estimate": "estimating",
+    "ModelEstimate": "estimating",
+    "estimate": "estimating",
+    "read_prices": "estimating",
+    "PRICES": "pricing",
+    "ModelPrice": "pricing",
+    "PriceTable": "pricing",
+    "cost_of": "pricing",
+    "RequestSource": "readers",
+    "ValidationReport": "reports",
+    "BatchRequest": "requests",
+    "parse_request": "requests",
+    "requests_from": "requests",
+    "to_requests": "resending",
+    "json_schema_format": "schemas",
+    "Shard": "sharding",
+    "ShardLimits": "sharding",
+    "iter_shards": "shards",
+    "validate_requests": "shards",
+    "write_shards": "shards",
+    "CsvWriter": "writers",
+    "JsonlWriter": "writers",
+    "ParquetWriter": "writers",
+    "ResultWriter": "writers",
+    "write_results": "writers",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -119,7 +119,8 @@ async def _iter_pairs(inputs: Inputs) -> AsyncIterator[list[_Pair]]:
         getattr(inputs, "read", None)
     ):
         async for block in iter_blocks(inputs):  # type: ignore[arg-type]  # these are its own
-            yield _pairs_in(block)
+            if found := _pairs_in(block):
+                yield found
     elif isinstance(inputs, Iterable) and not isinstance(inputs, Mapping):
         steps = _pairs_of(inputs)
         # A step that a cancelled task left behind still runs: the generator is closed when it has ended.
@@ -150,14 +151,16 @@ async def _pairs_of_async(items: AsyncIterable[Any]) -> AsyncIterator[list[_Pair
                 yield pairs
                 pairs = []
             async for block in iter_blocks(item):
-                yield _pairs_in(block)
+                if found := _pairs_in(block):
+                    yield found
             continue
         pairs.append(_pair(item))
         if len(pairs) >= _ITEMS:
             yield pairs
             pairs = []
             await asyncio.sleep(0)
-    yield pairs
+    if pairs:
+        yield pairs
 
 
 def _pairs_of(items: Iterable[Any]) -> Generator[list[_Pair], None, None]:
@@ -168,13 +171,15 @@ def _pairs_of(items: Iterable[Any]) -> Generator[list[_Pair], None, None]:
                 yield pairs
                 pairs = []
             for block in blocks_of_path(item):
-                yield _pairs_in(block)
+                if found := _pairs_in(block):
+                    yield found
             continue
         pairs.append(_pair(item))
         if len(pairs) >= _ITEMS:
             yield pairs
             pairs = []
-    yield pairs
+    if pairs:
+        yield pairs
 
 
 def _pair(item: Any) -> _Pair:

@@ -9,6 +9,7 @@ import random
 import tempfile
 import threading
 from collections import Counter
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -76,16 +77,15 @@ def joined(
 ) -> tuple[list[BatchResult], ResultSummary]:
     """Return the results of a join, without an event loop."""
     summary = ResultSummary()
-    join = ResultJoin(body_type=None, ordered=ordered, summary=summary)
-    join.add_inputs(inputs)
-    join.check_inputs()
-    for data in files:
-        join.add_lines(ResultReader(), data)
-    results: list[BatchResult] = []
-    while (piece := join.next_piece()) is not None:
-        results += piece
-    assert join.next_piece() is None
-    join.close()
+    with closing(ResultJoin(body_type=None, ordered=ordered, summary=summary)) as join:
+        join.add_inputs(inputs)
+        join.check_inputs()
+        for data in files:
+            join.add_lines(ResultReader(), data)
+        results: list[BatchResult] = []
+        while (piece := join.next_piece()) is not None:
+            results += piece
+        assert join.next_piece() is None
     return results, summary
 
 
@@ -120,7 +120,7 @@ def expected_outcome(kinds: list[str]) -> str:
 )
 @settings(deadline=None, max_examples=150)
 def test_every_input_has_one_outcome(inputs: list[str], lines: list[tuple[str, str]], ordered: bool, cut: int) -> None:
-    """Whatever order, doubles and strangers the files hold: one result for each input, and nothing is dropped unsaid."""
+    """Whatever order, doubles and strangers the files hold: one result for each input, and nothing goes unsaid."""
     files = [b"".join(line_of(kind, custom_id) for custom_id, kind in part) for part in (lines[:cut], lines[cut:])]
     results, summary = joined(inputs, files, ordered=ordered)
     # What is broken and has half of an emoji in its id belongs to nobody.
@@ -314,12 +314,10 @@ class TestIterating:
         opened = self.watch(monkeypatch)
         results = collected(line("a") + line("b"), inputs=["a", "b"], ordered=True)
         if ways == "cancel":
-            blocked = threading.Event()
-            monkeypatch.setattr(ResultJoin, "next_piece", lambda _: blocked.wait(10))
+            begun, blocked = threading.Event(), threading.Event()
+            monkeypatch.setattr(ResultJoin, "next_piece", lambda _: begun.set() or blocked.wait(10))
             task = asyncio.ensure_future(results.__anext__())
-            while not opened:
-                await asyncio.sleep(0.01)
-            await asyncio.sleep(0.05)
+            await asyncio.to_thread(begun.wait, 10)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
