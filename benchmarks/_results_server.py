@@ -1,4 +1,4 @@
-"""A server of one large result file that only hands out bytes: `python _results_server.py --size 1000000000` prints its port.
+"""A server of one large result file that only hands out bytes: `python _results_server.py` prints its port.
 
 The file is a stretch of rendered lines, again and again, so that the server holds little; it runs in a process of its
 own. It stops when its standard input, a pipe, ends, or after a while.
@@ -14,11 +14,7 @@ import random
 import sys
 
 LINES = 20_000
-_WORDS = (
-    'the answer of a model is text, which has "quotes", lines\n, numbers like 42 and é, one word after the other'.split(
-        " "
-    )
-)
+_WORDS = ["the", "answer", "of", "a", "model", "has", "words,", '"quotes"', "numbers", "42,", "lines\n", "and", "é"]
 _HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: %d\r\nx-request-id: req_1\r\n\r\n"
 )

@@ -12,13 +12,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.append(str(Path(__file__).parent))
 
 from _measure import KEY, argument_parser, heading, prepare, run
 from _results_server import line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 TITLE = "Memory while 1,000,000 results, shuffled at random, are read in the order of their inputs"
 COUNT = 1_000_000

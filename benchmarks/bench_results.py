@@ -11,12 +11,15 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.append(str(Path(__file__).parent))
 
 from _measure import KEY, Goal, argument_parser, heading, prepare, print_goals, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 TITLE = "Reading the results in a file of 1 GB"
 GROWTH_GOAL_MB = 16.0

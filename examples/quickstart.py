@@ -59,7 +59,8 @@ async def print_results(session: BatchSession, batch: Batch, requests: Path) -> 
     """Print what became of each request beside its question: results come in any order, custom_id joins them."""
     text = await asyncio.to_thread(requests.read_text, "utf-8")
     questions = {
-        line["custom_id"]: question(line.get("body", {})) for line in map(json.loads, filter(str.strip, text.split("\n")))
+        line["custom_id"]: question(line.get("body", {}))
+        for line in map(json.loads, filter(str.strip, text.split("\n")))
     }
     outcomes: Counter[str] = Counter()
     async for result in session.batches.results(batch):

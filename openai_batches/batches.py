@@ -208,8 +208,8 @@ class Batches:
         both together, and its memory does not grow with it). Then each input has exactly one result: ``succeeded``,
         ``failed``, ``expired``, ``cancelled``, ``invalid``, or ``missing`` where no line has its id. Of several lines
         for one input the first success counts, else the first that can be read; the others are counted in the summary
-        as doubled. Lines that belong to no input come after all others, as ``foreign``, or as ``invalid`` with a
-        ``custom_id`` of None.
+        as doubled. Lines that belong to no input are ``foreign``, or ``invalid`` with a ``custom_id`` of None; ordered,
+        they come after all others, and unordered the missing ones do.
 
         Args:
             batch: the batch, or its id.

@@ -59,6 +59,8 @@ class BatchResults(AsyncIterator[BatchResult]):
             self._results = _joined(self.summary, ended, read_file, inputs, body_type, ordered=ordered)
 
     def __aiter__(self) -> AsyncIterator[BatchResult]:  # noqa: PYI034
+        if getattr(self._results, "ag_frame", self) is None:
+            raise InputError("These results were read to their end: ask for them again, by another batches.results(…)")
         # The generator itself: a million steps through a method of ours would cost as much as reading the lines.
         return self._results
 

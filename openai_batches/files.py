@@ -52,15 +52,20 @@ class FileContent:
         self._opened = opened
         self._file_id = file_id
         self._stream: ByteStream | None = None
+        self._is_entered = self._is_read = False
 
     async def __aenter__(self) -> Self:
         """Send the request and wait for the answer's head.
 
         Raises:
+            InputError: it was opened before.
             NotFoundError: the service has no such file, or not for this key.
             APIError: the service said no.
             TransportError: no answer came.
         """
+        if self._is_entered:
+            raise InputError("This content was opened already: ask for it again, by another session.files.content(id)")
+        self._is_entered = True
         self._stream = await self._opened.__aenter__()
         self.size = self._stream.size
         return self
@@ -76,10 +81,10 @@ class FileContent:
         """Return an iterator over the bytes as they arrive, in pieces of no particular size.
 
         Raises:
-            InputError: outside of the ``async with`` block.
+            InputError: outside of the ``async with`` block, or it was read before.
             TransportError: while iterating, when the connection breaks before the end.
         """
-        return self._entered().iter_chunks()
+        return self._taken().iter_chunks()
 
     async def iter_lines(self, *, max_line_bytes: int = _MAX_LINE_BYTES) -> AsyncIterator[bytes]:
         r"""Yield the lines as bytes, split at ``\n`` alone and without it; a last line needs no ``\n``.
@@ -88,12 +93,12 @@ class FileContent:
             max_line_bytes: a longer line is refused rather than held in memory.
 
         Raises:
-            InputError: outside of the ``async with`` block.
+            InputError: outside of the ``async with`` block, or it was read before.
             DecodeError: a line is longer than ``max_line_bytes``.
             TransportError: the connection broke before the end.
         """
         splitter = LineSplitter(max_line_bytes=max_line_bytes)
-        async for chunk in self._entered().iter_chunks():
+        async for chunk in self._taken().iter_chunks():
             for line in splitter.feed(chunk):
                 yield line
         if rest := splitter.rest():
@@ -106,12 +111,12 @@ class FileContent:
             max_line_bytes: a longer line is refused rather than held in memory.
 
         Raises:
-            InputError: outside of the ``async with`` block.
+            InputError: outside of the ``async with`` block, or it was read before.
             DecodeError: a line is longer than ``max_line_bytes``.
             TransportError: the connection broke before the end.
         """
         splitter = BlockSplitter(max_line_bytes=max_line_bytes)
-        async for chunk in self._entered().iter_chunks():
+        async for chunk in self._taken().iter_chunks():
             for block in splitter.feed(chunk):
                 yield block
         if rest := splitter.rest():
@@ -124,10 +129,10 @@ class FileContent:
             max_bytes: larger content is refused, 512 MiB unless said otherwise: it would be held in memory.
 
         Raises:
-            InputError: outside of the ``async with`` block.
+            InputError: outside of the ``async with`` block, or it was read before.
             TransportError: the content is larger than ``max_bytes``, or the connection broke before the end.
         """
-        body = await self._entered().read(max_bytes)
+        body = await self._taken().read(max_bytes)
         if body is None:
             text = (
                 f"File {self._file_id} is larger than max_bytes={max_bytes:,}: raise it, or read it with iter_lines()"
@@ -135,9 +140,13 @@ class FileContent:
             raise TransportError(text, can_pass=False)
         return body
 
-    def _entered(self) -> ByteStream:
+    def _taken(self) -> ByteStream:
+        """Return the stream, which is given out once: what was read does not come again."""
         if self._stream is None:
             raise InputError("File content is read inside its block: async with session.files.content(id) as content")
+        if self._is_read:
+            raise InputError("This content was read already: ask for it again, by another session.files.content(id)")
+        self._is_read = True
         return self._stream
 
 
@@ -355,7 +364,9 @@ class Files:
             InputError: this cannot be an id.
         """
         path = f"{_path(file_id)}/content"
-        request: Request[Any] = Request(method="GET", path=path, returns=object, headers={"Accept": "*/*"})
+        # A body that is packed on the way could be cut unseen: aiohttp does not check the end of what it unpacks.
+        headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
+        request: Request[Any] = Request(method="GET", path=path, returns=object, headers=headers)
         return FileContent(self._transport.stream(request), file_id=file_id)
 
 

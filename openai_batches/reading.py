@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["ResultReader"]
 
 _SUCCEEDED = Outcome.SUCCEEDED
+_OPEN, _CLOSE = b"{}"
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -94,6 +95,9 @@ def _read_block(block: bytes, numbers: Iterator[int], body_type: Any) -> list[Ba
     append, find, start = results.append, block.find, 0
     for line, number in zip(lines, numbers, strict=False):
         end = find(b"\n", start)
+        # The decoder takes two records on a line, a record on two lines, and empty lines; here each has its own.
+        if end <= start or block[start] != _OPEN or (block[end - 1] != _CLOSE and block[end - 2 : end] != b"}\r"):
+            return None
         raw = block[start:end]
         start = end + 1
         response = line.response
@@ -106,5 +110,4 @@ def _read_block(block: bytes, numbers: Iterator[int], body_type: Any) -> list[Ba
             append(result)
         else:
             append(read_result(raw, line_number=number, body_type=body_type))
-    # White space may stand between records, line ends within them: each has to be one line for itself.
     return results if start == len(block) else None

@@ -17,7 +17,9 @@ from openai_batches.results import Outcome
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from openai_batches.billing import Bill
     from openai_batches.models import BatchUsage
+    from openai_batches.pricing import PriceTable
     from openai_batches.results import BatchResult
 
 __all__ = ["ResultSummary"]
@@ -72,6 +74,17 @@ class ResultSummary:
     def usage(self) -> BatchUsage:
         """The tokens of all answers together."""
         return usage_of([sum(column) for column in zip(*self._tokens.values(), strict=True)] or [0] * 4)
+
+    def bill(self, prices: PriceTable | None = None) -> Bill:
+        """Return what these answers cost: ``bill().cost`` in all, ``bill().by_model`` for each model.
+
+        Args:
+            prices: the table to look the models up in, instead of the built-in ``PRICES``.
+        """
+        from openai_batches.billing import Bill  # noqa: PLC0415  # a session that asks no prices does not load them
+        from openai_batches.pricing import PRICES  # noqa: PLC0415
+
+        return Bill.of(self.usage_by_model, PRICES if prices is None else prices)
 
     @property
     def disagreements(self) -> tuple[str, ...]:

@@ -302,7 +302,8 @@ class TestIterating:
             async for _ in results:
                 break
         await results.aclose()
-        assert [result async for result in results] == []
+        with pytest.raises(StopAsyncIteration):
+            await anext(results)
         assert not results.summary.is_complete
         assert results.summary.outcomes[Outcome.SUCCEEDED] > 0
         unused = collected(b"", **options)

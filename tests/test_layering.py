@@ -48,7 +48,7 @@ HOUSE: dict[str, dict[str, set[str]]] = {
         "dialects": {"outputs"},
         "results": {"dialects", "errors", "models", "outputs"},
         "reading": {"outputs", "results"},
-        "summaries": {"models", "outputs", "results"},
+        "summaries": {"billing", "models", "outputs", "pricing", "results"},
         "schemas": {"errors"},
         "sharding": {"errors", "problems", "providers", "validation"},
         "validation": {"judging", "problems", "providers", "reports"},

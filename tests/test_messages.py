@@ -108,3 +108,33 @@ async def test_a_short_key_does_not_spoil_the_services_words(
     """What an emulator's user types as a key is no secret, and may be a part of any word."""
     with pytest.raises(NotFoundError, match="No batch found with id 'batch_nope'"):
         await open_session(server, api_key="batch").batches.retrieve("batch_nope")
+
+
+async def test_content_is_read_once(session: BatchSession) -> None:
+    """A second walk over content that is gone is refused, instead of passing for an empty file."""
+    file = await session.files.create(b"a\nb\n", purpose="user_data", filename="a.txt")
+    batch_file = await session.files.create(b'{"a": 1}\n', filename="a.jsonl")
+    assert file.bytes == 4
+    content = session.files.content(batch_file.id)
+    async with content:
+        assert [line async for line in content.iter_lines()] == [b'{"a": 1}']
+        with pytest.raises(InputError, match="was read already"):
+            [line async for line in content.iter_lines()]
+        with pytest.raises(InputError, match="was read already"):
+            await content.read()
+    with pytest.raises(InputError, match="was opened already"):
+        async with content:
+            pass  # pragma: no cover - never entered
+
+
+async def test_results_are_read_once(server: BatchServer, session: BatchSession) -> None:
+    """A second walk over results that were read to their end is refused, instead of finding none."""
+    line = b'{"custom_id":"a","method":"POST","url":"/v1/embeddings","body":{"model":"m","input":"x"}}\n'
+    file = await session.files.create(line)
+    batch = await session.batches.create(input_file_id=file.id, endpoint="/v1/embeddings")
+    await server.settle()
+    await server.advance(hours=1)
+    results = session.batches.results(await session.batches.wait(batch))
+    assert len([result async for result in results]) == 1
+    with pytest.raises(InputError, match="were read to their end"):
+        [result async for result in results]

@@ -75,6 +75,9 @@ files = st.tuples(
 @example(data=b'{"custom_id": "a"\n}\n', cuts=[], block_bytes=100)
 @example(data=b'{"custom_id": "a"}{"custom_id": "b"}\n', cuts=[], block_bytes=100)
 @example(data=b'\n\n{"custom_id": "a"}\n', cuts=[1], block_bytes=100)
+@example(data=b'{"custom_id": "a"}{"custom_id": "b"}\n\n', cuts=[], block_bytes=100)
+@example(data=b'{"custom_id": "a"}{"custom_id": "b"}\n{"custom_id":\n"a"}\n', cuts=[], block_bytes=100)
+@example(data=b'{"custom_id": "a"}\r\n{"custom_id": "b"}\r\n', cuts=[], block_bytes=100)
 @settings(deadline=None, max_examples=300)
 def test_results_do_not_depend_on_how_they_arrive(data: bytes, cuts: list[int], block_bytes: int) -> None:
     """Wherever the network cuts, with any end of line, the results are those of the lines one by one."""

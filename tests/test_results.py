@@ -647,6 +647,11 @@ class Point:
 
 
 @attrs.frozen
+class Other:
+    z: int
+
+
+@attrs.frozen
 class Checked:
     x: int = attrs.field(validator=attrs.validators.gt(0))
 
@@ -690,6 +695,11 @@ def test_parsing_into_pydantic() -> None:
     assert answered('{"x": 1}').parse(model).x == 1
     with pytest.raises(DecodeError, match=r"The text holds no Model: .* @ \$\.x"):
         answered('{"x": "a"}').parse(model)
+
+
+def test_parsing_into_one_of_several_types() -> None:
+    """What msgspec cannot tell apart, cattrs may."""
+    assert answered('{"z": 1}').parse(Point | Other) == Other(1)  # type: ignore[arg-type]
 
 
 def test_parsing_by_a_converter_of_ones_own() -> None:

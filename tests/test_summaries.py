@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import pickle
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from openai_batches import Batch, BatchStatus, Outcome, RequestCounts, summaries
+from openai_batches import PRICES, Batch, BatchStatus, ModelPrice, Outcome, RequestCounts, summaries
 from openai_batches.results import missing_result, read_result
 from openai_batches.summaries import ResultSummary
 
@@ -131,3 +132,12 @@ def test_disagreement(given: Batch, results: list[Any], fields: dict[str, Any], 
     assert all(word in told for word, told in zip(words, found.disagreements, strict=True))
     found.is_complete = False
     assert found.disagreements == ()
+
+
+def test_a_bill_of_the_answers() -> None:
+    """What the answers used is priced by model, with the built-in table or another; an unknown model is named."""
+    made = summary(success("gpt-4o-mini", prompt_tokens=1_000_000, completion_tokens=0), success("m", prompt_tokens=10))
+    assert made.bill().unpriced_models == ("m",)
+    assert made.bill().by_model["gpt-4o-mini"].cost == PRICES.models["gpt-4o-mini"].cost(input_tokens=1_000_000)
+    prices = PRICES.with_models({"m": ModelPrice(input=Decimal(2)), "gpt-4o-mini": ModelPrice(input=Decimal(4))})
+    assert made.bill(prices).by_model["m"].cost == ModelPrice(input=Decimal(2)).cost(input_tokens=10)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO, assert_type
 
@@ -16,13 +17,19 @@ from openai_batches import (
     APIError,
     AsyncPaginator,
     Batch,
+    BatchDownload,
     BatchesError,
     BatchFailedError,
-    BatchResult,
+    BatchRequest,
+    BatchResults,
     BatchSession,
     BatchStatus,
+    Bill,
+    CsvWriter,
     DecodeError,
     DeletedFile,
+    DownloadedFile,
+    Estimate,
     FileContent,
     FileObject,
     InputError,
@@ -30,14 +37,30 @@ from openai_batches import (
     Page,
     PaginationError,
     PollPolicy,
+    PriceTable,
     RequestCounts,
+    RequestSource,
+    ResultSummary,
     RetryPolicy,
+    Shard,
+    ShardLimits,
     TransportTimeoutError,
+    ValidationReport,
     WaitTimeoutError,
     configure_converter,
+    cost_of,
+    estimate,
+    iter_shards,
+    json_schema_format,
     make_converter,
+    parse_request,
+    read_prices,
+    requests_from,
+    to_requests,
+    validate_requests,
+    write_results,
+    write_shards,
 )
-from openai_batches.collecting import BatchResults
 
 
 async def token() -> str:
@@ -130,6 +153,33 @@ async def anything(session: BatchSession) -> None:
     assert_type(answer.status, int)
     assert_type(answer.body, bytes)
     assert_type(answer.json(), Any)
+
+
+async def pipeline(session: BatchSession, source: RequestSource, batch: Batch) -> None:
+    requests = requests_from(["a"], model="m", response_format=json_schema_format(Batch))
+    assert_type(requests, Iterable[BatchRequest])
+    assert_type(parse_request(b"{}"), BatchRequest)
+    report = await validate_requests(source, endpoint="/v1/responses", strict=False)
+    assert_type(report, ValidationReport)
+    assert_type(await write_shards(requests, "shards", limits=ShardLimits.of(OPENAI)), list[Shard])
+    async for shard in iter_shards("a.jsonl.gz", Path("shards")):
+        assert_type(shard, Shard)
+    assert_type(await estimate(requests, prices=await read_prices("prices.json")), Estimate)
+    results = session.batches.results(batch, inputs=requests, ordered=True, body_type=dict)
+    assert_type(results, BatchResults)
+    assert_type(results.summary, ResultSummary)
+    async for line in to_requests(results, requests, retry_failed=True):
+        assert_type(line, bytes)
+    assert_type(await write_results(results, "a.csv", parse=Batch), int)
+    async with CsvWriter("a.csv", escape_formulas=True) as writer:
+        await writer.write_many([])
+    async for result in results:
+        assert_type(result.parse(Batch), Batch)
+    assert_type(Bill.of(results.summary.usage_by_model).cost, Decimal | None)
+    assert_type(cost_of({}, "m", PriceTable.from_mapping({})), Decimal | None)
+    assert_type(await session.files.download("f", "a.jsonl", compress="gzip"), DownloadedFile)
+    assert_type(await session.batches.download(batch, "results"), BatchDownload)
+    assert_type(await session.files.upload_parts("a.jsonl", concurrency=2), FileObject)
 
 
 def converters() -> None:
