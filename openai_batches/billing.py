@@ -69,7 +69,7 @@ class Bill:
 
     def __init__(self, prices: PriceTable = PRICES) -> None:
         self.prices = prices
-        self.results_without_usage = 0
+        self.results_without_usage: int = 0
         self._sums: dict[str, _Sums] = {}
 
     def add(self, result: BatchResult) -> None:

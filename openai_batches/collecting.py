@@ -52,7 +52,7 @@ class BatchResults(AsyncIterator[BatchResult]):
         body_type: Any = None,
         ordered: bool = False,
     ) -> None:
-        self.summary = ResultSummary()
+        self.summary: ResultSummary = ResultSummary()
         if inputs is None and not ordered:
             self._results = _streamed(self.summary, ended, read_file, body_type)
         else:

@@ -6,7 +6,8 @@ Sources: https://www.rfc-editor.org/rfc/rfc1952 (gzip), https://www.rfc-editor.o
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from openai_batches.errors import InputError, TransportError
 
@@ -57,10 +58,11 @@ def compressor(compression: Compression) -> Compressor:
     if compression == "gzip":
         return zlib.compressobj(wbits=_GZIP)
     try:
-        import zstandard  # noqa: PLC0415  # an extra
+        zstandard: Any = import_module("zstandard")
     except ImportError:
         raise InputError("zstd needs the package zstandard: pip install 'openai_batches[zstd]'") from None
-    return zstandard.ZstdCompressor().compressobj()
+    made: Compressor = zstandard.ZstdCompressor().compressobj()
+    return made
 
 
 class Inflater:

@@ -60,8 +60,8 @@ class PartFile:
         self, target: Path, *, compression: Compression | None, overwrite: bool, counts_rows: bool = False
     ) -> None:
         self.target = target
-        self.path = target.with_name(f"{target.name}.part")
-        self.received = 0
+        self.path: Path = target.with_name(f"{target.name}.part")
+        self.received: int = 0
         self._compression = compression
         self._overwrite = overwrite
         self._rows: _Rows | None = _Rows() if counts_rows else None

@@ -13,6 +13,7 @@ import threading
 import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -22,8 +23,14 @@ from openai_batches.requests import BatchRequest, RequestItem, as_line
 __all__ = ["MAX_LINE_BYTES", "RequestSource", "blocks_of_path", "iter_blocks"]
 
 RequestSource: TypeAlias = (
-    "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO"
-    " | Iterable[RequestItem] | AsyncIterable[RequestItem]"
+    str
+    | os.PathLike[str]
+    | bytes
+    | bytearray
+    | memoryview
+    | BinaryIO
+    | Iterable[RequestItem]
+    | AsyncIterable[RequestItem]
 )
 
 BLOCK_BYTES = 1 << 20
@@ -183,10 +190,9 @@ def _said_of(name: str, *errors: type[Exception]) -> Iterator[None]:
 
 def _zstandard(name: str) -> Any:
     try:
-        import zstandard  # noqa: PLC0415  # an extra, which few need
+        return import_module("zstandard")  # an extra, which few need
     except ImportError as error:
         raise InputError(f"{name!r} is packed with zstd, which needs an extra: openai_batches[zstd]") from error
-    return zstandard
 
 
 class _Unpacked:

@@ -75,7 +75,7 @@ class ProblemList:
     def __init__(self, maximum: int) -> None:
         self.maximum = maximum
         self.kept: list[Problem] = []
-        self.more = 0
+        self.more: int = 0
 
     def __bool__(self) -> bool:
         return bool(self.kept)

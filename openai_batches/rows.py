@@ -77,7 +77,7 @@ class RowMaker:
         for column in parsed:
             if column.name in taken:
                 raise InputError(f"{column.name!r} is already a column: give the parsed ones a prefix, e.g. 'parsed_'")
-        self.columns = (*_BEFORE, *parsed, *_AFTER)
+        self.columns: tuple[Column, ...] = (*_BEFORE, *parsed, *_AFTER)
         self._parse = parse
         self._names = tuple(fields)
 
