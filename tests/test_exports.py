@@ -170,3 +170,10 @@ def test_every_public_method_is_documented(name: str) -> None:
 def test_every_exception_has_the_one_root(name: str) -> None:
     """`except BatchesError` misses nothing that the package raises by name; warnings are warned, not raised."""
     assert issubclass(CLASSES[name], (EXPORTS["BatchesError"], Warning))
+
+
+def test_names_that_are_opened_later_are_shown_and_found() -> None:
+    """`dir()` shows what is not loaded yet, and a name that is nowhere is an AttributeError as ever."""
+    assert set(openai_batches.__all__) <= set(dir(openai_batches))
+    with pytest.raises(AttributeError, match="no attribute 'nowhere'"):
+        _ = openai_batches.nowhere
