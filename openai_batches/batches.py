@@ -17,6 +17,7 @@ from openai_batches.checking import (
     unknown_endpoint,
 )
 from openai_batches.collecting import BatchResults
+from openai_batches.compression import suffix
 from openai_batches.creating import Creator
 from openai_batches.downloads import download_batch
 from openai_batches.errors import BatchesWarning, BatchFailedError, InputError, NotFoundError
@@ -265,20 +266,18 @@ class Batches:
             APIError: the service said no, e.g. because the files have expired.
             TransportError: a file did not come whole, within the retries; one that came before it stays.
         """
-        if isinstance(batch, str):
-            batch = await self.retrieve(batch)
-        if not batch.is_terminal:
-            raise InputError(f"Batch {batch.id} is {batch.status}: its files can be downloaded once it has ended")
-        if batch.status == BatchStatus.FAILED and not (batch.output_file_id or batch.error_file_id):
-            raise BatchFailedError(_why_failed(batch), batch=batch)
+        suffix(compress)  # what cannot be compressed is known before anything is asked
+        ended = await self._ended(batch)
         return await download_batch(
-            self._transport, batch, directory, compress=compress, overwrite=overwrite, progress=progress
+            self._transport, ended, directory, compress=compress, overwrite=overwrite, progress=progress
         )
 
     async def _ended(self, batch: Batch | str) -> Batch:
         """Return a batch that has results."""
-        if isinstance(batch, str):
+        if not isinstance(batch, Batch):
             batch = await self.retrieve(batch)
+        elif not batch.is_terminal:
+            batch = await self.retrieve(batch.id)  # it may have ended since it was looked at
         if not batch.is_terminal:
             raise InputError(f"Batch {batch.id} is {batch.status}: its results can be read once it has ended")
         if batch.status == BatchStatus.FAILED and not (batch.output_file_id or batch.error_file_id):

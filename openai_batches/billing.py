@@ -23,26 +23,26 @@ class ModelBill:
     """What the answers of one model used, and what that costs.
 
     Attributes:
-        requests: the number of answers that said what they used.
+        requests: the number of answers that said what they used; None where only their sums were given.
         usage: their tokens together.
         cost: what these cost in a batch; None where the table has no price for the model.
     """
 
-    requests: int
+    requests: int | None
     usage: BatchUsage
     cost: Decimal | None
 
 
 @attrs.define
 class _Sums:
-    requests: int = 0
+    requests: int | None = 0
     read: int = 0
     written: int = 0
     cached: int = 0
     reasoning: int = 0
 
-    def add(self, usage: BatchUsage, requests: int) -> None:
-        self.requests += requests
+    def add(self, usage: BatchUsage, requests: int | None) -> None:
+        self.requests = None if requests is None or self.requests is None else self.requests + requests
         self.read += usage.input_tokens
         self.written += usage.output_tokens
         self.cached += min(usage.input_tokens_details.cached_tokens, usage.input_tokens)
@@ -72,6 +72,15 @@ class Bill:
         self.results_without_usage: int = 0
         self._sums: dict[str, _Sums] = {}
 
+    def __str__(self) -> str:
+        cost = "unknown" if self.cost is None else f"{self.cost:f} {self.prices.currency}"
+        unpriced = f", no price for {', '.join(map(repr, self.unpriced_models))}" if self.unpriced_models else ""
+        usage = self.usage
+        return (
+            f"{usage.input_tokens:,} tokens in, {usage.output_tokens:,} out; "
+            f"cost {cost}{unpriced} (prices of {self.prices.as_of})"
+        )
+
     def add(self, result: BatchResult) -> None:
         """Add what one result used."""
         if (usage := result.usage) is None:
@@ -79,13 +88,13 @@ class Bill:
         else:
             self.add_usage(usage, result.model or "")
 
-    def add_usage(self, usage: BatchUsage, model: str, *, requests: int = 1) -> None:
+    def add_usage(self, usage: BatchUsage, model: str, *, requests: int | None = 1) -> None:
         """Add tokens that one model used, e.g. ``batch.usage`` of ``batch.model``.
 
         Args:
             usage: the tokens.
             model: the model; ``""`` where it is not known, which has no price.
-            requests: how many requests used them.
+            requests: how many requests used them; None if that is not known.
         """
         self._sums.setdefault(model, _Sums()).add(usage, requests)
 
@@ -99,7 +108,7 @@ class Bill:
         """
         bill = cls(prices)
         for model, usage in usage_by_model.items():
-            bill.add_usage(usage, model, requests=0)
+            bill.add_usage(usage, model, requests=None)
         return bill
 
     @property

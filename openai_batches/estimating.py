@@ -104,11 +104,17 @@ class Estimate:
         about = "" if self.method == "tiktoken" else "about "
         output = "unknown" if self.max_output_tokens is None else f"at most {self.max_output_tokens:,}"
         low, high = (
-            "unknown" if cost is None else f"{cost:,.4f} {self.currency}" for cost in (self.cost_low, self.cost_high)
+            "unknown" if cost is None else f"{cost:,.6f} {self.currency}" for cost in (self.cost_low, self.cost_high)
         )
-        return (
-            f"{self.requests:,} requests, {about}{self.input_tokens:,} tokens in, {output} out; "
-            f"cost {low} for the input, {high} at most (prices of {self.prices_as_of})"
+        notes = [f"no price for {', '.join(map(repr, self.unpriced_models))}"] if self.unpriced_models else []
+        notes += [f"{self.media_parts:,} images, sounds or files not counted"] if self.media_parts else []
+        notes += [f"{self.unreadable_lines:,} lines that are no requests not counted"] if self.unreadable_lines else []
+        return "; ".join(
+            (
+                f"{self.requests:,} requests, {about}{self.input_tokens:,} tokens in, {output} out",
+                f"cost {low} for the input, {high} at most (prices of {self.prices_as_of})",
+                *notes,
+            )
         )
 
 

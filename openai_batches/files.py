@@ -378,6 +378,8 @@ def _checked_name(source: Source, filename: str | None, purpose: str) -> str:
     """
     name = filename or source.filename or ("requests.jsonl" if purpose == "batch" else "upload")
     if purpose == "batch" and not name.endswith(".jsonl"):
+        if name.endswith((".gz", ".zst")):
+            raise InputError(f"the service reads no compressed files: write_shards({name!r}, …) unpacks it")
         raise InputError(f"the file of a batch has to be named *.jsonl, not {name!r}: give another filename=")
     if not source.size:
         raise InputError(f"{name!r} is empty")

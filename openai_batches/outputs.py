@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 import msgspec
 
-from openai_batches.errors import DecodeError
+from openai_batches.errors import DecodeError, InputError
 from openai_batches.models import BatchUsage, InputTokensDetails, OutputTokensDetails
 
 if TYPE_CHECKING:
@@ -310,8 +310,8 @@ def _by_cattrs(data: bytes, cls: type[T], converter: cattrs.Converter | None) ->
     value = json_value(data)
     try:
         return converter.structure(value, cls)
-    except cattrs.StructureHandlerNotFoundError:
-        raise
+    except cattrs.StructureHandlerNotFoundError as error:
+        raise InputError(f"JSON cannot be read into {getattr(cls, '__name__', cls)}: {error}") from error
     except Exception as error:  # the hooks are the user's, and so is what they raise
         raise _misfit(cls, tuple(cattrs.transform_error(error, format_exception=_told))) from error
 

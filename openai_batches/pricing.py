@@ -103,7 +103,9 @@ class PriceTable:
     """
 
     as_of: dt.date
-    models: Mapping[str, ModelPrice] = attrs.field(converter=_read_only, hash=False)
+    models: Mapping[str, ModelPrice] = attrs.field(
+        converter=_read_only, hash=False, repr=lambda models: f"<{len(models)} models>"
+    )
     currency: str = "USD"
 
     @classmethod

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import os
+import re
 import threading
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -38,6 +39,8 @@ class _Head(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(_Head, strict=False)
+# How the lines of result files begin; requests have no id but their custom_id.
+_RESULT_LINE = re.compile(rb'^\s*\{\s*"id"\s*:.{0,200}"response"\s*:', re.DOTALL)
 
 
 async def iter_ids(inputs: Inputs) -> AsyncGenerator[list[str], None]:
@@ -74,7 +77,8 @@ async def to_requests(
         retry_failed: send again, too, what failed for a reason that may pass (``result.is_retryable``).
 
     Raises:
-        InputError: an id is not among the inputs (raised after the last of those that are), or the inputs are ids only.
+        InputError: an id is not among the inputs (raised after the last of those that are), the inputs are ids only, or
+            lines of a result file, or not one of them is in the batch of these results.
         OSError: a file cannot be read.
     """
     wanted: set[str] = set()
@@ -84,6 +88,8 @@ async def to_requests(
     else:
         for item in unfinished:
             wanted.update(_wanted(item, retry_failed=retry_failed))
+    if getattr(getattr(unfinished, "summary", None), "is_of_other_inputs", False):
+        raise InputError("not one of the inputs is in the batch of these results: are they those of another one?")
     if not wanted:
         return
     async for pairs in _iter_pairs(inputs):
@@ -107,6 +113,8 @@ def _wanted(item: BatchResult | str, *, retry_failed: bool) -> Iterator[str]:
 def _line_of(item: Any) -> bytes:
     if item is None:
         raise InputError("requests to send again are taken from the inputs, which are custom_ids only")
+    if isinstance(item, bytes) and _RESULT_LINE.search(item):
+        raise InputError(f"requests to send again are taken from the inputs, and this is a result: {item[:80]!r}")
     return (item if isinstance(item, bytes) else as_line(item)) + b"\n"
 
 

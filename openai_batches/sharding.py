@@ -108,6 +108,10 @@ class Shard:
     estimated_tokens: int
     first_line: int
 
+    def __fspath__(self) -> str:
+        """Return the path, so that a shard can be given wherever a path can."""
+        return str(self.path)
+
 
 @attrs.define(eq=False)
 class Draft:

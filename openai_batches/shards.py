@@ -125,7 +125,7 @@ async def iter_shards(
             already.
         OSError: the disk is full, or a file cannot be read or written.
     """
-    limits = limits or ShardLimits.of(provider)
+    limits = _checked_limits(limits, provider)
     file = _path_of(source)
     checker = RequestChecker(endpoint=_checked_endpoint(endpoint, provider), one_batch=False, strict=strict, file=file)
     inspection = _Inspection(checker, _checked_maximum(max_problems), file)
@@ -334,6 +334,12 @@ def _remove(paths: Iterable[Path]) -> None:
 
 def _path_of(source: RequestSource) -> str | None:
     return os.fspath(source) if isinstance(source, str | os.PathLike) else None
+
+
+def _checked_limits(limits: ShardLimits | None, provider: Provider) -> ShardLimits:
+    if limits is not None and not isinstance(limits, ShardLimits):
+        raise InputError(f"limits must be ShardLimits, not {type(limits).__name__}")
+    return limits or ShardLimits.of(provider)
 
 
 def _checked_endpoint(endpoint: str | None, provider: Provider) -> str | None:

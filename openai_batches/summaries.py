@@ -66,6 +66,11 @@ class ResultSummary:
         return sum(self.outcomes.values())
 
     @property
+    def is_of_other_inputs(self) -> bool:
+        """Whether not one of the inputs is in the batch, which has other requests instead."""
+        return bool(self.inputs) and self.foreign > 0 and self.outcomes[Outcome.MISSING] == self.inputs
+
+    @property
     def usage_by_model(self) -> dict[str, BatchUsage]:
         """The tokens of all answers, by the model that the answers name; ``""`` where they name none."""
         return {model: usage_of(counts) for model, counts in self._tokens.items()}
@@ -112,6 +117,8 @@ class ResultSummary:
         if counts.total != expected:
             what = "inputs" if self.inputs is not None else "lines"
             texts.append(f"the service counts {counts.total:,} requests, there are {expected:,} {what}")
+        if self.is_of_other_inputs:
+            texts.append(f"none of the {self.inputs:,} inputs is in this batch: are they those of another one?")
         if self.batch.status == BatchStatus.COMPLETED and found[Outcome.MISSING]:
             texts.append(f"the batch is completed, and {found[Outcome.MISSING]:,} inputs are in neither file")
         return tuple(texts)

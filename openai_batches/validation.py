@@ -184,6 +184,8 @@ class RequestChecker:
         if not self._requests:
             blank = "has only blank lines" if self._lines else "is empty"
             message = f"The input file {blank}. Please ensure that the batch contains at least one request."
+            if self._file is None:
+                message = "The source gave no request. A generator or an open file can be read only once."
             code = "empty_batch" if self._lines else "empty_file"
             problems.add([Problem(code=code, message=message, file=self._file)])
         return ValidationReport(

@@ -96,7 +96,7 @@ def test_a_whole_batch_can_be_added_at_once() -> None:
     assert bill.usage.output_tokens_details.reasoning_tokens == 5
     whole = Bill.of({"a": usage, "b": BatchUsage()}, TABLE)
     assert (whole.cost, whole.usage) == (bill.cost, bill.usage)
-    assert [entry.requests for entry in whole.by_model.values()] == [0, 0]
+    assert [entry.requests for entry in whole.by_model.values()] == [None, None]
 
 
 USAGES = st.builds(
@@ -118,3 +118,14 @@ def test_a_bill_is_the_sum_of_its_results(rows: list[tuple[str, dict[str, Any]]]
     assert bill.cost == sum((cost_of(usage, model, TABLE) or 0 for model, usage in rows), Decimal(0))
     used = [usage_from(usage) for _, usage in rows]
     assert bill.usage.total_tokens == sum(usage.total_tokens for usage in used if usage)
+
+
+def test_a_bill_can_be_printed() -> None:
+    """The text has tokens, cost and date, small sums without exponents, and names what has no price."""
+    bill = Bill(TABLE)
+    assert "cost 0 " in str(bill)
+    bill.add_usage(BatchUsage(input_tokens=1), "a")
+    assert "E-" not in str(bill)
+    bill.add_usage(BatchUsage(input_tokens=1), "nobody-knows")
+    assert "cost unknown, no price for 'nobody-knows'" in str(bill)
+    assert str(TABLE.as_of) in str(bill)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import gzip
+import json
 import sys
 import threading
 import time
@@ -105,7 +106,7 @@ async def test_an_estimate_has_tokens_and_costs_by_model() -> None:
         method="approximation",
     )
     assert str(found) == (
-        "3 requests, about 27 tokens in, at most 210 out; cost 0.0001 EUR for the input, 0.0007 EUR at most "
+        "3 requests, about 27 tokens in, at most 210 out; cost 0.000108 EUR for the input, 0.000708 EUR at most "
         "(prices of 2026-01-31)"
     )
 
@@ -322,3 +323,15 @@ async def test_a_model_counted_otherwise_makes_the_whole_an_approximation(
     found = await estimate([request(0), request(1, model="b")], prices=TABLE)
     assert found.method == "approximation"
     assert [share.method for share in found.by_model.values()] == ["tiktoken", "approximation"]
+
+
+async def test_an_estimate_says_what_it_does_not_count() -> None:
+    """Lines that are no requests, pictures, and models without a price are named in the text, not passed over."""
+    picture = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}]}
+    good = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions"}
+    body = {"model": "nobody-knows", "messages": [picture]}
+    lines = json.dumps({**good, "body": body}).encode() + b"\nnonsense\n"
+    text = str(await estimating.estimate(lines))
+    assert "no price for 'nobody-knows'" in text
+    assert "1 images, sounds or files not counted" in text
+    assert "1 lines that are no requests not counted" in text

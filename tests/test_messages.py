@@ -8,13 +8,15 @@ import aiohttp
 import pytest
 from http_servers import KEY, ONCE, QUICK
 
-from openai_batches import APIError, Batch, BatchSession, BatchStatus, InputError, NotFoundError
+from openai_batches import APIError, Batch, BatchSession, BatchStatus, InputError, NotFoundError, to_requests
 from openai_batches.emulator import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from openai_batches.emulator import BatchServer
+
+LINE = b'{"custom_id":"a","method":"POST","url":"/v1/embeddings","body":{"model":"m","input":"x"}}\n'
 
 
 @pytest.mark.parametrize(
@@ -129,8 +131,7 @@ async def test_content_is_read_once(session: BatchSession) -> None:
 
 async def test_results_are_read_once(server: BatchServer, session: BatchSession) -> None:
     """A second walk over results that were read to their end is refused, instead of finding none."""
-    line = b'{"custom_id":"a","method":"POST","url":"/v1/embeddings","body":{"model":"m","input":"x"}}\n'
-    file = await session.files.create(line)
+    file = await session.files.create(LINE)
     batch = await session.batches.create(input_file_id=file.id, endpoint="/v1/embeddings")
     await server.settle()
     await server.advance(hours=1)
@@ -138,3 +139,43 @@ async def test_results_are_read_once(server: BatchServer, session: BatchSession)
     assert len([result async for result in results]) == 1
     with pytest.raises(InputError, match="were read to their end"):
         [result async for result in results]
+
+
+async def test_a_record_that_is_out_of_date_is_looked_at_again(server: BatchServer, session: BatchSession) -> None:
+    """A batch that has ended since it was looked at gives its results; one that still runs says so."""
+    file = await session.files.create(LINE)
+    batch = await session.batches.create(input_file_id=file.id, endpoint="/v1/embeddings")
+    with pytest.raises(InputError, match="is validating: its results can be read once it has ended"):
+        await anext(session.batches.results(batch))
+    await server.advance(hours=1)
+    assert len([result async for result in session.batches.results(batch)]) == 1
+
+
+async def test_inputs_of_another_batch_are_not_sent_again(server: BatchServer, session: BatchSession) -> None:
+    """Requests that were never in the batch are not called unfinished, which would be paid for twice."""
+    file = await session.files.create(LINE)
+    batch = await session.batches.create(input_file_id=file.id, endpoint="/v1/embeddings")
+    await server.advance(hours=1)
+    others = [LINE.replace(b'"a"', b'"b"')]
+    with pytest.raises(InputError, match="are they those of another one"):
+        [line async for line in to_requests(session.batches.results(batch, inputs=others), others)]
+
+
+async def test_results_are_not_sent_as_requests() -> None:
+    """Whoever gives the output file in place of the input file is told, before it is uploaded."""
+    output = b'{"id":"batch_req_1","custom_id":"a","response":{"status_code":200},"error":null}'
+    with pytest.raises(InputError, match="this is a result"):
+        [line async for line in to_requests(["a"], [output])]
+
+
+async def test_a_compressed_file_is_not_uploaded(session: BatchSession) -> None:
+    """The service reads no compressed files; the message says what does."""
+    with pytest.raises(InputError, match="write_shards"):
+        await session.files.create(b"x", filename="a.jsonl.gz")
+
+
+async def test_a_compression_that_is_none_is_known_at_once(session: BatchSession) -> None:
+    """Nothing is asked of the service for a download that cannot be written."""
+    wrong: Any = "gz"
+    with pytest.raises(InputError, match="gz"):
+        await session.batches.download("batch_1", "results", compress=wrong)

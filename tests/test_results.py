@@ -24,6 +24,7 @@ from openai_batches import (
     BatchResult,
     BatchUsage,
     DecodeError,
+    InputError,
     InputTokensDetails,
     Outcome,
     OutputTokensDetails,
@@ -707,7 +708,7 @@ def test_parsing_by_a_converter_of_ones_own() -> None:
     converter = cattrs.Converter()
     converter.register_structure_hook(Strange, lambda value, _: Strange(value["x"]))
     assert answered('{"x": 1}').parse(Strange, converter=converter).x == 1
-    with pytest.raises(cattrs.StructureHandlerNotFoundError):
+    with pytest.raises(InputError, match="JSON cannot be read into Strange"):
         answered('{"x": 1}').parse(Strange)
 
 

@@ -153,10 +153,25 @@ async def test_a_request_that_fits_no_shard_is_refused_by_name(tmp_path: Path) -
 
 async def test_no_requests_make_no_shards(tmp_path: Path) -> None:
     """That is a mistake, not an empty job."""
+    empty, blank = tmp_path / "empty.jsonl", tmp_path / "blank.jsonl"
+    empty.write_bytes(b"")
+    blank.write_bytes(b"\n \n")
     with pytest.raises(InvalidRequestsError, match="The input file is empty"):
-        await write_shards([], tmp_path)
+        await write_shards(empty, tmp_path)
     with pytest.raises(InvalidRequestsError, match="The input file has only blank lines"):
-        await write_shards([b"", b" "], tmp_path)
+        await write_shards(blank, tmp_path)
+    with pytest.raises(InvalidRequestsError, match="A generator or an open file can be read only once"):
+        await write_shards([], tmp_path)
+
+
+async def test_limits_are_limits(tmp_path: Path) -> None:
+    """A dict in place of ShardLimits is refused at once, and a shard can be given wherever a path can."""
+    limits: Any = {"max_requests": 5}
+    with pytest.raises(InputError, match="limits must be ShardLimits, not dict"):
+        await write_shards([line(1)], tmp_path, limits=limits)
+    (shard,) = await write_shards([line(1)], tmp_path)
+    assert os.fspath(shard) == str(shard.path)
+    assert (await validate_requests(shard)).requests == 1
 
 
 async def test_a_long_file_is_worked_through_in_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

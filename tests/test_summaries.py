@@ -141,3 +141,11 @@ def test_a_bill_of_the_answers() -> None:
     assert made.bill().by_model["gpt-4o-mini"].cost == PRICES.models["gpt-4o-mini"].cost(input_tokens=1_000_000)
     prices = PRICES.with_models({"m": ModelPrice(input=Decimal(2)), "gpt-4o-mini": ModelPrice(input=Decimal(4))})
     assert made.bill(prices).by_model["m"].cost == ModelPrice(input=Decimal(2)).cost(input_tokens=10)
+
+
+def test_inputs_of_another_batch_are_called_so() -> None:
+    """Where not one input is in the batch, which has others, the summary asks whether they belong together."""
+    made = summary(*[missing_result(name) for name in "ab"], batch=batch(2, 2, 0), inputs=2, foreign=2)
+    assert made.is_of_other_inputs
+    assert "none of the 2 inputs is in this batch" in " ".join(made.disagreements)
+    assert not summary(missing_result("a"), success(), batch=batch(2, 2, 0), inputs=2, foreign=1).is_of_other_inputs

@@ -316,10 +316,13 @@ def test_each_request_has_a_line_of_its_own(data: str, lines: int) -> None:
 
 @pytest.mark.parametrize(("data", "code"), [(b"", "empty_file"), (b"\n \n", "empty_batch")])
 def test_no_request_at_all_is_a_problem(data: bytes, code: str) -> None:
-    """An empty file is one, and so is a file of blank lines."""
+    """An empty file is one, a file of blank lines is, and what is no file may be a generator that was read before."""
+    _, report = check(*filter(None, [data]), file="in.jsonl")
+    assert named(list(report.problems)) == [(code, None, None)]
+    assert str(report.problems[0]).startswith("in.jsonl: The input file ")
     _, report = check(*filter(None, [data]))
     assert named(list(report.problems)) == [(code, None, None)]
-    assert str(report.problems[0]).startswith("The input file ")
+    assert str(report.problems[0]).endswith("can be read only once.")
 
 
 def test_a_line_larger_than_a_file_is_named() -> None:
