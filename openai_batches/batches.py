@@ -215,7 +215,7 @@ class Batches:
         Args:
             batch: the batch, or its id.
             inputs: the requests of the batch: a path, a file, or an iterable or async iterable of requests, lines,
-                paths, or custom_ids.
+                ``Path`` objects, or custom_ids as str.
             body_type: a type, as for ``result.parse``, that ``result.body`` of a success is given as.
             ordered: yield in the order of the inputs; where none are given, those of the batch's input file, which is
                 then read from the service.

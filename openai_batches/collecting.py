@@ -53,22 +53,33 @@ class BatchResults(AsyncIterator[BatchResult]):
         ordered: bool = False,
     ) -> None:
         self.summary: ResultSummary = ResultSummary()
+        self._is_closed = False
         if inputs is None and not ordered:
             self._results = _streamed(self.summary, ended, read_file, body_type)
         else:
             self._results = _joined(self.summary, ended, read_file, inputs, body_type, ordered=ordered)
 
     def __aiter__(self) -> AsyncIterator[BatchResult]:  # noqa: PYI034
-        if getattr(self._results, "ag_frame", self) is None:
-            raise InputError("These results were read to their end: ask for them again, by another batches.results(…)")
+        if self._is_over:
+            how = (
+                "were read to their end" if self.summary.is_complete else "ended early, by an error or by being closed"
+            )
+            raise InputError(f"These results {how}: ask for them again, by another batches.results(…)")
         # The generator itself: a million steps through a method of ours would cost as much as reading the lines.
         return self._results
 
     def __anext__(self) -> Awaitable[BatchResult]:
+        if self._is_over and not self.summary.is_complete and not self._is_closed:
+            raise InputError("These results ended early, by an error or a cancellation: ask for them again")
         return self._results.__anext__()
+
+    @property
+    def _is_over(self) -> bool:
+        return getattr(self._results, "ag_frame", self) is None
 
     async def aclose(self) -> None:
         """Stop: the connection is given back, temporary files are gone. Closing twice does nothing."""
+        self._is_closed = True
         await self._results.aclose()
 
     async def __aenter__(self) -> Self:
@@ -97,7 +108,8 @@ async def _streamed(
         reader = ResultReader(body_type=body_type)
         async with aclosing(read_file(file_id)) as blocks:
             async for block in blocks:
-                results = reader.read(block)
+                is_large = len(block) > _GATHERED_BYTES
+                results = await asyncio.to_thread(reader.read, block) if is_large else reader.read(block)
                 summary.add(results)
                 for result in results:
                     yield result

@@ -102,6 +102,9 @@ class Creator:
             else:
                 delay_s = await self._patience_s(failure, file_id, attempts, loop.time() - begun)
                 await asyncio.sleep(delay_s or 0)
+                # A refusal is about this attempt: an earlier one may have been carried out late.
+                if doubts and delay_s is None and (found := await self._found(key, loop.time() - begun, failure)):
+                    return await self._only_one(found)
             if delay_s is None:
                 raise failure
 

@@ -41,10 +41,14 @@ _TOKENS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[{}\[\]]', re.DOTALL)
 _VALUE = re.compile(rb'\s*+:\s*+("[^"\\]*+(?:\\.[^"\\]*+)*+"|-?[0-9][0-9.eE+-]*+(?=\s*+[,}]))', re.DOTALL)
 
 
+# An id stands at the start of its line; looking through all of a huge one would take seconds.
+_SEARCHED_BYTES = 64 * 1024
+
+
 def rescued_id(line: bytes) -> str | None:
     """Return the custom_id of a broken line, if it can be told from one that an answer's body holds."""
     depth = 0
-    for token in _TOKENS.finditer(line):
+    for token in _TOKENS.finditer(line, 0, _SEARCHED_BYTES):
         text = token[0]
         if text in b"{[":
             depth += 1

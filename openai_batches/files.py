@@ -61,13 +61,18 @@ class FileContent:
             InputError: it was opened before.
             NotFoundError: the service has no such file, or not for this key.
             APIError: the service said no.
-            TransportError: no answer came.
+            TransportError: no answer came, or one that is not the whole file (204, 206).
         """
         if self._is_entered:
             raise InputError("This content was opened already: ask for it again, by another session.files.content(id)")
         self._is_entered = True
-        self._stream = await self._opened.__aenter__()
-        self.size = self._stream.size
+        stream = await self._opened.__aenter__()
+        if stream.status != 200:
+            await self._opened.__aexit__(None, None, None)
+            text = f"File {self._file_id}: the service answered {stream.status}, which is not the whole content"
+            raise TransportError(text, can_pass=False)
+        self._stream = stream
+        self.size = stream.size
         return self
 
     async def __aexit__(

@@ -117,11 +117,12 @@ class AsyncPaginator(Generic[T]):
 class _Items(Generic[T]):
     """One walk over the items. A plain iterator: unlike a generator, it leaves nothing to close when it is dropped."""
 
-    __slots__ = ("_items", "_pages")
+    __slots__ = ("_items", "_lock", "_pages")
 
     def __init__(self, pages: _Pages[T]) -> None:
         self._pages = pages
         self._items: Iterator[T] = iter(())
+        self._lock = asyncio.Lock()
 
     def __aiter__(self) -> AsyncIterator[T]:
         return self
@@ -130,7 +131,11 @@ class _Items(Generic[T]):
         while True:
             for item in self._items:
                 return item
-            self._items = iter((await self._pages.__anext__()).data)
+            async with self._lock:
+                # Of several tasks that share this walk one fetches, and the others find what it brought.
+                for item in self._items:
+                    return item
+                self._items = iter((await self._pages.__anext__()).data)
 
 
 class _Pages(Generic[T]):
@@ -144,6 +149,7 @@ class _Pages(Generic[T]):
         "_fetch",
         "_followed",
         "_is_over",
+        "_lock",
         "_recent",
         "_remembered",
         "_seen",
@@ -163,11 +169,16 @@ class _Pages(Generic[T]):
         self._is_over = False
         self._stalled: str | None = None
         self._task: asyncio.Task[Page[T]] | None = None
+        self._lock = asyncio.Lock()
 
     def __aiter__(self) -> AsyncIterator[Page[T]]:
         return self
 
     async def __anext__(self) -> Page[T]:
+        async with self._lock:
+            return await self._next_page()
+
+    async def _next_page(self) -> Page[T]:
         if self._stalled is not None:
             raise PaginationError(self._stalled, after=self._after)
         if self._is_over:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Inputs", "ids_in_block", "iter_ids", "to_requests"]
 
-# Requests, or their ids, or the paths of several files of requests.
+# Requests, or their ids, or several files of requests as Path objects: a str in an iterable is an id.
 Inputs: TypeAlias = "RequestSource | Iterable[str | os.PathLike[str]] | AsyncIterable[str | os.PathLike[str]]"
 
 _Pair: TypeAlias = tuple[str, Any]

@@ -58,7 +58,8 @@ class BatchSession:
         organization: sent as ``OpenAI-Organization``; without one ``OPENAI_ORG_ID``, if set.
         project: sent as ``OpenAI-Project``; without one ``OPENAI_PROJECT_ID``, if set.
         session: an ``aiohttp.ClientSession`` to borrow.
-        timeout: seconds of silence after which an attempt has failed (120), or an ``aiohttp.ClientTimeout``.
+        timeout: seconds of silence after which an attempt has failed (120), or an ``aiohttp.ClientTimeout``. To wait
+            for one of the connector's connections (100, unless you pass another) is no silence, and not bounded.
         retry: how often, and after which pauses, a failed attempt is repeated.
         headers: sent with every request.
         provider: the service, where it is another than OpenAI.

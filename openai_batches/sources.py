@@ -15,6 +15,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
+from weakref import WeakKeyDictionary
 
 import attrs
 
@@ -29,6 +30,8 @@ Uploadable: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview
 # Told how many bytes were sent, and of how many.
 Progress: TypeAlias = "Callable[[int, int], object]"
 
+# A file's position is shared by all that read it.
+_locks: WeakKeyDictionary[IO[bytes], threading.Lock] = WeakKeyDictionary()
 # Large enough that a thread per piece costs little, small enough that a slow link shows life within a timeout.
 _PIECE_BYTES = 256 * 1024
 
@@ -81,10 +84,8 @@ async def open_source(data: Uploadable) -> AsyncIterator[Source]:
         yield _from_bytes(bytes(data))
     elif isinstance(data, AsyncIterable):
         with tempfile.TemporaryFile() as spool:
-            async for piece in data:
-                if not isinstance(piece, bytes | bytearray | memoryview):
-                    raise InputError(f"the async iterable must give bytes, it gave {type(piece).__name__}")
-                await asyncio.to_thread(spool.write, piece)
+            async for gathered in _gathered(data):
+                await asyncio.to_thread(spool.write, gathered)
             spool.seek(0)
             yield await _from_file(spool, None)
     elif callable(getattr(data, "read", None)):
@@ -94,6 +95,19 @@ async def open_source(data: Uploadable) -> AsyncIterator[Source]:
         raise InputError(
             f"a path, bytes, a binary file or an async iterable of bytes can be uploaded, not {type(data).__name__}"
         )
+
+
+async def _gathered(pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """Yield pieces together, so that a line does not cost a thread."""
+    held = bytearray()
+    async for piece in pieces:
+        if not isinstance(piece, bytes | bytearray | memoryview):
+            raise InputError(f"the async iterable must give bytes, it gave {type(piece).__name__}")
+        held += piece
+        if len(held) >= _PIECE_BYTES:
+            yield bytes(held)
+            held.clear()
+    yield bytes(held)
 
 
 @asynccontextmanager
@@ -113,15 +127,26 @@ async def _opened_file(file: IO[bytes]) -> AsyncIterator[Source]:
 
 
 async def _from_file(file: IO[bytes], filename: str | None) -> Source:
-    origin = file.tell()
-    size = await asyncio.to_thread(file.seek, 0, os.SEEK_END) - origin
-    lock = threading.Lock()
+    lock = _lock_of(file)
+
+    def measure() -> tuple[int, int]:
+        with lock:
+            origin = file.tell()
+            end = file.seek(0, os.SEEK_END)
+            file.seek(origin)
+            return origin, end - origin
+
+    origin, size = await asyncio.to_thread(measure)
 
     def read_at(offset: int, count: int) -> bytes:
-        # Seek and read are one step: a read that an aborted attempt left behind must not move this one's position.
+        # Seek and read are one step, and leave the position as it was: an aborted attempt may still be reading, and the
+        # same file may be uploaded twice at once.
         with lock:
+            before = file.tell()
             file.seek(origin + offset)
-            return file.read(count)
+            piece = file.read(count)
+            file.seek(before)
+            return piece
 
     async def chunks(start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
         offset, stop = start, size if stop is None else stop
@@ -136,6 +161,13 @@ async def _from_file(file: IO[bytes], filename: str | None) -> Source:
             yield piece
 
     return Source(filename=filename, size=size, chunks=chunks)
+
+
+def _lock_of(file: IO[bytes]) -> threading.Lock:
+    try:
+        return _locks.setdefault(file, threading.Lock())
+    except TypeError:
+        return threading.Lock()  # what cannot be referred to weakly is known to this upload alone
 
 
 def _from_bytes(data: bytes) -> Source:

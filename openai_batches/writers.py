@@ -79,6 +79,7 @@ class _Output:
             self._zipped.close()
         self._file.flush()
         os.fsync(self._file.fileno())
+        self._file.close()  # not every system renames an open file
         if self._overwrite:
             self._temporary.replace(self._path)
         else:

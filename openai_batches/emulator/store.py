@@ -11,7 +11,6 @@ from typing import Any, Generic, Protocol, TypeVar
 import attrs
 
 _BASE62 = string.digits + string.ascii_letters
-TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 
 
 class _Kept(Protocol):
