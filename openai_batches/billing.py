@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from openai_batches.models import BatchUsage
-from openai_batches.pricing import PRICES, PriceTable, cost_of, usage_of
+from openai_batches.outputs import usage_of
+from openai_batches.pricing import PRICES, PriceTable, cost_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +51,7 @@ class _Sums:
 
     @property
     def usage(self) -> BatchUsage:
-        return usage_of(self.read, self.written, cached=self.cached, reasoning=self.reasoning)
+        return usage_of((self.read, self.written, self.cached, self.reasoning))
 
 
 class Bill:

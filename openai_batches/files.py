@@ -91,39 +91,36 @@ class FileContent:
         """
         return self._taken().iter_chunks()
 
-    async def iter_lines(self, *, max_line_bytes: int = _MAX_LINE_BYTES) -> AsyncIterator[bytes]:
-        r"""Yield the lines as bytes, split at ``\n`` alone and without it; a last line needs no ``\n``.
+    def iter_lines(self, *, max_line_bytes: int = _MAX_LINE_BYTES) -> AsyncIterator[bytes]:
+        r"""Return an iterator over the lines as bytes, split at ``\n`` alone and without it; the last needs no ``\n``.
 
         Args:
             max_line_bytes: a longer line is refused rather than held in memory.
 
         Raises:
             InputError: outside of the ``async with`` block, or it was read before.
-            DecodeError: a line is longer than ``max_line_bytes``.
-            TransportError: the connection broke before the end.
+            DecodeError: while iterating, when a line is longer than ``max_line_bytes``.
+            TransportError: while iterating, when the connection breaks before the end.
         """
-        splitter = LineSplitter(max_line_bytes=max_line_bytes)
-        async for chunk in self._taken().iter_chunks():
-            for line in splitter.feed(chunk):
-                yield line
-        if rest := splitter.rest():
-            yield rest
+        return self._split(LineSplitter(max_line_bytes=max_line_bytes))
 
-    async def iter_line_blocks(self, *, max_line_bytes: int = _MAX_LINE_BYTES) -> AsyncIterator[bytes]:
-        r"""Yield the lines in blocks of as many as have arrived, each line with its ``\n``; the last line needs none.
+    def iter_line_blocks(self, *, max_line_bytes: int = _MAX_LINE_BYTES) -> AsyncIterator[bytes]:
+        r"""Return an iterator over blocks of as many lines as have arrived, each with its ``\n``; the last needs none.
 
         Args:
             max_line_bytes: a longer line is refused rather than held in memory.
 
         Raises:
             InputError: outside of the ``async with`` block, or it was read before.
-            DecodeError: a line is longer than ``max_line_bytes``.
-            TransportError: the connection broke before the end.
+            DecodeError: while iterating, when a line is longer than ``max_line_bytes``.
+            TransportError: while iterating, when the connection breaks before the end.
         """
-        splitter = BlockSplitter(max_line_bytes=max_line_bytes)
+        return self._split(BlockSplitter(max_line_bytes=max_line_bytes))
+
+    async def _split(self, splitter: LineSplitter | BlockSplitter) -> AsyncIterator[bytes]:
         async for chunk in self._taken().iter_chunks():
-            for block in splitter.feed(chunk):
-                yield block
+            for piece in splitter.feed(chunk):
+                yield piece
         if rest := splitter.rest():
             yield rest
 

@@ -16,7 +16,8 @@ from typing import Any
 import attrs
 
 from openai_batches.errors import InputError
-from openai_batches.models import BatchUsage, InputTokensDetails, OutputTokensDetails
+from openai_batches.models import BatchUsage
+from openai_batches.outputs import usage_of
 
 __all__ = [
     "PRICES",
@@ -24,7 +25,6 @@ __all__ = [
     "PriceTable",
     "cost_of",
     "usage_from",
-    "usage_of",
 ]
 
 _PER_TOKENS = 1_000_000
@@ -275,23 +275,9 @@ def usage_from(usage: object) -> BatchUsage | None:
     written = _count(usage, "output_tokens", "completion_tokens")
     if read is None and written is None:
         return None
-    return usage_of(
-        read or 0,
-        written or 0,
-        cached=_detail(usage, "cached_tokens", "input_tokens_details", "prompt_tokens_details"),
-        reasoning=_detail(usage, "reasoning_tokens", "output_tokens_details", "completion_tokens_details"),
-    )
-
-
-def usage_of(read: int, written: int, *, cached: int, reasoning: int) -> BatchUsage:
-    """Return the record of so many tokens read and written."""
-    return BatchUsage(
-        input_tokens=read,
-        input_tokens_details=InputTokensDetails(cached_tokens=cached),
-        output_tokens=written,
-        output_tokens_details=OutputTokensDetails(reasoning_tokens=reasoning),
-        total_tokens=read + written,
-    )
+    cached = _detail(usage, "cached_tokens", "input_tokens_details", "prompt_tokens_details")
+    reasoning = _detail(usage, "reasoning_tokens", "output_tokens_details", "completion_tokens_details")
+    return usage_of((read or 0, written or 0, cached, reasoning))
 
 
 def _count(counts: Mapping[str, Any], *names: str) -> int | None:

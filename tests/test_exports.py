@@ -20,7 +20,7 @@ INTERNAL: dict[str, set[str]] = {
     "counting": {"Tally", "approximate_tokens", "tally_lines"},
     "estimating": {"CountingMethod", "Prices"},
     "formats": {"CsvFormat", "JsonlFormat", "ParquetFormat", "RowFormat"},
-    "pricing": {"usage_from", "usage_of"},
+    "pricing": {"usage_from"},
     "rows": {"Column", "RowMaker", "as_cell", "as_json", "whole_text"},
     "writers": {"OutputFormat"},
     "checking": {

@@ -27,10 +27,10 @@ HOUSE: dict[str, dict[str, set[str]]] = {
         "providers": set(),
     },
     "study": {
-        "billing": {"models", "pricing", "results"},
+        "billing": {"models", "outputs", "pricing", "results"},
         "counting": set(),
         "formats": {"errors", "rows"},
-        "pricing": {"errors", "models"},
+        "pricing": {"errors", "models", "outputs"},
         "rows": {"errors", "results"},
         "checking": {"errors"},
         "compression": {"errors"},
