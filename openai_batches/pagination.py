@@ -135,7 +135,7 @@ class _Items(Generic[T]):
                 # Of several tasks that share this walk one fetches, and the others find what it brought.
                 for item in self._items:
                     return item
-                self._items = iter((await self._pages.__anext__()).data)
+                self._items = iter((await self._pages.next_page()).data)
 
 
 class _Pages(Generic[T]):
@@ -176,9 +176,10 @@ class _Pages(Generic[T]):
 
     async def __anext__(self) -> Page[T]:
         async with self._lock:
-            return await self._next_page()
+            return await self.next_page()
 
-    async def _next_page(self) -> Page[T]:
+    async def next_page(self) -> Page[T]:
+        """Return the next page; whoever calls this sees to it that nobody else does meanwhile."""
         if self._stalled is not None:
             raise PaginationError(self._stalled, after=self._after)
         if self._is_over:
