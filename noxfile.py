@@ -36,7 +36,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def typing(session: nox.Session) -> None:
     """The code is typed, the public API completely so, and the types say what `tests/typing/api.py` expects."""
-    session.install(".", "mypy>=1.18", "pyright[nodejs]>=1.1.407", "nox")
+    session.install(".", "mypy>=1.18", "pyright[nodejs]>=1.1.407", "nox", "pytest>=8.3")
     session.run("mypy")
     session.run("pyright", "--verifytypes", "openai_batches", "--ignoreexternal")
     session.run("pyright", "tests/typing/api.py")
@@ -67,6 +67,15 @@ def _lowest(bound: str) -> str:
     if match is None:
         raise ValueError(f"{bound!r} in pyproject.toml names no lowest version")
     return f"{match[1]}=={match[2]}"
+
+
+@nox.session
+@nox.parametrize("profile", ["openai", "azure", "groq", "siliconflow", "vllm", "ogx"])
+def profiles(session: nox.Session, profile: str) -> None:
+    """The client's tests against each service that the emulator plays."""
+    session.install(".[test]")
+    command = ("python", "-m", "pytest", "--ignore=tests/emulator", "--profile", profile)
+    session.run(*command, *session.posargs, env=INSTALLED)
 
 
 @nox.session

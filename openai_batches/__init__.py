@@ -25,81 +25,106 @@ For those who work on it: the rooms, from the foundation up; each imports only r
   ``collecting`` and ``resending`` (results and their inputs), ``writers`` (tables), ``estimating``
 * verbs: ``downloads``, ``parts``, ``files``, ``creating``, ``waiting``, ``batches``
 * the front desk: ``session``
-* apart from all of them, and not imported here: ``emulator``, a server of the API
+* apart from all of them: ``emulator``, a server of the API, and ``pytest_plugin``, which brings it to tests
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from openai_batches.batches import Batches
-from openai_batches.collecting import BatchResults
-from openai_batches.converters import configure_converter, make_converter
-from openai_batches.downloads import BatchDownload, DownloadedFile
-from openai_batches.errors import (
-    AmbiguousCreateError,
-    APIError,
-    AuthenticationError,
-    BadRequestError,
-    BatchesError,
-    BatchesWarning,
-    BatchFailedError,
-    ConflictError,
-    DecodeError,
-    IncompleteOutputError,
-    InputError,
-    InternalServerError,
-    InvalidRequestsError,
-    NotFoundError,
-    PaginationError,
-    PermissionDeniedError,
-    RateLimitError,
-    RefusalError,
-    RequestFailedError,
-    TransportError,
-    TransportTimeoutError,
-    UnprocessableEntityError,
-    WaitTimeoutError,
-)
-from openai_batches.files import FileContent, Files
-from openai_batches.models import (
-    Batch,
-    BatchError,
-    BatchErrors,
-    BatchStatus,
-    BatchUsage,
-    DeletedFile,
-    FileObject,
-    InputTokensDetails,
-    OutputTokensDetails,
-    Page,
-    RequestCounts,
-)
-from openai_batches.pagination import AsyncPaginator
-from openai_batches.policy import PollPolicy, RetryPolicy
-from openai_batches.problems import Problem, Repair
-from openai_batches.protocol import Answer
-from openai_batches.providers import OPENAI, Provider
-from openai_batches.results import BatchResult, Outcome, ResultError
-from openai_batches.session import BatchSession
-from openai_batches.summaries import ResultSummary
 from openai_batches.version import __version__
 
 if TYPE_CHECKING:
+    from openai_batches.batches import Batches
     from openai_batches.billing import Bill, ModelBill
+    from openai_batches.collecting import BatchResults
+    from openai_batches.converters import configure_converter, make_converter
+    from openai_batches.downloads import BatchDownload, DownloadedFile
+    from openai_batches.errors import (
+        AmbiguousCreateError,
+        APIError,
+        AuthenticationError,
+        BadRequestError,
+        BatchesError,
+        BatchesWarning,
+        BatchFailedError,
+        ConflictError,
+        DecodeError,
+        IncompleteOutputError,
+        InputError,
+        InternalServerError,
+        InvalidRequestsError,
+        NotFoundError,
+        PaginationError,
+        PermissionDeniedError,
+        RateLimitError,
+        RefusalError,
+        RequestFailedError,
+        TransportError,
+        TransportTimeoutError,
+        UnprocessableEntityError,
+        WaitTimeoutError,
+    )
     from openai_batches.estimating import Estimate, ModelEstimate, estimate, read_prices
+    from openai_batches.files import FileContent, Files
+    from openai_batches.models import (
+        Batch,
+        BatchError,
+        BatchErrors,
+        BatchStatus,
+        BatchUsage,
+        DeletedFile,
+        FileObject,
+        InputTokensDetails,
+        OutputTokensDetails,
+        Page,
+        RequestCounts,
+    )
+    from openai_batches.pagination import AsyncPaginator
+    from openai_batches.policy import PollPolicy, RetryPolicy
     from openai_batches.pricing import PRICES, ModelPrice, PriceTable, cost_of
+    from openai_batches.problems import Problem, Repair
+    from openai_batches.protocol import Answer
+    from openai_batches.providers import (
+        AZURE,
+        DASHSCOPE,
+        DEEPINFRA,
+        DOUBLEWORD,
+        GROQ,
+        NEBIUS,
+        NOVITA,
+        OGX,
+        OPENAI,
+        PARASAIL,
+        SILICONFLOW,
+        ZHIPU,
+        Provider,
+    )
     from openai_batches.readers import RequestSource
     from openai_batches.reports import ValidationReport
     from openai_batches.requests import BatchRequest, parse_request, requests_from
     from openai_batches.resending import to_requests
+    from openai_batches.results import BatchResult, Outcome, ResultError
     from openai_batches.schemas import json_schema_format
+    from openai_batches.session import BatchSession
     from openai_batches.sharding import Shard, ShardLimits
     from openai_batches.shards import iter_shards, validate_requests, write_shards
+    from openai_batches.summaries import ResultSummary
     from openai_batches.writers import CsvWriter, JsonlWriter, ParquetWriter, ResultWriter, write_results
 
 __all__ = [
+    "AZURE",
+    "DASHSCOPE",
+    "DEEPINFRA",
+    "DOUBLEWORD",
+    "GROQ",
+    "NEBIUS",
+    "NOVITA",
+    "OGX",
     "OPENAI",
+    "PARASAIL",
     "PRICES",
+    "SILICONFLOW",
+    "ZHIPU",
     "APIError",
     "AmbiguousCreateError",
     "Answer",
@@ -183,30 +208,96 @@ __all__ = [
     "write_shards",
 ]
 
-# Rooms that a session does not need are opened when they are first asked for, which keeps start-up small.
-_LATER = {
+# Rooms are opened when they are first asked for: the name of the package costs nothing, nor does what nobody uses.
+_ROOMS = {
+    "Batches": "batches",
     "Bill": "billing",
     "ModelBill": "billing",
+    "BatchResults": "collecting",
+    "configure_converter": "converters",
+    "make_converter": "converters",
+    "BatchDownload": "downloads",
+    "DownloadedFile": "downloads",
+    "AmbiguousCreateError": "errors",
+    "APIError": "errors",
+    "AuthenticationError": "errors",
+    "BadRequestError": "errors",
+    "BatchesError": "errors",
+    "BatchesWarning": "errors",
+    "BatchFailedError": "errors",
+    "ConflictError": "errors",
+    "DecodeError": "errors",
+    "IncompleteOutputError": "errors",
+    "InputError": "errors",
+    "InternalServerError": "errors",
+    "InvalidRequestsError": "errors",
+    "NotFoundError": "errors",
+    "PaginationError": "errors",
+    "PermissionDeniedError": "errors",
+    "RateLimitError": "errors",
+    "RefusalError": "errors",
+    "RequestFailedError": "errors",
+    "TransportError": "errors",
+    "TransportTimeoutError": "errors",
+    "UnprocessableEntityError": "errors",
+    "WaitTimeoutError": "errors",
     "Estimate": "estimating",
     "ModelEstimate": "estimating",
     "estimate": "estimating",
     "read_prices": "estimating",
+    "FileContent": "files",
+    "Files": "files",
+    "Batch": "models",
+    "BatchError": "models",
+    "BatchErrors": "models",
+    "BatchStatus": "models",
+    "BatchUsage": "models",
+    "DeletedFile": "models",
+    "FileObject": "models",
+    "InputTokensDetails": "models",
+    "OutputTokensDetails": "models",
+    "Page": "models",
+    "RequestCounts": "models",
+    "AsyncPaginator": "pagination",
+    "PollPolicy": "policy",
+    "RetryPolicy": "policy",
     "PRICES": "pricing",
     "ModelPrice": "pricing",
     "PriceTable": "pricing",
     "cost_of": "pricing",
+    "Problem": "problems",
+    "Repair": "problems",
+    "Answer": "protocol",
+    "AZURE": "providers",
+    "DASHSCOPE": "providers",
+    "DEEPINFRA": "providers",
+    "DOUBLEWORD": "providers",
+    "GROQ": "providers",
+    "NEBIUS": "providers",
+    "NOVITA": "providers",
+    "OGX": "providers",
+    "OPENAI": "providers",
+    "PARASAIL": "providers",
+    "SILICONFLOW": "providers",
+    "ZHIPU": "providers",
+    "Provider": "providers",
     "RequestSource": "readers",
     "ValidationReport": "reports",
     "BatchRequest": "requests",
     "parse_request": "requests",
     "requests_from": "requests",
     "to_requests": "resending",
+    "BatchResult": "results",
+    "Outcome": "results",
+    "ResultError": "results",
     "json_schema_format": "schemas",
+    "BatchSession": "session",
     "Shard": "sharding",
     "ShardLimits": "sharding",
     "iter_shards": "shards",
     "validate_requests": "shards",
     "write_shards": "shards",
+    "ResultSummary": "summaries",
     "CsvWriter": "writers",
     "JsonlWriter": "writers",
     "ParquetWriter": "writers",
@@ -216,9 +307,9 @@ _LATER = {
 
 
 def __getattr__(name: str) -> object:
-    if name not in _LATER:
+    if name not in _ROOMS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
     return value
 
 

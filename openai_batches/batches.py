@@ -15,14 +15,15 @@ from openai_batches.checking import (
     checked_limit,
     checked_metadata,
     unknown_endpoint,
+    unknown_window,
 )
 from openai_batches.collecting import BatchResults
 from openai_batches.compression import suffix
 from openai_batches.creating import Creator
 from openai_batches.downloads import download_batch
 from openai_batches.errors import BatchesWarning, BatchFailedError, InputError, NotFoundError
-from openai_batches.models import Batch, BatchStatus, Page
-from openai_batches.pagination import AsyncPaginator
+from openai_batches.models import Batch, BatchStatus, FileObject, Page
+from openai_batches.pagination import AsyncPaginator, whole_list
 from openai_batches.policy import PollPolicy
 from openai_batches.protocol import Request, query_string, segment
 from openai_batches.waiting import wait_for_end
@@ -52,7 +53,12 @@ class Batches:
         self._files = files
         self._provider = provider
         self._creator = Creator(
-            transport=transport, list_batches=self.list, cancel=self.cancel, file_exists=self._file_exists
+            transport=transport,
+            list_batches=self.list,
+            cancel=self.cancel,
+            find_file=self._find_file,
+            waits_for_files=provider.has_pending_files,
+            keeps_metadata=provider.keeps_metadata,
         )
 
     async def create(
@@ -71,13 +77,15 @@ class Batches:
         that leaves open whether the batch exists (silence, a cut, 5xx, an unreadable answer), the newest batches are
         searched for the key; the batch that is found is returned, and only where there is none the request is sent
         again. 429 and refused connections are repeated at once, since nothing happened. "Cannot find file" is put down
-        to a service that does not see its own new file yet, for up to a minute, if the file can be retrieved.
+        to a service that does not see its own new file yet, for up to a minute, if the file can be retrieved. Where new
+        files are ``pending`` at first (Azure), the file is waited for, for up to five minutes.
 
         Args:
             input_file_id: the id of an uploaded file of requests.
             endpoint: the path all its requests go to, e.g. ``/v1/chat/completions``. One that the service is not known
                 to take is warned of, and sent.
-            completion_window: within which time; OpenAI knows ``"24h"``.
+            completion_window: within which time; OpenAI knows ``"24h"``. One that the service is not known to take is
+                warned of, and sent.
             metadata: up to 16 pairs (15 with our key) of strings, keys up to 64, values up to 512 characters.
             output_expires_after: when the result files expire: seconds (3,600 to 2,592,000), a timedelta, or the wire's
                 mapping; counted from the creation of those files.
@@ -85,7 +93,8 @@ class Batches:
 
         Raises:
             InputError: an argument cannot be right; nothing was sent.
-            AmbiguousCreateError: nobody can tell whether the batch exists: the search failed, or the metadata is full.
+            AmbiguousCreateError: nobody can tell whether the batch exists: the search failed, the metadata is full, or
+                the service does not keep it.
             APIError: the service said no.
             TransportError: the service cannot be reached.
 
@@ -95,11 +104,12 @@ class Batches:
             hint = ": pass its .id" if hasattr(input_file_id, "id") else ""
             given = repr(input_file_id) if isinstance(input_file_id, str) else type(input_file_id).__name__
             raise InputError(f"input_file_id must be the id of an uploaded file, not {given}{hint}")
-        if not isinstance(completion_window, str) or not completion_window:
-            raise InputError(f"completion_window must be a text such as '24h', not {completion_window!r}")
+        service = self._provider
+        window_warning = unknown_window(completion_window, service.window_hours, service=service.name)
         pairs = checked_metadata(metadata)
-        expiry_s = checked_expiry(output_expires_after, name="output_expires_after")
-        if warning := unknown_endpoint(endpoint, self._provider.endpoints, service=self._provider.name):
+        expiry_s = checked_expiry(output_expires_after, name="output_expires_after", range_s=service.expiry_s)
+        endpoint_warning = unknown_endpoint(endpoint, service.endpoints, service=service.name)
+        for warning in filter(None, (window_warning, endpoint_warning)):
             warnings.warn(warning, BatchesWarning, stacklevel=2)
         fields: dict[str, Any] = {
             "input_file_id": input_file_id,
@@ -158,7 +168,8 @@ class Batches:
 
         async def fetch(cursor: str | None) -> Page[Batch]:
             path = f"/batches{query_string(after=cursor, limit=limit)}"
-            return await self._transport.send(Request(method="GET", path=path, returns=Page[Batch]))
+            page = await self._transport.send(Request(method="GET", path=path, returns=Page[Batch]))
+            return page if self._provider.has_cursors else whole_list(page, after=cursor)
 
         return AsyncPaginator(fetch, after=after, prefetch=prefetch)
 
@@ -184,6 +195,7 @@ class Batches:
             WaitTimeoutError: the time is up; ``batch`` is the batch as it was last seen.
             APIError: the service said no, in a way that does not pass.
             TransportError: the first question had no answer, and only an id is known of the batch.
+            DecodeError: five answers in a row made no sense, or the first one where only an id is known of the batch.
         """
         policy = poll if isinstance(poll, PollPolicy) else PollPolicy() if poll is None else _every(poll)
         return await wait_for_end(
@@ -289,12 +301,11 @@ class Batches:
             async for block in content.iter_line_blocks():
                 yield block
 
-    async def _file_exists(self, file_id: str) -> bool:
+    async def _find_file(self, file_id: str) -> FileObject | None:
         try:
-            await self._files.retrieve(file_id)
+            return await self._files.retrieve(file_id)
         except (NotFoundError, InputError):
-            return False
-        return True
+            return None
 
 
 def _every(seconds: float) -> PollPolicy:

@@ -7,6 +7,7 @@ https://platform.openai.com/docs/api-reference/files/create
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +23,13 @@ __all__ = [
     "checked_limit",
     "checked_metadata",
     "unknown_endpoint",
+    "unknown_window",
 ]
 
 MAX_METADATA_PAIRS = 16
 _MAX_METADATA_KEY_CHARS = 64
 _MAX_METADATA_VALUE_CHARS = 512
-_MIN_EXPIRY_S = 3_600
-_MAX_EXPIRY_S = 2_592_000
+_WINDOW = re.compile(r"([0-9]{1,6})([hd])", re.ASCII)
 
 # Seconds, a timedelta, or the wire's own {"anchor": "created_at", "seconds": ...}.
 ExpiresAfter = int | dt.timedelta | Mapping[str, Any]
@@ -75,12 +76,15 @@ def checked_limit(limit: int, *, maximum: int) -> int:
     return limit
 
 
-def checked_expiry(value: ExpiresAfter | None, *, name: str) -> int | None:
+def checked_expiry(
+    value: ExpiresAfter | None, *, name: str, range_s: tuple[int, int] = (3_600, 2_592_000)
+) -> int | None:
     """Return the seconds after its creation at which a file expires.
 
     Args:
-        value: seconds, a timedelta, or ``{"anchor": "created_at", "seconds": …}``; 3,600 to 2,592,000 s (30 days).
+        value: seconds, a timedelta, or ``{"anchor": "created_at", "seconds": …}``.
         name: what to call it in the error.
+        range_s: the shortest and the longest life that the service knows, in seconds; an hour to 30 days at OpenAI.
 
     Raises:
         InputError: the value is something else, or out of range.
@@ -94,8 +98,9 @@ def checked_expiry(value: ExpiresAfter | None, *, name: str) -> int | None:
         seconds = value["seconds"]
     elif isinstance(value, dt.timedelta):
         seconds = int(value.total_seconds())
-    if isinstance(seconds, bool) or not isinstance(seconds, int) or not _MIN_EXPIRY_S <= seconds <= _MAX_EXPIRY_S:
-        raise InputError(f"{name} must be {_MIN_EXPIRY_S:,} to {_MAX_EXPIRY_S:,} seconds, not {seconds!r}")
+    shortest_s, longest_s = range_s
+    if isinstance(seconds, bool) or not isinstance(seconds, int) or not shortest_s <= seconds <= longest_s:
+        raise InputError(f"{name} must be {shortest_s:,} to {longest_s:,} seconds, not {seconds!r}")
     return seconds
 
 
@@ -112,3 +117,22 @@ def unknown_endpoint(endpoint: str, known: AbstractSet[str], *, service: str) ->
     return (
         f"{endpoint!r} is not an endpoint {service} is known to batch ({', '.join(sorted(known))}); it is sent as it is"
     )
+
+
+def unknown_window(window: str, known_hours: tuple[int, int] | None, *, service: str) -> str | None:
+    """Return a warning about a completion window the service is not known to take, or None.
+
+    Raises:
+        InputError: it is no text.
+    """
+    if not isinstance(window, str) or not window:
+        raise InputError(f"completion_window must be a text such as '24h', not {window!r}")
+    if known_hours is None:
+        return None
+    asked = _WINDOW.fullmatch(window)
+    hours = int(asked[1]) * (24 if asked[2] == "d" else 1) if asked else 0
+    shortest, longest = known_hours
+    if shortest <= hours <= longest:
+        return None
+    known = f"'{shortest}h'" if shortest == longest else f"'{shortest}h' to '{longest}h'"
+    return f"{window!r} is not a window {service} is known to take ({known}); it is sent as it is"

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -24,7 +25,7 @@ from openai_batches.errors import (
     InputError,
     NotFoundError,
 )
-from openai_batches.models import Batch
+from openai_batches.models import Batch, FileObject
 from openai_batches.pagination import AsyncPaginator
 from openai_batches.policy import RetryPolicy
 from openai_batches.protocol import Repeat, Request, is_ambiguous
@@ -41,6 +42,8 @@ _logger = logging.getLogger("openai_batches")
 # A search goes back this much further than the attempt itself, by the service's own clock.
 _MARGIN_S = 900.0
 # How long "Cannot find file" is put down to a service that has not seen its own new file yet.
+_PENDING_S = 300.0
+_NO_METADATA = "the service shows no metadata, in which the key to find it by would be"
 _FILE_PATIENCE = RetryPolicy(attempts=20, budget_s=60.0, initial_delay_s=1.0, max_delay_s=8.0)
 
 
@@ -52,13 +55,17 @@ class Creator:
         transport: sends the request.
         list_batches: gives a new walk over the batches, newest first.
         cancel: cancels a batch.
-        file_exists: tells whether the service knows a file.
+        find_file: returns the service's record of a file, or None.
+        waits_for_files: whether a file may be ``pending`` at first.
+        keeps_metadata: whether the service keeps metadata.
     """
 
     transport: Transport
     list_batches: Callable[[], AsyncPaginator[Batch]]
     cancel: Callable[[str], Awaitable[Batch]]
-    file_exists: Callable[[str], Awaitable[bool]]
+    find_file: Callable[[str], Awaitable[FileObject | None]]
+    waits_for_files: bool = False
+    keeps_metadata: bool = True
 
     async def create(self, fields: Mapping[str, Any], metadata: Mapping[str, str] | None) -> Batch:
         """Return the one batch of these fields.
@@ -73,11 +80,13 @@ class Creator:
             TransportError: the service cannot be reached, and has no such batch.
         """
         pairs = {name: value for name, value in (metadata or {}).items() if name != KEY_NAME}
-        key = secrets.token_hex(16) if len(pairs) < MAX_METADATA_PAIRS else None
+        key = secrets.token_hex(16) if len(pairs) < MAX_METADATA_PAIRS and self.keeps_metadata else None
         if key is not None:
             pairs[KEY_NAME] = key
         body = _encoded({**fields, "metadata": pairs})
         request = Request(method="POST", path="/batches", returns=Batch, body=body, repeat=Repeat.ONLY_UNDONE)
+        if self.waits_for_files:
+            await self._file_ready(str(fields["input_file_id"]))
         return await self._once(request, key, str(fields["input_file_id"]))
 
     async def _once(self, request: Request[Batch], key: str | None, file_id: str) -> Batch:
@@ -91,50 +100,66 @@ class Creator:
             except BatchesError as error:
                 failure = error
             else:
-                return await self._checked(batch, key, loop.time() - begun) if doubts else batch
+                return await self._checked(batch, key, file_id, loop.time() - begun) if doubts else batch
             if is_ambiguous(failure):
                 doubts += 1
                 delay_s = self.transport.pause_s(failure, attempt=doubts, elapsed_s=loop.time() - begun)
                 # The service gets a moment before it is searched: it may still be at work on the attempt.
                 await asyncio.sleep(self.transport.retry.initial_delay_s if delay_s is None else delay_s)
-                if found := await self._found(key, loop.time() - begun, failure):
+                if found := await self._found(key, file_id, loop.time() - begun, failure):
                     return await self._only_one(found)
             else:
                 delay_s = await self._patience_s(failure, file_id, attempts, loop.time() - begun)
                 await asyncio.sleep(delay_s or 0)
                 # A refusal is about this attempt: an earlier one may have been carried out late.
-                if doubts and delay_s is None and (found := await self._found(key, loop.time() - begun, failure)):
+                is_late = doubts and delay_s is None
+                if is_late and (found := await self._found(key, file_id, loop.time() - begun, failure)):
                     return await self._only_one(found)
             if delay_s is None:
                 raise failure
 
-    async def _found(self, key: str | None, elapsed_s: float, failure: BatchesError | None) -> list[Batch]:
+    async def _found(
+        self, key: str | None, file_id: str, elapsed_s: float, failure: BatchesError | None
+    ) -> list[Batch]:
         """Return the batches that carry the key, oldest first, among all that are not older than the first attempt."""
         if key is None:
-            text = (
-                f"The batch may exist, but its metadata has no room for a key to find it by ({failure}). "
-                "Before you create it again, look at the newest batches"
-            )
+            why = "its metadata has no room for a key to find it by" if self.keeps_metadata else _NO_METADATA
+            text = f"The batch may exist, but {why} ({failure}). Before you create it again, look at the newest batches"
             raise AmbiguousCreateError(text) from failure
         _logger.info("POST /batches: no clear answer, looking for the batch (%s)", failure)
         found: list[Batch] = []
-        newest_s = 0.0
+        nameless: Batch | None = None
+        shows_metadata = False
         try:
-            async for page in self.list_batches().pages():
-                found += [batch for batch in page.data if (batch.metadata or {}).get(KEY_NAME) == key]
-                times = [batch.created_at.timestamp() for batch in page.data if batch.created_at is not None]
-                newest_s = max([newest_s, *times])
-                # Both ends are the service's own times, so that it does not matter how wrong either clock is; a list
-                # that is oldest first ends each page with its newest, and is so read to its end.
-                if times and times[-1] < newest_s - elapsed_s - _MARGIN_S:
-                    break
+            async for batch in self._recent(elapsed_s):
+                if (batch.metadata or {}).get(KEY_NAME) == key:
+                    found.append(batch)
+                elif not batch.metadata and batch.input_file_id == file_id:
+                    nameless = nameless or batch
+                shows_metadata = shows_metadata or bool(batch.metadata)
         except BatchesError as error:
             text = (
                 f"The batch may exist, and the search for it failed: {error}. Before you create it again, "
                 f"look for one whose metadata has {KEY_NAME}={key}"
             )
             raise AmbiguousCreateError(text, idempotency_key=key) from (failure or error)
+        if nameless is not None and not shows_metadata:
+            text = f"Batch {nameless.id} may be the one: it is of the same file, but {_NO_METADATA} ({failure})"
+            raise AmbiguousCreateError(text, idempotency_key=key) from failure
         return found[::-1]
+
+    async def _recent(self, elapsed_s: float) -> AsyncIterator[Batch]:
+        """Yield the newest batches, at least all that are not older than the first attempt."""
+        newest_s = 0.0
+        async for page in self.list_batches().pages():
+            for batch in page.data:
+                yield batch
+            times = [batch.created_at.timestamp() for batch in page.data if batch.created_at is not None]
+            newest_s = max([newest_s, *times])
+            # Both ends are the service's own times, so that it does not matter how wrong either clock is; a list that
+            # is oldest first ends each page with its newest, and is so read to its end.
+            if times and times[-1] < newest_s - elapsed_s - _MARGIN_S:
+                return
 
     async def _only_one(self, found: list[Batch]) -> Batch:
         """Return the oldest batch of a key; the others, which a slow service created late, are cancelled."""
@@ -147,12 +172,14 @@ class Creator:
                 _logger.warning("The double %s could not be cancelled", double.id, exc_info=True)
         return batch
 
-    async def _checked(self, batch: Batch, key: str | None, elapsed_s: float) -> Batch:
+    async def _checked(self, batch: Batch, key: str | None, file_id: str, elapsed_s: float) -> Batch:
         """Return the batch of a repeated attempt, unless an earlier attempt was carried out late after all."""
         try:
-            found = await self._found(key, elapsed_s, None)
-        except AmbiguousCreateError:
-            return batch  # it exists, and no double was seen
+            found = await self._found(key, file_id, elapsed_s, None)
+        except AmbiguousCreateError as error:
+            # The batch exists, and no double was seen.
+            _logger.warning("Batch %s took several attempts, and may have a double: %s", batch.id, error)
+            return batch
         return await self._only_one(found or [batch])
 
     async def _patience_s(self, failure: BatchesError, file_id: str, attempt: int, elapsed_s: float) -> float | None:
@@ -161,10 +188,23 @@ class Creator:
         if not ("cannot find file" in said or "no such file" in said) or self.transport.retry.attempts <= 1:
             return None
         delay_s = _FILE_PATIENCE.delay_s(attempt, elapsed_s=elapsed_s)
-        if delay_s is None or not await self.file_exists(file_id):
+        if delay_s is None or await self.find_file(file_id) is None:
             return None
         _logger.info("POST /batches: the service does not see the file yet, next attempt in %.1f s", delay_s)
         return delay_s
+
+    async def _file_ready(self, file_id: str) -> None:
+        """Return when a file is not pending any more, or has been for too long: then the service says why."""
+        begun = asyncio.get_running_loop().time()
+        policy = attrs.evolve(self.transport.retry, attempts=sys.maxsize, budget_s=_PENDING_S)
+        looks = 0
+        while True:
+            looks += 1
+            file = await self.find_file(file_id)
+            delay_s = policy.delay_s(looks, elapsed_s=asyncio.get_running_loop().time() - begun)
+            if file is None or (file.status or "").lower() != "pending" or delay_s is None:
+                return
+            await asyncio.sleep(delay_s)
 
 
 def _encoded(body: Mapping[str, Any]) -> bytes:

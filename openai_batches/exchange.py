@@ -117,6 +117,7 @@ class Exchange:
 
     Args:
         base_url: the address every path is appended to.
+        query: what is added to the query of each path, encoded.
         auth_header: the header that carries the key.
         headers: sent with every request.
         timeout: aiohttp's timeouts of each attempt.
@@ -129,6 +130,7 @@ class Exchange:
         self,
         *,
         base_url: str,
+        query: str,
         auth_header: str,
         headers: Mapping[str, str],
         timeout: aiohttp.ClientTimeout,
@@ -139,6 +141,7 @@ class Exchange:
         if session is not None and not isinstance(session, aiohttp.ClientSession):
             raise InputError(f"session must be an aiohttp.ClientSession, not {session!r}")
         self._base_url = base_url
+        self._query = query
         self._origin = URL(base_url).origin()
         self._auth_header = auth_header
         self._headers = CIMultiDict(headers)
@@ -178,7 +181,10 @@ class Exchange:
             InputError: the session is closed, or aiohttp refuses to send this at all.
         """
         session = self._open_session()
-        url = URL(self._base_url + request.path, encoded=True)
+        address = self._base_url + request.path
+        if self._query:
+            address += ("&" if "?" in request.path else "?") + self._query
+        url = URL(address, encoded=True)
         headers = self._headers.copy()
         if isinstance(request.body, bytes):
             headers["Content-Type"] = "application/json"

@@ -12,7 +12,7 @@ from openai_batches.downloads import download
 from openai_batches.errors import InputError, TransportError
 from openai_batches.lines import BlockSplitter, LineSplitter
 from openai_batches.models import DeletedFile, FileObject, Page
-from openai_batches.pagination import AsyncPaginator
+from openai_batches.pagination import AsyncPaginator, whole_list
 from openai_batches.parts import PART_BYTES, PartsUpload, checked_parts
 from openai_batches.protocol import MultipartBody, Repeat, Request, query_string, segment
 from openai_batches.sources import open_source, watched
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from openai_batches.compression import Compression
     from openai_batches.downloads import DownloadedFile, DownloadProgress
     from openai_batches.exchange import ByteStream
+    from openai_batches.providers import Provider
     from openai_batches.sources import Progress, Source, Uploadable
     from openai_batches.transport import Transport
 
@@ -155,8 +156,9 @@ class FileContent:
 class Files:
     """The files of the key's project: upload, look, list, read, delete."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, *, provider: Provider) -> None:
         self._transport = transport
+        self._provider = provider
 
     async def create(
         self,
@@ -190,8 +192,9 @@ class Files:
         Source: https://platform.openai.com/docs/api-reference/files/create
         """
         fields = [("purpose", purpose)]
-        if (expiry_s := checked_expiry(expires_after, name="expires_after")) is not None:
-            fields += [("expires_after[anchor]", "created_at"), ("expires_after[seconds]", str(expiry_s))]
+        if (expiry_s := self._checked_expiry(expires_after)) is not None:
+            key = "expires_after.{}" if self._provider.form_keys == "dots" else "expires_after[{}]"
+            fields += [(key.format("anchor"), "created_at"), (key.format("seconds"), str(expiry_s))]
         async with open_source(file) as source:
             name = _checked_name(source, filename, purpose)
 
@@ -242,7 +245,7 @@ class Files:
         Source: https://platform.openai.com/docs/api-reference/uploads
         """
         checked_parts(part_bytes, concurrency)
-        expiry_s = checked_expiry(expires_after, name="expires_after")
+        expiry_s = self._checked_expiry(expires_after)
         async with open_source(file) as source:
             upload = PartsUpload(
                 transport=self._transport,
@@ -256,6 +259,9 @@ class Files:
                 progress=progress,
             )
             return await upload.send()
+
+    def _checked_expiry(self, expires_after: ExpiresAfter | None) -> int | None:
+        return checked_expiry(expires_after, name="expires_after", range_s=self._provider.expiry_s)
 
     async def retrieve(self, file_id: str) -> FileObject:
         """Return what the service knows of a file.
@@ -313,7 +319,8 @@ class Files:
 
         async def fetch(cursor: str | None) -> Page[FileObject]:
             query = query_string(purpose=purpose, order=order, after=cursor, limit=limit)
-            return await self._transport.send(Request(method="GET", path=f"/files{query}", returns=Page[FileObject]))
+            page = await self._transport.send(Request(method="GET", path=f"/files{query}", returns=Page[FileObject]))
+            return page if self._provider.has_cursors else whole_list(page, after=cursor)
 
         return AsyncPaginator(fetch, after=after, prefetch=prefetch)
 

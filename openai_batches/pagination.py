@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from openai_batches.models import Page
 
-__all__ = ["AsyncPaginator"]
+__all__ = ["AsyncPaginator", "whole_list"]
 
 # Ids of at least so many items are remembered, to know the ones that come again.
 _REMEMBERED_ITEMS = 10_000
@@ -112,6 +112,29 @@ class AsyncPaginator(Generic[T]):
             if len(items) == max_items:
                 break
         return items
+
+
+def whole_list(page: Page[T], *, after: str | None) -> Page[T]:
+    """Return the answer of a service without cursors, which is the whole list, as the one page behind an item.
+
+    Args:
+        page: the answer; one that says whether there is more is a page after all, and returned as it is.
+        after: the id of the item.
+
+    Raises:
+        PaginationError: the list does not have that item.
+    """
+    if page.has_more is not None:
+        return page
+    data = page.data
+    if after is not None:
+        ids = [item.id for item in data]
+        if after not in ids:
+            raise PaginationError(f"The list has no item {after!r} to go on behind", after=after)
+        data = data[ids.index(after) + 1 :]
+    whole = attrs.evolve(page, data=data, has_more=False)
+    answered((whole,), page.request_id)
+    return whole
 
 
 class _Items(Generic[T]):

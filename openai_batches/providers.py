@@ -1,42 +1,83 @@
-"""Services as data: where they are, how they want the key, what they know."""
+"""Services as data: where they are, how they want the key, what they know.
+
+Only what is known of a service stands here: where it is silent, OpenAI's values are taken. A service with a wire of its
+own (Together, Mistral, xAI, Fireworks) is not among them.
+"""
 
 from __future__ import annotations
 
+from typing import Literal
+
 import attrs
 
-__all__ = ["OPENAI", "Provider"]
+__all__ = [
+    "AZURE",
+    "DASHSCOPE",
+    "DEEPINFRA",
+    "DOUBLEWORD",
+    "GROQ",
+    "NEBIUS",
+    "NOVITA",
+    "OGX",
+    "OPENAI",
+    "PARASAIL",
+    "SILICONFLOW",
+    "ZHIPU",
+    "Provider",
+]
+
+_CHAT, _COMPLETIONS, _EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 
 
 @attrs.frozen(kw_only=True)
 class Provider:
     """What is particular about one service that speaks the Batch API.
 
+    ``attrs.evolve(PROVIDER, ...)`` makes another of one.
+
     Args:
         name: what the service is called in messages.
-        base_url: the address every path is appended to, without a slash at the end.
-        api_key_env: the environment variable that holds the key.
-        base_url_env: the environment variable that replaces ``base_url``.
+        base_url: the address every path is appended to, without a slash at the end; ``""`` where each customer has
+            another one, or none is known for certain.
+        api_key_env: the environment variable that holds the key; ``""`` where none is known for certain.
+        base_url_env: the environment variable that replaces ``base_url``, or ``""``.
         auth_header: the header that carries the key.
         auth_prefix: what stands before the key in that header.
+        query: what stands in the query of every request, as ``(("api-version", "2024-10-21"),)``.
         endpoints: the values of ``endpoint`` the service is known to take; another one is warned of, not refused.
+        window_hours: the shortest and the longest completion window the service is known to take, in hours; one outside
+            is warned of, not refused. None is not known.
         max_requests: how many requests one input file can hold.
         max_bytes: how large one input file can be, in bytes. OpenAI says 200 MB and means 209,715,200 in the messages
             that were seen; the decimal reading is the one that is right either way.
         max_embedding_inputs: how many inputs the embedding requests of one input file can have together; an array of
             inputs counts as many.
+        expiry_s: the shortest and the longest life that a file can be given, in seconds.
+        form_keys: how a form names a member: ``expires_after[seconds]`` or ``expires_after.seconds``.
+        has_cursors: whether lists come in pages; else every answer is the whole list, and is read once.
+        has_pending_files: whether a file that was just uploaded may not be ready, so that a batch of it has to wait.
+        keeps_metadata: whether a batch keeps its metadata. Where it does not, a batch cannot be found again after an
+            answer that was lost: ``create`` then raises ``AmbiguousCreateError`` instead of making a second one.
     """
 
     name: str
-    base_url: str
-    api_key_env: str
-    base_url_env: str
+    base_url: str = ""
+    api_key_env: str = ""
+    base_url_env: str = ""
     auth_header: str = "Authorization"
     auth_prefix: str = "Bearer "
+    query: tuple[tuple[str, str], ...] = ()
     endpoints: frozenset[str] = frozenset()
+    window_hours: tuple[int, int] | None = (24, 24)
     # https://platform.openai.com/docs/api-reference/batch/create
     max_requests: int = 50_000
     max_bytes: int = 200_000_000
     max_embedding_inputs: int = 50_000
+    expiry_s: tuple[int, int] = (3_600, 2_592_000)
+    form_keys: Literal["brackets", "dots"] = "brackets"
+    has_cursors: bool = True
+    has_pending_files: bool = False
+    keeps_metadata: bool = True
 
 
 OPENAI = Provider(
@@ -58,3 +99,62 @@ OPENAI = Provider(
         }
     ),
 )
+
+# The key of a resource goes in a header of its own. For a token of Entra ID, which goes where everybody's key goes:
+# attrs.evolve(AZURE, auth_header="Authorization", auth_prefix="Bearer ").
+# https://learn.microsoft.com/azure/ai-services/openai/how-to/batch
+AZURE = Provider(
+    name="Azure OpenAI",
+    api_key_env="AZURE_OPENAI_API_KEY",
+    auth_header="api-key",
+    auth_prefix="",
+    endpoints=frozenset({"/chat/completions", _CHAT, "/v1/responses"}),
+    max_requests=100_000,
+    expiry_s=(1_209_600, 2_592_000),
+    form_keys="dots",
+    has_pending_files=True,
+)
+
+# https://console.groq.com/docs/batch
+GROQ = Provider(
+    name="Groq",
+    base_url="https://api.groq.com/openai/v1",
+    api_key_env="GROQ_API_KEY",
+    endpoints=frozenset({_CHAT}),
+    window_hours=(24, 168),
+    max_bytes=100_000_000,
+    has_cursors=False,
+)
+
+SILICONFLOW = Provider(
+    name="SiliconFlow",
+    window_hours=(24, 336),
+    max_requests=5_000,
+    max_bytes=1_000_000_000,
+)
+
+# Outside of China: base_url="https://dashscope-intl.aliyuncs.com/compatible-mode/v1".
+DASHSCOPE = Provider(
+    name="DashScope",
+    base_url="https://dashscope.aliyuncs.com/compatible-mode/v1",
+    api_key_env="DASHSCOPE_API_KEY",
+    window_hours=(24, 336),
+)
+
+ZHIPU = Provider(
+    name="Zhipu",
+    endpoints=frozenset({"/v4/chat/completions", "/v4/embeddings"}),
+)
+
+DOUBLEWORD = Provider(name="Doubleword", window_hours=None)
+
+PARASAIL = Provider(name="Parasail", endpoints=frozenset({_CHAT, _EMBEDDINGS}), max_bytes=100_000_000)
+
+NEBIUS = Provider(name="Nebius", max_requests=5_000_000, max_bytes=10_000_000_000)
+
+DEEPINFRA = Provider(name="DeepInfra", endpoints=frozenset({_CHAT, _COMPLETIONS, _EMBEDDINGS}))
+
+NOVITA = Provider(name="Novita", window_hours=(48, 48))
+
+# The reference server of llama-stack.
+OGX = Provider(name="ogx")

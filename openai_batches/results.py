@@ -320,7 +320,7 @@ def read_result(line: bytes, *, line_number: int, body_type: Any = None) -> Batc
         outcome, reason_or_none = _SUCCEEDED, None
     else:
         reason_or_none = _reason(parsed.error) or _reason_in_body(raw_body, status, has_response=response is not None)
-        outcome = _BY_CODE.get(reason_or_none.code or "", Outcome.FAILED)
+        outcome = _BY_CODE.get(reason_or_none.code or reason_or_none.type or "", Outcome.FAILED)
     return BatchResult(
         parsed.custom_id,
         outcome,

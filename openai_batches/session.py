@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlencode
 
 import msgspec
 from yarl import URL
@@ -62,7 +63,8 @@ class BatchSession:
             for one of the connector's connections (100, unless you pass another) is no silence, and not bounded.
         retry: how often, and after which pauses, a failed attempt is repeated.
         headers: sent with every request.
-        provider: the service, where it is another than OpenAI.
+        provider: the service, where it is another than OpenAI; key, address, organization and project are then not
+            taken from OpenAI's variables.
         require_tls: refuse to send the key over plain ``http`` to a host that is not loopback, instead of warning.
         trust_env: let our own session honour ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``.
         connector: for our own session: aiohttp's connector, which it closes.
@@ -98,7 +100,7 @@ class BatchSession:
         if isinstance(api_key, str):
             api_key = Secret(api_key)  # a mistake in another argument must not show it among the local variables
         _check_types(retry, headers)
-        url = _base_url(base_url or os.environ.get(provider.base_url_env) or provider.base_url)
+        url = _base_url(base_url or os.environ.get(provider.base_url_env) or provider.base_url, provider)
         _check_encryption(url, require_tls=require_tls)
         own_options = {
             "connector": connector,
@@ -111,6 +113,7 @@ class BatchSession:
             raise InputError(f"{', '.join(given)} cannot be set on a borrowed session: set it where you open that")
         self._exchange = Exchange(
             base_url=url,
+            query=urlencode(provider.query),
             auth_header=provider.auth_header,
             headers=_headers(headers, organization, project, provider),
             timeout=client_timeout(timeout),
@@ -126,7 +129,7 @@ class BatchSession:
             now=now,
         )
         self._base_url = url
-        self.files: Files = Files(self._transport)
+        self.files: Files = Files(self._transport, provider=provider)
         self.batches: Batches = Batches(self._transport, self.files, provider=provider)
 
     def __repr__(self) -> str:
@@ -223,14 +226,14 @@ def _key(api_key: ApiKey | None, provider: Provider) -> ApiKey:
     if api_key is None:
         api_key = Secret(os.environ.get(provider.api_key_env, ""))
         if not api_key:
-            raise InputError(
-                f"No API key for {provider.name}: pass api_key=…, "
-                f"or set the environment variable {provider.api_key_env}"
-            )
+            variable = f", or set the environment variable {provider.api_key_env}" if provider.api_key_env else ""
+            raise InputError(f"No API key for {provider.name}: pass api_key=…{variable}")
     return api_key if callable(api_key) else checked_key(api_key)
 
 
-def _base_url(text: str) -> str:
+def _base_url(text: str, provider: Provider) -> str:
+    if not text:
+        raise InputError(f"{provider.name} has no address that is everybody's: pass base_url=…")
     try:
         url = URL(text.strip())
         url.origin()
@@ -270,11 +273,12 @@ def _headers(
     given = _checked_headers(headers, "the session")
     if provider.auth_header.lower() in {name.lower() for name in given}:
         raise InputError(f"{provider.auth_header} is set from the key: pass it as api_key=…, not among headers")
+    environment: Mapping[str, str] = os.environ if provider.api_key_env == OPENAI.api_key_env else {}
     ours = {
         "Accept": "application/json",
         "User-Agent": f"openai_batches/{__version__} Python/{platform.python_version()}",
-        "OpenAI-Organization": organization or os.environ.get("OPENAI_ORG_ID"),
-        "OpenAI-Project": project or os.environ.get("OPENAI_PROJECT_ID"),
+        "OpenAI-Organization": organization or environment.get("OPENAI_ORG_ID"),
+        "OpenAI-Project": project or environment.get("OPENAI_PROJECT_ID"),
     }
     theirs = {name.lower() for name in given}
     return {name: value for name, value in ours.items() if value and name.lower() not in theirs} | given

@@ -7,7 +7,17 @@ import logging
 import random
 from typing import TYPE_CHECKING
 
-from openai_batches.errors import APIError, BatchesError, InputError, NotFoundError, TransportError, WaitTimeoutError
+import attrs
+
+from openai_batches.errors import (
+    APIError,
+    BatchesError,
+    DecodeError,
+    InputError,
+    NotFoundError,
+    TransportError,
+    WaitTimeoutError,
+)
 from openai_batches.models import Batch
 
 if TYPE_CHECKING:
@@ -20,6 +30,16 @@ __all__ = ["wait_for_end"]
 _logger = logging.getLogger("openai_batches")
 # A service may not show a batch to readers at once after it was created.
 _UNSEEN_S = 60.0
+# A page of a proxy may stand in for an answer now and then, but not every time.
+_MAX_UNREADABLE = 5
+
+
+@attrs.define
+class _Patience:
+    """What a waiter puts up with: until when the batch may not be there yet, and how many answers made no sense."""
+
+    unseen_until: float
+    unreadable: int = 0
 
 
 async def wait_for_end(
@@ -47,11 +67,11 @@ async def wait_for_end(
     if timeout_s is not None and (not isinstance(timeout_s, int | float) or not timeout_s >= 0):
         raise InputError(f"timeout must be 0 or more seconds, not {timeout_s!r}")
     last = batch if isinstance(batch, Batch) else None
-    unseen_until = asyncio.get_running_loop().time() + _UNSEEN_S
+    patience = _Patience(asyncio.get_running_loop().time() + _UNSEEN_S)
     try:
         async with asyncio.timeout(timeout_s) as scope:
             while last is None or not last.is_terminal:
-                last = await _asked(batch, last, retrieve, unseen_until)
+                last = await _asked(batch, last, retrieve, patience)
                 if not last.is_terminal:
                     created_s = last.created_at.timestamp() if last.created_at else now()
                     await asyncio.sleep(poll.delay_s(age_s=now() - created_s, chance=random.random()))
@@ -66,24 +86,29 @@ async def wait_for_end(
 
 
 async def _asked(
-    batch: Batch | str, last: Batch | None, retrieve: Callable[[str], Awaitable[Batch]], unseen_until: float
+    batch: Batch | str, last: Batch | None, retrieve: Callable[[str], Awaitable[Batch]], patience: _Patience
 ) -> Batch:
     """Return the batch as it is now; a question that fails in passing leaves it as it was last seen."""
     if last is None:
         return await retrieve(batch.id if isinstance(batch, Batch) else batch)
     try:
-        return await retrieve(last.id)
+        seen = await retrieve(last.id)
     except BatchesError as error:
-        if not _passes(error, unseen_until):
+        if not _passes(error, patience):
             raise
         _logger.warning("Batch %s could not be looked at, it was last seen %s: %s", last.id, last.status, error)
         return last
+    patience.unreadable = 0
+    return seen
 
 
-def _passes(error: BatchesError, unseen_until: float) -> bool:
+def _passes(error: BatchesError, patience: _Patience) -> bool:
     """Return whether a later question may be answered: a failed poll is not a failed batch."""
     if isinstance(error, NotFoundError):
-        return asyncio.get_running_loop().time() < unseen_until
+        return asyncio.get_running_loop().time() < patience.unseen_until
+    if isinstance(error, DecodeError):
+        patience.unreadable += 1
+        return patience.unreadable < _MAX_UNREADABLE
     if isinstance(error, TransportError):
         return error.can_pass
     return isinstance(error, APIError) and (error.status in {408, 429} or error.status >= 500)

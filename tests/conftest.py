@@ -7,16 +7,18 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import services
 from http_servers import KEY, QUICK
 from hypothesis import HealthCheck, settings
 
 from openai_batches import BatchSession
-from openai_batches.emulator import BatchServer, SteppedClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from http_servers import RawServer
+
+    from openai_batches.emulator import BatchServer
 
 
 # A machine may be slow or busy, which is no defect of ours; and the same commit passes or fails the same way twice.
@@ -24,6 +26,23 @@ settings.register_profile(
     "house", deadline=None, derandomize=bool(os.environ.get("CI")), suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("house")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    choices = sorted(services.PROVIDERS)
+    parser.addoption("--profile", default="openai", choices=choices, help="the service that the emulator plays")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(capability): what the service of this run must be able to do")
+    services.choose(config.getoption("--profile"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for mark in item.iter_markers("needs"):
+            if reason := services.lacking(*mark.args):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,8 +57,8 @@ def _plain_environment() -> Iterator[None]:
 
 @pytest.fixture
 async def server() -> AsyncIterator[BatchServer]:
-    """An emulator whose time stands still."""
-    async with BatchServer(clock=SteppedClock()) as running:
+    """An emulator of the service of this run, whose time stands still."""
+    async with services.emulator() as running:
         yield running
 
 
@@ -50,7 +69,8 @@ async def open_session() -> AsyncIterator[Callable[..., BatchSession]]:
 
         def make(server: BatchServer | RawServer | str, **options: Any) -> BatchSession:
             base_url = server if isinstance(server, str) else server.base_url
-            session = BatchSession(**{"api_key": KEY, "base_url": base_url, "retry": QUICK, **options})
+            given = {"api_key": KEY, "base_url": base_url, "retry": QUICK, "provider": services.provider_of(server)}
+            session = BatchSession(**{**given, **options})
             stack.push_async_callback(session.close)
             return session
 

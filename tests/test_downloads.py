@@ -752,7 +752,8 @@ async def test_both_files_of_a_batch(server: BatchServer, session: BatchSession,
     assert found.agrees
     assert found.output is not None
     assert found.output.path == tmp_path / "a" / "b" / f"{batch.id}_output.jsonl"
-    assert (found.rows_output, found.rows_error, found.error) == (5, 0, None)
+    assert (found.rows_output, found.rows_error) == (5, 0)
+    assert (found.error is None) == ((await session.batches.retrieve(batch.id)).error_file_id is None)
     assert found.counts == RequestCounts(total=5, completed=5)
     assert len(found.output.path.read_bytes().splitlines()) == 5
 

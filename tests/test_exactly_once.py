@@ -24,6 +24,7 @@ from http_servers import (
     file_json,
     json_answer,
 )
+from services import emulator
 
 from openai_batches import (
     AmbiguousCreateError,
@@ -33,6 +34,7 @@ from openai_batches import (
     BatchesError,
     BatchSession,
     BatchStatus,
+    FileObject,
     InputError,
     InternalServerError,
     NotFoundError,
@@ -42,7 +44,7 @@ from openai_batches import (
     TransportError,
 )
 from openai_batches.creating import KEY_NAME, Creator
-from openai_batches.emulator import BatchServer, Fault, SteppedClock
+from openai_batches.emulator import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,6 +71,8 @@ class Desk:
         self.cancelled: list[str] = []
 
     def add(self, age_s: float = 0, **fields: Any) -> dict[str, Any]:
+        # Those that are not ours are of other files, as everybody's are.
+        fields.setdefault("input_file_id", "file-in" if "metadata" in fields else "file-other")
         batch = batch_json(f"batch_{len(self.batches)}", created_at=int(self.now - age_s), **fields)
         self.batches.append(batch)
         return batch
@@ -234,11 +238,11 @@ class TestTheAnswerIsLost:
 
         This is why the key exists; should the official client learn better, this test will tell.
         """
-        async with BatchServer(clock=SteppedClock(), faults=lost_answers(losses)) as server:
+        async with emulator(faults=lost_answers(losses)) as server:
             async with openai.AsyncOpenAI(base_url=server.base_url, api_key=KEY, max_retries=2) as client:
                 await client.batches.create(input_file_id="file-in", endpoint=CHAT, completion_window="24h")
             theirs = len(server.store.batches.items)
-        async with BatchServer(clock=SteppedClock(), faults=lost_answers(losses)) as server:
+        async with emulator(faults=lost_answers(losses)) as server:
             await create(open_session(server))
             ours = len(server.store.batches.items)
         record_property("batches made by the official client", theirs)
@@ -266,7 +270,7 @@ async def troubled_create(seed: int) -> bool:
     faults += [chances.choice(kinds)(method="GET", path="/batches$") for _ in range(chances.randint(0, 4))]
     retry = attrs.evolve(QUICK, attempts=8)
     async with (
-        BatchServer(clock=SteppedClock(), faults=faults, seed=seed) as server,
+        emulator(faults=faults, seed=seed) as server,
         BatchSession(KEY, base_url=server.base_url, timeout=0.25, retry=retry) as session,
     ):
         for _ in range(chances.randint(0, 3)):
@@ -552,14 +556,14 @@ class TestTheFileIsNotSeenYet:
                 raise BadRequestError("Cannot find file file-in", status=400)
 
         async def main() -> float:
-            creator = Creator(transport=transport, list_batches=none, cancel=cancel, file_exists=exists)  # type: ignore[arg-type]
+            creator = Creator(transport=transport, list_batches=none, cancel=cancel, find_file=exists)  # type: ignore[arg-type]
             begun = virtual_time.now()
             with pytest.raises(BadRequestError):
                 await creator.create({"input_file_id": "file-in"}, None)
             return virtual_time.now() - begun
 
-        async def exists(_: str) -> bool:
-            return True
+        async def exists(file_id: str) -> FileObject:
+            return FileObject(id=file_id)
 
         async def cancel(_: str) -> Batch:
             return Batch(id="b", status=BatchStatus.CANCELLED)
@@ -573,3 +577,18 @@ class TestTheFileIsNotSeenYet:
         transport = Refusing()
         assert 40 <= virtual_time.run(main()) <= 60
         assert 5 <= transport.attempts <= 15
+
+
+async def test_a_refusal_of_the_second_attempt_is_not_the_last_word(open_session: OpenSession) -> None:
+    """The first attempt may have been carried out late: after the refusal the batch is looked for once more."""
+
+    async def handler(asked: Asked) -> bytes | None:
+        if asked.method == "POST":
+            made.append(batch_json(f"batch_{len(made)}", metadata=(await asked.json())["metadata"]))
+            return None if len(made) == 1 else error_answer(400)
+        shown = made[:1] if len(made) > 1 else []
+        return json_answer({"object": "list", "data": shown, "has_more": False})
+
+    made: list[dict[str, Any]] = []
+    async with RawServer(handler) as server:
+        assert (await create(open_session(server))).id == "batch_0"

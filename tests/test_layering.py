@@ -100,6 +100,7 @@ HOUSE: dict[str, dict[str, set[str]]] = {
             "pagination",
             "parts",
             "protocol",
+            "providers",
             "sources",
             "transport",
         },
@@ -169,6 +170,7 @@ HOUSE: dict[str, dict[str, set[str]]] = {
         },
         # A server that shared the client's code could not disagree with it.
         "emulator": set(),
+        "pytest_plugin": {"__init__", "emulator", "providers"},
     },
 }
 
@@ -177,7 +179,14 @@ AIOHTTP: dict[str, set[str]] = {
     "exchange": {"aiohttp"},
     "emulator": {
         "aiohttp.BodyPartReader",
+        "aiohttp.ClientConnectorError",
+        "aiohttp.ClientError",
+        "aiohttp.ClientSession",
+        "aiohttp.ClientTimeout",
+        "aiohttp.ConnectionTimeoutError",
+        "aiohttp.DummyCookieJar",
         "aiohttp.MultipartReader",
+        "aiohttp.TCPConnector",
         "aiohttp.abc",
         "aiohttp.http_exceptions",
         "aiohttp.typedefs",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
-from http_servers import KEY, ONCE, QUICK
+from http_servers import CHAT, KEY, ONCE, QUICK
 
 from openai_batches import APIError, Batch, BatchSession, BatchStatus, InputError, NotFoundError, to_requests
 from openai_batches.emulator import Fault
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from openai_batches.emulator import BatchServer
 
-LINE = b'{"custom_id":"a","method":"POST","url":"/v1/embeddings","body":{"model":"m","input":"x"}}\n'
+LINE = b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[{}]}}\n'
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ async def test_content_is_read_once(session: BatchSession) -> None:
 async def test_results_are_read_once(server: BatchServer, session: BatchSession) -> None:
     """A second walk over results that were read to their end is refused, instead of finding none."""
     file = await session.files.create(LINE)
-    batch = await session.batches.create(input_file_id=file.id, endpoint="/v1/embeddings")
+    batch = await session.batches.create(input_file_id=file.id, endpoint=CHAT)
     await server.settle()
     await server.advance(hours=1)
     results = session.batches.results(await session.batches.wait(batch))
@@ -144,8 +144,8 @@ async def test_results_are_read_once(server: BatchServer, session: BatchSession)
 async def test_a_record_that_is_out_of_date_is_looked_at_again(server: BatchServer, session: BatchSession) -> None:
     """A batch that has ended since it was looked at gives its results; one that still runs says so."""
     file = await session.files.create(LINE)
-    batch = await session.batches.create(input_file_id=file.id, endpoint="/v1/embeddings")
-    with pytest.raises(InputError, match="is validating: its results can be read once it has ended"):
+    batch = await session.batches.create(input_file_id=file.id, endpoint=CHAT)
+    with pytest.raises(InputError, match=r"is (validating|in_queue): its results can be read once it has ended"):
         await anext(session.batches.results(batch))
     await server.advance(hours=1)
     assert len([result async for result in session.batches.results(batch)]) == 1
@@ -154,7 +154,7 @@ async def test_a_record_that_is_out_of_date_is_looked_at_again(server: BatchServ
 async def test_inputs_of_another_batch_are_not_sent_again(server: BatchServer, session: BatchSession) -> None:
     """Requests that were never in the batch are not called unfinished, which would be paid for twice."""
     file = await session.files.create(LINE)
-    batch = await session.batches.create(input_file_id=file.id, endpoint="/v1/embeddings")
+    batch = await session.batches.create(input_file_id=file.id, endpoint=CHAT)
     await server.advance(hours=1)
     others = [LINE.replace(b'"a"', b'"b"')]
     with pytest.raises(InputError, match="are they those of another one"):

@@ -17,6 +17,8 @@ from openai_batches.emulator import BatchServer, SteppedClock, Timings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+pytestmark = pytest.mark.needs("openai_wire")
+
 OURS_ALONE = {"request_id"}
 
 

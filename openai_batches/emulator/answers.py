@@ -4,17 +4,18 @@ import asyncio
 import socket
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import msgspec
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
+# Real seconds that a client may be silent, or not take what it is sent.
+CLIENT_TIMEOUT_S: web.AppKey[float] = web.AppKey("client_timeout_s", float)
+
 _CHUNK_BYTES = 256 * 1024
 # SO_LINGER on with zero seconds: closing sends a reset, as a crashed proxy does.
 _RESET = struct.pack("ii", 1, 0)
-# Long enough for the peer to read what was sent before the reset overtakes it.
-_BEFORE_RESET_S = 0.02
 
 
 class APIError(Exception):
@@ -150,36 +151,34 @@ class StreamedAnswer(web.StreamResponse):
     ) -> None:
         super().__init__(status=status, headers=headers)
         self.content_length = length
-        self.cut_at: int | None = None
-        self._source = source
-        self._first = start
-        self._span = length
+        self.source = source
+        self.first = start
+        self.span = length
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send the head and the body; reset the connection at `cut_at` if that is set."""
+        """Send the head and the body."""
         try:
             writer = await super().prepare(request)
             await self._send(request)
+        except (TimeoutError, EOFError) as error:
+            abort(request)
+            raise ConnectionResetError("the answer cannot be sent to its end") from error
         finally:
-            self._source.close()
+            self.source.close()
         return writer
 
     async def _send(self, request: web.BaseRequest) -> None:
-        left = self._span if self.cut_at is None else self.cut_at
-        self._source.seek(self._first)
+        left = self.span
+        self.source.seek(self.first)
+        timeout_s = cast("web.Request", request).config_dict[CLIENT_TIMEOUT_S]
         while left:
-            chunk = await asyncio.to_thread(self._source.read, min(left, _CHUNK_BYTES))
+            chunk = await asyncio.to_thread(self.source.read, min(left, _CHUNK_BYTES))
+            if not chunk:
+                raise EOFError("the file is shorter than its record says")
             left -= len(chunk)
-            await self.write(chunk)
-        if self.cut_at is not None:
-            await asyncio.sleep(_BEFORE_RESET_S)
-            abort(request)
-            raise ConnectionResetError("the emulator cut the body")
+            async with asyncio.timeout(timeout_s):
+                await self.write(chunk)
 
     def close(self) -> None:
         """Close the source of an answer that will not be sent."""
-        self._source.close()
-
-    def cut_in_half(self) -> None:
-        """Make the body stop in its middle, with a reset."""
-        self.cut_at = self._span // 2
+        self.source.close()

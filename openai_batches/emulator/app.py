@@ -1,21 +1,27 @@
 """The HTTP application: routes, what frames every answer, and errors as the service words them."""
 
 import email.utils
+import errno
 import logging
 import time
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from .answers import APIError, Hangup, json_response
+from .addresses import is_plain, move
+from .answers import CLIENT_TIMEOUT_S, APIError, Hangup, StreamedAnswer
 from .batch_routes import BatchRoutes
 from .desk import Desk, RequestRecord
 from .file_routes import FileRoutes
+from .health import healthz
 from .rules import ORGANIZATION, PROJECT
 from .upload_routes import UploadRoutes
+from .webhook_routes import WebhookRoutes
+from .webhooks import Webhooks
 
 _logger = logging.getLogger(__name__)
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _MAX_JSON_BYTES = 1024 * 1024
 _RECORDED = (
     "accept",
@@ -33,18 +39,19 @@ _RECORDED = (
 )
 
 
-def build_app(desk: Desk) -> web.Application:
+def build_app(desk: Desk, webhooks: Webhooks) -> web.Application:
     """Return the application that answers for `desk`."""
-    app = web.Application(middlewares=[_frame(desk), _faults(desk)], client_max_size=_MAX_JSON_BYTES)
-    app.router.add_get("/healthz", _healthz)
-    BatchRoutes(desk).add_to(app)
-    FileRoutes(desk).add_to(app)
-    UploadRoutes(desk).add_to(app)
+    app = web.Application(middlewares=[_frame(desk), _faults(desk), _commit(desk)], client_max_size=_MAX_JSON_BYTES)
+    app[CLIENT_TIMEOUT_S] = desk.rules.client_timeout_s
+    app.router.add_get("/healthz", healthz(desk))
+    routes = app if is_plain(desk.profile) else web.Application()
+    BatchRoutes(desk).add_to(routes)
+    FileRoutes(desk).add_to(routes)
+    UploadRoutes(desk).add_to(routes)
+    WebhookRoutes(desk, webhooks).add_to(routes)
+    if routes is not app:
+        move(routes, app, desk.profile)
     return app
-
-
-async def _healthz(_: web.Request) -> web.Response:
-    return json_response({"status": "ok"})
 
 
 def _frame(desk: Desk) -> Middleware:
@@ -61,8 +68,8 @@ def _frame(desk: Desk) -> Middleware:
         answer.headers["x-request-id"] = record.request_id
         answer.headers["openai-processing-ms"] = str(int((time.perf_counter() - started) * 1000))
         answer.headers["openai-version"] = "2020-10-01"
-        answer.headers["openai-organization"] = ORGANIZATION
-        answer.headers["openai-project"] = PROJECT
+        answer.headers.setdefault("openai-organization", ORGANIZATION)
+        answer.headers.setdefault("openai-project", PROJECT)
         answer.headers["Date"] = email.utils.formatdate(desk.clock.now(), usegmt=True)
         return answer
 
@@ -81,6 +88,26 @@ def _faults(desk: Desk) -> Middleware:
         return await desk.faults.answer(request, act)
 
     return faults
+
+
+def _commit(desk: Desk) -> Middleware:
+    """Let no answer out before what it tells is sure to be remembered."""
+
+    @web.middleware
+    async def commit(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            answer = await handler(request)
+        except APIError as refusal:
+            answer = refusal.to_response()
+        try:
+            await desk.store.commit()
+        except OSError:
+            if isinstance(answer, StreamedAnswer):
+                answer.close()
+            raise
+        return answer
+
+    return commit
 
 
 def _record(desk: Desk, request: web.Request) -> RequestRecord:
@@ -103,8 +130,10 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         return _http_error(request, error)
     except ConnectionError:
         return Hangup()
-    except Exception:
+    except Exception as error:
         _logger.exception("the emulator could not answer %s %s", request.method, request.path)
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return APIError("The server has no space left.", status=507, type="server_error").to_response()
         message = "The server had an error while processing your request."
         return APIError(message, status=500, type="server_error").to_response()
 

@@ -1,7 +1,8 @@
 """The emulator's clocks: what time it is inside, and how long that is outside."""
 
+import math
 import time
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 DEFAULT_START = 1_750_000_000.0
 
@@ -15,6 +16,19 @@ class Clock(Protocol):
 
     def real_delay(self, when: float) -> float | None:
         """Return the real seconds until `when`, or None if waiting alone never gets there."""
+        ...
+
+
+@runtime_checkable
+class LastingClock(Clock, Protocol):
+    """A clock whose time goes on where it was when a server with a data folder starts again."""
+
+    def catch_up(self, when: float) -> None:
+        """Go to `when` (Unix seconds) if that is later."""
+        ...
+
+    def horizon(self) -> float:
+        """Return the moment until which the time, once it is written down, need not be written again."""
         ...
 
 
@@ -33,6 +47,7 @@ class RealClock:
         if not speed > 0:
             raise ValueError("speed must be above zero")
         self.speed = speed
+        self._is_wall_clock = start is None and speed == 1
         self._start = time.time() if start is None else start
         self._origin = time.monotonic()
 
@@ -43,6 +58,14 @@ class RealClock:
     def real_delay(self, when: float) -> float | None:
         """Return the real seconds until `when`, zero if it has passed."""
         return max(0.0, (when - self.now()) / self.speed)
+
+    def catch_up(self, when: float) -> None:
+        """Go to `when` (Unix seconds) if that is later."""
+        self._start += max(0.0, when - self.now())
+
+    def horizon(self) -> float:
+        """Return what the time will be in a real second; the wall clock goes on by itself, and has none."""
+        return math.inf if self._is_wall_clock else self.now() + self.speed
 
 
 class SteppedClock:
@@ -74,3 +97,11 @@ class SteppedClock:
         if when < self._now:
             raise ValueError("a clock does not run backwards")
         self._now = float(when)
+
+    def catch_up(self, when: float) -> None:
+        """Go to `when` (Unix seconds) if that is later."""
+        self._now = max(self._now, float(when))
+
+    def horizon(self) -> float:
+        """Return the present: every step is written down."""
+        return self._now

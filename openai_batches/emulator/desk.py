@@ -1,6 +1,7 @@
 """What every route needs: the parts of one server, and who is asking."""
 
-from collections import deque
+import sys
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -10,9 +11,14 @@ from aiohttp import web
 from .answers import APIError
 from .clock import Clock
 from .faults import Faults
+from .keys import ApiKey
 from .lifecycle import Lifecycle
+from .limits import Limits
+from .profiles import Profile
+from .records import StoredBatch, StoredFile
 from .rules import Rules
-from .store import Shelf, Store, StoredBatch, StoredFile
+from .shelves import Shelf
+from .store import Store
 
 _SHOWN_HEAD = 5
 _SHOWN_TAIL = 4
@@ -55,37 +61,92 @@ class Desk:
     lifecycle: Lifecycle
     faults: Faults
     requests: deque[RequestRecord]
+    profile: Profile
+    limits: Limits = attrs.field(init=False)
+    _looks: Counter[str] = attrs.field(factory=Counter[str], init=False)
 
-    def scope(self, request: web.Request) -> str:
-        """Return whose batches and files the request may see: its key.
+    def __attrs_post_init__(self) -> None:
+        self.limits = Limits(rules=self.rules, clock=self.clock, store=self.store)
+
+    def owner(self, request: web.Request) -> ApiKey:
+        """Return the key of the request, whose project's batches and files it may see.
 
         Raises:
-            APIError: There is no key or a wrong one, or the client's request id is unusable.
+            APIError: There is no key or a wrong one, it may not do this, or the client's request id is unusable.
         """
         client_id = request.headers.get("X-Client-Request-Id", "")
         if len(client_id) > _MAX_CLIENT_REQUEST_ID or not client_id.isascii():
             message = f"X-Client-Request-Id must be ASCII of at most {_MAX_CLIENT_REQUEST_ID} characters."
             raise APIError(message)
-        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-        key = key.strip()
-        if scheme.lower() != "bearer" or not key:
+        key = self.key(request)
+        if not key:
             message = "You didn't provide an API key. Send it in the Authorization header, as Bearer YOUR_KEY."
             raise APIError(message, status=401)
-        if self.rules.api_keys is not None and key not in self.rules.api_keys:
+        owner = ApiKey(key) if self.rules.keys is None else self.rules.keys.get(key)
+        if owner is None:
             message = (
                 f"Incorrect API key provided: {_masked(key)}. "
                 "You can find your API key at https://platform.openai.com/account/api-keys."
             )
             raise APIError(message, status=401, code="invalid_api_key")
-        return key
+        owner.check(request, refusal_status=self.rules.choices.missing_scope_status)
+        return owner
+
+    def key(self, request: web.Request) -> str:
+        """Return the key that the request carries, good or not; "" is none."""
+        for name in self.profile.key_headers:
+            if key := request.headers.get(name, "").strip():
+                return key
+        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+        return key.strip() if scheme.lower() == "bearer" else ""
+
+    def show(self, item: StoredBatch | StoredFile) -> dict[str, Any]:
+        """Return the record of a batch or a file as the service shows it."""
+        record = self.profile.show(item)
+        if self.rules.choices.model_while_validating == "absent" and record.get("model", "") is None:
+            del record["model"]
+        if isinstance(item, StoredFile) and self.is_pending(item):
+            record["status"] = "pending"
+        return record
+
+    def look_at(self, file: StoredFile) -> None:
+        """Count that a file's record is read."""
+        if self.is_pending(file):
+            self._looks[file.id] += 1
+
+    def is_pending(self, file: StoredFile) -> bool:
+        """Tell whether no batch can be made of a file yet, because it was only just uploaded."""
+        profile = self.profile
+        if not profile.pending_s or file.purpose != "batch":
+            return False
+        is_young = self.clock.now() < file.created_at + profile.pending_s
+        return is_young and self._looks[file.id] <= profile.pending_looks
 
     def guarded(self, handler: ScopedHandler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         """Wrap a handler so that it is only reached with a valid key."""
 
         async def guard(request: web.Request) -> web.StreamResponse:
-            return await handler(request, self.scope(request))
+            owner = self.owner(request)
+            try:
+                answer = await handler(request, self.store.owner(owner.owner))
+            except APIError as error:
+                error.headers.update(owner.answer_headers)
+                raise
+            answer.headers.update(owner.answer_headers)
+            return answer
 
-        return guard
+        shape = self.profile.refusal
+        if shape is None:
+            return guard
+
+        async def shaping_guard(request: web.Request) -> web.StreamResponse:
+            try:
+                return await guard(request)
+            except APIError as error:
+                error.body = shape(error.body)
+                raise
+
+        return shaping_guard
 
     def page(
         self,
@@ -103,6 +164,9 @@ class Desk:
         Raises:
             APIError: The cursor is unknown, and the rules say that this is an error.
         """
+        if not self.profile.has_cursors:
+            items, _ = shelf.page(scope, after=None, limit=sys.maxsize, newest_first=newest_first, keep=keep)
+            return {"object": "list", "data": [self.show(item) for item in items]}
         after = request.query.get("after") or None
         if after is not None and not shelf.knows(scope, after):
             if self.rules.unknown_cursor == "error":
@@ -112,7 +176,7 @@ class Desk:
         items, has_more = shelf.page(scope, after=after, limit=limit, newest_first=newest_first, keep=keep)
         return {
             "object": "list",
-            "data": [item.to_wire() for item in items],
+            "data": [self.show(item) for item in items],
             "first_id": items[0].id if items else None,
             "last_id": items[-1].id if items else None,
             "has_more": has_more,

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from .answers import error_object, kind
-from .execution import Answer
+from .executors import Answer
 from .instances import instance
 
 _BYTES_PER_TOKEN = 4
@@ -19,6 +19,9 @@ _DIMENSIONS = {"text-embedding-3-large": 3072}
 _DEFAULT_DIMENSIONS = 1536
 _MAX_DIMENSIONS = 4096
 _MAX_CHOICES = 128
+_MAX_INPUTS = 2048
+_MAX_TEXT = 64 * 1024 * 1024
+_TEXT_ENDPOINTS = ("/chat/completions", "/completions", "/responses")
 _CATEGORIES = (
     "harassment",
     "harassment/threatening",
@@ -57,7 +60,7 @@ class EchoExecutor:
 
     def __init__(self, *, now: Callable[[], float] = time.time) -> None:
         self._now = now
-        self._endpoints: dict[str, Callable[[dict[str, Any], str, str], dict[str, Any]]] = {
+        self._endpoints: dict[str, Callable[[dict[str, Any], str, str, str | None], dict[str, Any]]] = {
             "/v1/chat/completions": self._chat,
             "/v1/completions": self._completion,
             "/v1/embeddings": self._embeddings,
@@ -71,21 +74,39 @@ class EchoExecutor:
 
     def answer(self, url: str, body: dict[str, Any], custom_id: str) -> Answer:
         """Answer one request; safe to call from any thread."""
-        endpoint = self._endpoints.get(url)
+        return self._answer(url, body, custom_id, None)
+
+    def say(self, text: str, url: str, body: dict[str, Any], custom_id: str) -> Answer:
+        """Answer one request with this text in place of the echo.
+
+        Raises:
+            TypeError: The endpoint does not answer with text.
+        """
+        if not url.endswith(_TEXT_ENDPOINTS):
+            raise TypeError(f"{url} does not answer with text; give the body of its answer")
+        return self._answer(url, body, custom_id, text)
+
+    def _answer(self, url: str, body: dict[str, Any], custom_id: str, said: str | None) -> Answer:
+        # Some services leave /v1 out.
+        endpoint = self._endpoints.get(url) or self._endpoints.get(f"/v1{url}")
         if endpoint is None:
             return 400, {"error": error_object(f"The echo does not answer '{url}'.", param="url")}
         try:
             model = body.get("model")
-            return 200, endpoint(body, model if isinstance(model, str) else "echo", _digest(url, custom_id))
+            return 200, endpoint(body, model if isinstance(model, str) else "echo", _digest(url, custom_id), said)
         except _RefusedError as refused:
             return refused.answer
 
-    def _chat(self, body: dict[str, Any], model: str, digest: str) -> dict[str, Any]:
+    def _chat(self, body: dict[str, Any], model: str, digest: str, said: str | None) -> dict[str, Any]:
         messages = body.get("messages")
         if not isinstance(messages, list) or not messages:
             raise _wrong("messages", "a non-empty array", messages)
-        text = _formatted(_last_user_text(messages), body.get("response_format"), nested="json_schema")
+        text = said
+        if text is None:
+            text = _formatted(_last_user_text(messages), body.get("response_format"), nested="json_schema")
         count = _integer(body, "n", default=1, maximum=_MAX_CHOICES)
+        if count > 1 and count * len(text) > _MAX_TEXT:
+            raise _RefusedError(f"Invalid 'n': the choices would have more than {_MAX_TEXT} characters.", "n")
         message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
         choice = {"message": message, "logprobs": None, "finish_reason": "stop"}
         return {
@@ -99,9 +120,9 @@ class EchoExecutor:
             "system_fingerprint": None,
         }
 
-    def _completion(self, body: dict[str, Any], model: str, digest: str) -> dict[str, Any]:
+    def _completion(self, body: dict[str, Any], model: str, digest: str, said: str | None) -> dict[str, Any]:
         prompts = _inputs(body, "prompt")
-        texts = [f"[echo] {_text_of(prompt)}" for prompt in prompts]
+        texts = [f"[echo] {_text_of(prompt)}" if said is None else said for prompt in prompts]
         choice = {"logprobs": None, "finish_reason": "stop"}
         return {
             "id": f"cmpl-{digest}",
@@ -112,13 +133,15 @@ class EchoExecutor:
             "usage": _chat_usage(sum(map(_tokens, prompts)), sum(map(_tokens, texts))),
         }
 
-    def _response(self, body: dict[str, Any], model: str, digest: str) -> dict[str, Any]:
+    def _response(self, body: dict[str, Any], model: str, digest: str, said: str | None) -> dict[str, Any]:
         given = body.get("input", "")
         if not isinstance(given, (str, list)):
             raise _wrong("input", "a string or an array", given)
         options = body.get("text")
         form = options.get("format") if isinstance(options, dict) else None
-        text = _formatted(given if isinstance(given, str) else _last_user_text(given), form)
+        text = said
+        if text is None:
+            text = _formatted(given if isinstance(given, str) else _last_user_text(given), form)
         content = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
         message = {"id": f"msg_{digest}", "type": "message", "status": "completed", "role": "assistant"}
         used, made = _tokens(given), _tokens(text)
@@ -154,7 +177,7 @@ class EchoExecutor:
             },
         }
 
-    def _embeddings(self, body: dict[str, Any], model: str, _: str) -> dict[str, Any]:
+    def _embeddings(self, body: dict[str, Any], model: str, _digest: str, _said: str | None) -> dict[str, Any]:
         inputs = _inputs(body, "input")
         default = _DIMENSIONS.get(model, _DEFAULT_DIMENSIONS)
         dimensions = _integer(body, "dimensions", default=default, maximum=_MAX_DIMENSIONS)
@@ -171,7 +194,7 @@ class EchoExecutor:
             "usage": {"prompt_tokens": used, "total_tokens": used},
         }
 
-    def _moderation(self, body: dict[str, Any], model: str, digest: str) -> dict[str, Any]:
+    def _moderation(self, body: dict[str, Any], model: str, digest: str, _said: str | None) -> dict[str, Any]:
         inputs = _inputs(body, "input")
         if all(isinstance(item, dict) for item in inputs):
             inputs = [inputs]
@@ -208,7 +231,15 @@ def _inputs(body: dict[str, Any], name: str) -> list[Any]:
         return [value]
     if not isinstance(value, list) or not value:
         raise _wrong(name, "a string or a non-empty array", value)
-    return [value] if all(isinstance(item, int) for item in value) else value
+    if all(isinstance(item, int) for item in value):
+        return [value]
+    if len(value) > _MAX_INPUTS:
+        message = (
+            f"Invalid '{name}': array too long. Expected an array with maximum length {_MAX_INPUTS}, "
+            f"but got an array with length {len(value)} instead."
+        )
+        raise _RefusedError(message, name)
+    return value
 
 
 def _last_user_text(messages: list[Any]) -> str:

@@ -1,37 +1,32 @@
-"""Working through a batch's lines: what answers one, and what is written about it."""
+"""Working through a batch's lines: which one is next, who answers it, and when its answer is written."""
 
 import asyncio
+import functools
 import logging
-from collections.abc import Callable, Mapping
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor as Pool
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 import msgspec
 
-from .answers import error_object
-from .store import Counts, Ids, Usage
+from .executors import LineError, Outcome, Staff, broken, checked
+from .records import Counts, Usage
+from .spool import Spool
 
 # Enough lines to make a hop to a worker thread cheap, few enough to keep them out of memory.
 _LINES_PER_PIECE = 512
-_CONCURRENT_CALLS = 64
+_BYTES_PER_PIECE = 1024 * 1024
+# A thread that is held longer keeps other batches waiting, and answers out of the file.
+_PIECE_S = 0.05
+# Read ahead of the calls of a batch, of which there may be hundreds.
+_LINES_AHEAD = 32
+_BYTES_AHEAD = 128 * 1024
 
 _logger = logging.getLogger(__name__)
-
-Answer = tuple[int, dict[str, Any]]
-
-
-class Executor(Protocol):
-    """Answers one request of a batch.
-
-    An executor that also has a plain function `answer` with the same parameters is run through that one,
-    in a worker thread.
-    """
-
-    async def __call__(self, url: str, body: dict[str, Any], custom_id: str) -> Answer:
-        """Return the HTTP status and the JSON body; whatever it raises becomes an answer of status 500."""
-        ...
 
 
 class _Head(msgspec.Struct):
@@ -45,27 +40,86 @@ class _Line:
     custom_id: str
     url: str
     body: dict[str, Any]
-    answer: Answer = (0, {})
 
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_head = msgspec.json.Decoder(_Head).decode
-_encode = msgspec.json.Encoder().encode
+
+
+class _Source:
+    """The lines of an input file that have no result yet, in their order."""
+
+    def __init__(self, path: Path, endpoint: str) -> None:
+        self.path = path
+        self._endpoint = endpoint
+        self.skipped: set[str] = set()
+        self._ready: deque[_Line] = deque()
+        self._offset = 0
+
+    def next(self) -> _Line | None:
+        """Return the next line, or None if more have to be read first."""
+        return self._ready.popleft() if self._ready else None
+
+    def put_back(self, line: _Line) -> None:
+        """Let a line be the next again."""
+        self._ready.appendleft(line)
+
+    def read(self, max_lines: int, max_bytes: int) -> None:
+        """Read at least one more line.
+
+        Raises:
+            EOFError: There is none.
+        """
+        with self.path.open("rb") as source:
+            start = source.seek(self._offset)
+            # Lines that have a result are passed over in one go, however many they are.
+            while not self._ready or (len(self._ready) < max_lines and source.tell() - start < max_bytes):
+                raw = source.readline()
+                if not raw:
+                    break
+                if raw.strip():
+                    self._add(_decode(raw))
+            self._offset = source.tell()
+        if not self._ready:
+            raise EOFError(f"{self.path} has fewer lines than it had")
+
+    def rest(self) -> Iterator[str]:
+        """Return the ids of all lines that were not given out."""
+        while self._ready:
+            yield self._ready.popleft().custom_id
+        with self.path.open("rb") as source:
+            source.seek(self._offset)
+            for raw in source:
+                if raw.strip():
+                    custom_id = _decode_head(raw).custom_id
+                    if custom_id not in self.skipped:
+                        yield custom_id
+
+    def _add(self, record: dict[str, Any]) -> None:
+        custom_id = record["custom_id"]
+        if custom_id in self.skipped:
+            self.skipped.remove(custom_id)
+        else:
+            self._ready.append(_Line(custom_id, record.get("url", self._endpoint), record["body"]))
 
 
 class Work:
     """The progress of one batch through its input file.
+
+    Results are written as they come, so that `restore` can go on after a crash: a line whose answer was written is
+    not asked again. Of an executor with a plain `answer`, they have the order of the input.
 
     Args:
         source: The input file; validation has passed it.
         output: Where successes are written; made with the first.
         errors: Where the other lines are written; made with the first.
         batch_id: Seeds the ids of the lines.
-        executor: Answers the lines.
-        counts: The batch's counts, kept up to date.
+        staff: Answers the lines.
+        counts: The batch's counts, kept up to date; `total` is set.
         usage: The batch's usage, kept up to date.
-        pool: Threads for disk work.
+        pool: Threads for disk work and plain executors.
         created_at: Unix seconds for the ids of the lines.
+        is_durable: Results are to survive a power failure too, once all are there.
     """
 
     def __init__(
@@ -75,159 +129,196 @@ class Work:
         output: Path,
         errors: Path,
         batch_id: str,
-        executor: Executor,
+        staff: Staff,
         counts: Counts,
         usage: Usage,
         pool: Pool,
         created_at: int,
+        endpoint: str = "",
+        is_durable: bool = False,
     ) -> None:
         self.source = source
         self.output = output
         self.errors = errors
-        self.counts = counts
-        self.usage = usage
         self.done: int = 0
-        self._ids = Ids(batch_id)
-        self._created_at = created_at
-        self._executor = executor
+        self.is_stopped: bool = False
+        self.takes_real_time: bool = staff.takes_real_time
+        self._counts = counts
+        self._staff = staff
         self._pool = pool
-        self._offset = 0
+        self._is_durable = is_durable
+        self._lines = _Source(source, endpoint)
+        self._spool = Spool(
+            output=output, errors=errors, batch_id=batch_id, created_at=created_at, counts=counts, usage=usage
+        )
         self._has_told = False
+        self._calls: set[asyncio.Task[Outcome]] = set()
+        self._place: asyncio.Future[bool] | None = None
+        self._open = 0
+        self._answered: list[tuple[str, Outcome]] = []
+        self._writer: asyncio.Task[None] | None = None
+        self._failure: Exception | None = None
+
+    async def restore(self) -> None:
+        """Take over what was written before a crash; lines that have a result are not asked again."""
+        self._lines.skipped = await self._in_thread(self._spool.restore)
+        self.done = len(self._lines.skipped)
+        if self._is_durable:
+            await self._in_thread(self._spool.sync)
 
     async def run_to(self, goal: int) -> None:
-        """Execute lines until `goal` of them are done."""
-        answer: Callable[..., Answer] | None = getattr(self._executor, "answer", None)
-        while self.done < goal:
-            count = min(_LINES_PER_PIECE, goal - self.done)
-            if answer is not None:
-                await self._in_thread(self._piece, count, answer)
-                continue
-            lines = await self._in_thread(self._read, count)
-            await self._ask(lines)
-            await self._in_thread(self._write, lines)
+        """Execute lines until `goal` of them are done, or the work is stopped.
+
+        Raises:
+            EOFError: The input file has fewer lines.
+            OSError: A file could not be read or written.
+        """
+        plain = self._staff.plain
+        if plain is None:
+            await self._stream(goal)
+        while plain is not None and self.done < goal and not self.is_stopped:
+            await self._in_thread(self._piece, goal, plain)
+        if self._is_durable and self.done == self._counts.total:
+            await self._in_thread(self._spool.sync)
+
+    def stop(self) -> None:
+        """Start no further line; calls that are under way go on."""
+        self.is_stopped = True
+        if self._place is not None and not self._place.done():
+            self._place.set_result(False)
+
+    def interrupt(self) -> None:
+        """Start no further line, and cancel the calls that are under way."""
+        self.stop()
+        for call in self._calls:
+            call.cancel()
 
     async def give_up(self, code: str, message: str) -> None:
-        """Write every line that has not run to the error file, with this error."""
-        await self._in_thread(self._give_up, code, message)
+        """Write every line that has no result to the error file, with this error."""
+        await self._in_thread(self._give_up, LineError(code, message))
 
     async def _in_thread(self, function: Callable[..., Any], *args: object) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
 
-    def _piece(self, count: int, answer: Callable[..., Answer]) -> None:
-        lines = self._read(count)
-        for line in lines:
+    def _piece(self, goal: int, plain: Callable[..., Any]) -> None:
+        """Execute some lines, in a thread."""
+        end = time.monotonic() + _PIECE_S
+        line = self._lines.next()
+        if line is None:
+            self._lines.read(min(_LINES_PER_PIECE, goal - self.done), _BYTES_PER_PIECE)
+            line = self._lines.next()
+        while line is not None:
+            self._spool.add(line.custom_id, self._answer_now(line, plain))
+            self.done += 1
+            is_enough = self.done >= goal or self.is_stopped or time.monotonic() >= end
+            line = None if is_enough else self._lines.next()
+        self._spool.flush()
+
+    def _answer_now(self, line: _Line, plain: Callable[..., Any]) -> Outcome:
+        try:
+            return checked(plain(line.url, line.body, line.custom_id))
+        except Exception as error:  # noqa: BLE001 - an executor's failure is the line's answer
+            return self._failed(line, error)
+
+    async def _stream(self, goal: int) -> None:
+        """Have lines answered at once, as many as the gate lets through, and return when all of them are written."""
+        try:
+            while self.done + self._open < goal and not self.is_stopped:
+                line = await self._next_line()
+                if not await self._enter():
+                    self._lines.put_back(line)
+                    break
+                self._open += 1
+                call = asyncio.create_task(self._call(line))
+                self._calls.add(call)
+                call.add_done_callback(functools.partial(self._take_answer, line))
+            while self._calls:
+                await asyncio.wait(self._calls)
+        finally:
+            await self._wind_up()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _next_line(self) -> _Line:
+        while (line := self._lines.next()) is None:
+            await self._in_thread(self._lines.read, _LINES_AHEAD, _BYTES_AHEAD)
+        return line
+
+    async def _enter(self) -> bool:
+        """Wait for a place at the gate, or until the work is stopped; tell whether there is one."""
+        place = self._place = self._staff.gate.ask()
+        try:
+            has_place = await place
+        except asyncio.CancelledError:
+            if not place.cancelled() and place.result():
+                self._staff.gate.leave()
+            raise
+        if has_place and self.is_stopped:
+            self._staff.gate.leave()
+        return has_place and not self.is_stopped
+
+    async def _call(self, line: _Line) -> Outcome:
+        task = asyncio.current_task()
+        try:
+            return await self._staff.answer(line.url, line.body, line.custom_id)
+        except asyncio.CancelledError as error:
+            if task is None or task.cancelling():
+                raise
+            return self._failed(line, error)
+        except Exception as error:  # noqa: BLE001 - an executor's failure is the line's answer
+            return self._failed(line, error)
+
+    def _take_answer(self, line: _Line, call: asyncio.Task[Outcome]) -> None:
+        """Pass the answer on to be written; the line's place at the gate is free when it is."""
+        self._calls.discard(call)
+        if call.cancelled():
+            self._lines.put_back(line)
+            self._open -= 1
+            self._staff.gate.leave()
+            return
+        self._answered.append((line.custom_id, call.result()))
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        """Write what is answered, and what is answered meanwhile, until nothing is left."""
+        while self._answered:
+            group, self._answered = self._answered, []
             try:
-                line.answer = _checked(answer(line.url, line.body, line.custom_id))
-            except Exception as error:  # noqa: BLE001 - an executor's failure is the line's answer
-                line.answer = self._failed(line, error)
-        self._write(lines)
+                await self._in_thread(self._spool.write, group)
+                self.done += len(group)
+            except Exception as error:  # noqa: BLE001 - raised to whom the work is done for
+                self._failure = error
+                self.interrupt()
+            self._open -= len(group)
+            for _ in group:
+                self._staff.gate.leave()
+        self._writer = None
 
-    async def _ask(self, lines: list[_Line]) -> None:
-        gate = asyncio.Semaphore(_CONCURRENT_CALLS)
+    async def _wind_up(self) -> None:
+        """Leave no call behind, and no answer unwritten."""
+        for call in self._calls:
+            call.cancel()
+        while self._calls:
+            await asyncio.wait(self._calls)
+        while self._writer is not None:
+            await asyncio.wait([self._writer])
 
-        async def ask(line: _Line) -> None:
-            async with gate:
-                try:
-                    line.answer = _checked(await self._executor(line.url, line.body, line.custom_id))
-                except Exception as error:  # noqa: BLE001 - an executor's failure is the line's answer
-                    line.answer = self._failed(line, error)
-
-        await asyncio.gather(*map(ask, lines))
-
-    def _failed(self, line: _Line, error: Exception) -> Answer:
+    def _failed(self, line: _Line, error: BaseException) -> Outcome:
+        if isinstance(error, LineError):
+            return error
+        if isinstance(error, TimeoutError):
+            return LineError("request_timeout", "The request timed out.")
         if not self._has_told:
             # Once a batch: the others most often fail alike.
             self._has_told = True
             _logger.error("the executor failed at %s, which is answered with 500", line.custom_id, exc_info=error)
-        return _broken()
+        return broken()
 
-    def _read(self, count: int) -> list[_Line]:
-        lines: list[_Line] = []
-        with self.source.open("rb") as source:
-            source.seek(self._offset)
-            while len(lines) < count:
-                raw = source.readline()
-                if raw.strip():
-                    record = _decode(raw)
-                    lines.append(_Line(record["custom_id"], record["url"], record["body"]))
-            self._offset = source.tell()
-        return lines
-
-    def _write(self, lines: list[_Line]) -> None:
-        succeeded, failed = bytearray(), bytearray()
-        for line in lines:
-            good = self._envelope(line, *line.answer)
-            target = succeeded if good else failed
-            target += self._text
-            target += b"\n"
-        _append(self.output, succeeded)
-        _append(self.errors, failed)
-        self.done += len(lines)
-
-    def _envelope(self, line: _Line, status: int, body: Mapping[str, Any]) -> bool:
-        response = {"status_code": status, "request_id": self._ids.hex(32), "body": body}
-        record = {"id": self._line_id(), "custom_id": line.custom_id, "response": response, "error": None}
-        try:
-            self._text = _encode(record)
-        except (TypeError, ValueError):
-            response["status_code"], response["body"] = status, _ = _broken()
-            self._text = _encode(record)
-        good = 200 <= status < 300
-        if good:
-            self.counts.completed += 1
-            _add_usage(self.usage, body.get("usage"))
-        else:
-            self.counts.failed += 1
-        return good
-
-    def _line_id(self) -> str:
-        return self._ids.timed("batch_req_", self._created_at)
-
-    def _give_up(self, code: str, message: str) -> None:
-        error = {"code": code, "message": message}
-        with self.source.open("rb") as source, self.errors.open("ab") as target:
-            source.seek(self._offset)
-            for raw in source:
-                if raw.strip():
-                    head = _decode_head(raw)
-                    record = {"id": self._line_id(), "custom_id": head.custom_id, "response": None, "error": error}
-                    target.write(_encode(record) + b"\n")
-                    self.counts.failed += 1
-                    self.done += 1
-
-
-def _broken() -> Answer:
-    message = "The server had an error while processing your request."
-    return 500, {"error": error_object(message, type="server_error")}
-
-
-def _checked(answer: Any) -> Answer:
-    if isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], int) and isinstance(answer[1], dict):
-        return answer
-    raise TypeError(f"an executor returns (status, body), an int and a dict, not {answer!r}")
-
-
-def _append(path: Path, data: bytearray) -> None:
-    if data:
-        with path.open("ab") as target:
-            target.write(data)
-
-
-def _add_usage(usage: Usage, given: Any) -> None:
-    """Add a line's usage, in the words of chat completions or of responses."""
-    if isinstance(given, dict):
-        usage.input_tokens += _count(given, "input_tokens", "prompt_tokens")
-        usage.output_tokens += _count(given, "output_tokens", "completion_tokens")
-        inputs = given.get("input_tokens_details") or given.get("prompt_tokens_details")
-        outputs = given.get("output_tokens_details") or given.get("completion_tokens_details")
-        usage.cached_tokens += _count(inputs, "cached_tokens")
-        usage.reasoning_tokens += _count(outputs, "reasoning_tokens")
-
-
-def _count(given: Any, *names: str) -> int:
-    if isinstance(given, dict):
-        for name in names:
-            value = given.get(name)
-            if isinstance(value, int):
-                return value
-    return 0
+    def _give_up(self, error: LineError) -> None:
+        for custom_id in self._lines.rest():
+            self._spool.add(custom_id, error)
+            self.done += 1
+        self._spool.flush()
+        if self._is_durable:
+            self._spool.sync()

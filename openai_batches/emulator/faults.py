@@ -1,136 +1,136 @@
 """Faults: the ways in which a service, or the road to it, disappoints its clients."""
 
 import asyncio
-import io
-import random
+import functools
+import math
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import Any, Self
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol, Self, get_args
 
 import attrs
-import msgspec
 from aiohttp import web
 
-from .answers import APIError, Hangup, StreamedAnswer
-from .validation import not_found
+from .fault_aim import AimedFault
+from .fault_cases import Case, Handler
+from .fault_kinds import KINDS, Subject
+from .fault_schedule import ScheduledDice
+from .faulty_bodies import BodyFaults
+from .faulty_connections import ConnectionFaults
+from .faulty_deliveries import Delays, DeliveryFaults
+from .faulty_lines import LineFaults, spoil_lines
+from .faulty_lives import LifeFaults
+from .faulty_pages import PageFaults
+from .faulty_records import RecordFaults
+from .faulty_refusals import RefusalFaults
+from .records import StoredBatch
+from .validation import Verdict
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-# How often a hanging answer looks whether its client has gone.
-_LOOK_S = 0.02
-_CREATE_BATCH = r"^/v1/batches/?$"
+_REMEMBERED_FIRINGS = 100_000
 
 
-@attrs.define(kw_only=True)
-class Fault:
-    """One way to fail, which requests it befalls, and how often; the class methods name the kinds.
+class Fault(
+    ConnectionFaults, RefusalFaults, BodyFaults, RecordFaults, PageFaults, LifeFaults, LineFaults, DeliveryFaults
+):
+    """One fault. Its class methods name the kinds, and take the parameters of the kind and those that select.
 
-    Args:
-        kind: A name from the registry.
-        method: HTTP method it befalls; None is every method.
-        path: Regular expression searched in the path; None is every path.
-        times: How many requests it befalls; None is no end.
-        after_n: How many matching requests pass unharmed first.
-        probability: Chance to befall a request, 0 to 1.
-        seed: Makes the chances repeatable.
-        status: HTTP status of the kinds that answer.
-        html: Answer with a page of HTML, as a proxy does, instead of JSON.
-        retry_after_s: The `Retry-After` header in seconds; None leaves it out.
-        retry_after_ms: The `retry-after-ms` header; None leaves it out.
-
-    Raises:
-        ValueError: `kind` is not registered, `path` is no regular expression, or `status` no HTTP status.
+    Every kind takes `times`, how often it happens (1; None is no end), `after_n`, how many pass unharmed first,
+    `probability` and `seed`, and `path`, a regular expression. Faults on requests also take `method`.
     """
 
-    kind: str = attrs.field(kw_only=False)
-    method: str | None = None
-    path: str | None = None
-    times: int | None = 1
-    after_n: int = 0
-    probability: float = 1.0
-    seed: int = 0
-    status: int = 500
-    html: bool = False
-    retry_after_s: float | None = None
-    retry_after_ms: float | None = None
-    fired: int = attrs.field(default=0, init=False)
-    _seen: int = attrs.field(default=0, init=False)
-    _random: random.Random = attrs.field(init=False, repr=False)
-    _pattern: re.Pattern[str] = attrs.field(init=False, repr=False)
+    __slots__ = ()
 
-    def __attrs_post_init__(self) -> None:
-        self.method = self.method and self.method.upper()
-        if not isinstance(self.status, int) or not 100 <= self.status <= 599:
-            raise ValueError(f"status must be an HTTP status, not {self.status!r}")
-        if self.kind not in _KINDS:
-            raise ValueError(f"unknown kind of fault {self.kind!r}; there are {', '.join(sorted(_KINDS))}")
-        self._random = random.Random(self.seed)
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the fault that a compact text describes, such as `lost_answer:method=POST,path=/v1/batches$,times=2`.
+
+        Args:
+            text: The kind, and behind a colon its parameters, separated by commas. Numbers are written as such, truth
+                as `true` and `false`, nothing as `none`. A value may hold commas, unless what follows reads `name=`.
+
+        Raises:
+            ValueError: The text does not describe a fault; the message names the part at fault.
+        """
+        name, _, rest = text.strip().partition(":")
+        about = KINDS.get(name)
+        if about is None:
+            raise ValueError(f"fault {text!r}: unknown kind of fault {name!r}; there are {', '.join(sorted(KINDS))}")
+        given: dict[str, Any] = {}
+        for part in re.split(r",(?=\s*[a-z_]+\s*=)", rest) if rest.strip() else ():
+            field, equals, value = (piece.strip() for piece in part.partition("="))
+            if not equals or field not in about.takes:
+                raise ValueError(f"fault {text!r}: {name} takes no {field!r}; it takes {', '.join(about.takes)}")
+            if field in given:
+                raise ValueError(f"fault {text!r}: {field} is given twice")
+            try:
+                given[field] = _value(field, value)
+            except ValueError as error:
+                raise ValueError(f"fault {text!r}: {error}") from None
         try:
-            self._pattern = re.compile(self.path or "")
-        except re.error as error:
-            raise ValueError(f"path {self.path!r} is no regular expression: {error}") from error
+            return cls(name, **{**about.parameters, **given})
+        except ValueError as error:
+            raise ValueError(f"fault {text!r}: {error}") from None
 
-    @classmethod
-    def lost_answer(cls, **where: Any) -> Self:
-        """Act, then reset the connection without an answer; `where` takes the selecting parameters of `Fault`."""
-        return cls("lost_answer", **where)
 
-    @classmethod
-    def reset_before(cls, **where: Any) -> Self:
-        """Reset the connection before acting."""
-        return cls("reset_before", **where)
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
-    @classmethod
-    def error_before(cls, status: int = 500, *, html: bool = False, **where: Any) -> Self:
-        """Answer with `status` before acting."""
-        return cls("error_before", status=status, html=html, **where)
 
-    @classmethod
-    def error_after(cls, status: int = 500, *, html: bool = False, **where: Any) -> Self:
-        """Act, then answer with `status` all the same."""
-        return cls("error_after", status=status, html=html, **where)
+def _value(name: str, text: str) -> Any:
+    """Return what the text of a parameter stands for, by the type of the field that it goes to."""
+    wanted: Any = attrs.fields_dict(AimedFault)[name].type
+    allows_none = type(None) in get_args(wanted)
+    simple: Any = next((each for each in get_args(wanted) if each is not type(None)), wanted)
+    if allows_none and text.lower() == "none":
+        return None
+    if simple is bool and text.lower() in {"true", "false"}:
+        return text.lower() == "true"
+    try:
+        if simple is not bool and text:
+            return simple(text)
+    except ValueError:
+        pass
+    raise ValueError(f"{name} must be {_WORDS[simple]}{' or none' if allows_none else ''}, not {text!r}")
 
-    @classmethod
-    def hang_after(cls, **where: Any) -> Self:
-        """Act, then never answer, until the client gives up or the server closes."""
-        return cls("hang_after", **where)
 
-    @classmethod
-    def rate_limited(
-        cls, *, retry_after_s: float | None = None, retry_after_ms: float | None = None, **where: Any
-    ) -> Self:
-        """Answer 429 before acting, with the waiting headers that are given."""
-        return cls("rate_limited", retry_after_s=retry_after_s, retry_after_ms=retry_after_ms, **where)
+@attrs.frozen(kw_only=True)
+class Firing:
+    """One time that a fault happened.
 
-    @classmethod
-    def file_not_found_once(cls, **where: Any) -> Self:
-        """Refuse to create a batch because its input file is supposedly not there."""
-        where = {"method": "POST", "path": _CREATE_BATCH, **where}
-        return cls("file_not_found_once", **where)
+    Args:
+        fault: The fault.
+        time: When, in emulated Unix seconds.
+        subject: What it befell: a method and a path, the id of a batch, or an event and the id of its batch.
+    """
 
-    @classmethod
-    def cut_body(cls, **where: Any) -> Self:
-        """Act, announce the whole answer, send half of its body and reset the connection."""
-        return cls("cut_body", **where)
+    fault: Fault
+    time: float
+    subject: str
 
-    def befalls(self, request: web.Request) -> bool:
-        """Tell whether this request is hit, and count it."""
-        if self.method not in {None, request.method} or not self._pattern.search(request.path):
-            return False
-        self._seen += 1
-        if self._seen <= self.after_n or (self.times is not None and self.fired >= self.times):
-            return False
-        if self._random.random() >= self.probability:
-            return False
-        self.fired += 1
-        return True
+
+class _Message(Protocol):
+    @property
+    def event_type(self) -> str: ...
+    @property
+    def batch_id(self) -> str: ...
 
 
 class Faults:
-    """The faults of a running server, in the order in which they were added; the first that befalls a request wins."""
+    """The faults of a server, in the order in which they were added.
 
-    def __init__(self, faults: Iterable[Fault] = ()) -> None:
+    Of those that take the place of an answer, or fail a batch, the first that matches happens. Those that change an
+    answer or a result file all happen.
+
+    Args:
+        faults: Faults to start with.
+        now: Returns the server's time in Unix seconds.
+    """
+
+    def __init__(self, faults: Iterable[Fault] = (), *, now: Callable[[], float] = time.time) -> None:
         self._faults = list(faults)
+        self._now = now
+        self.fired: deque[Firing] = deque(maxlen=_REMEMBERED_FIRINGS)
         self.closing: asyncio.Event = asyncio.Event()
 
     def __iter__(self) -> Iterator[Fault]:
@@ -139,115 +139,177 @@ class Faults:
     def __len__(self) -> int:
         return len(self._faults)
 
+    @staticmethod
+    def schedule(
+        *faults: Fault, seed: int = 0, method: str | None = None, path: str | None = None, **shares: float
+    ) -> list[Fault]:
+        """Return faults that share one throw of dice per request, so that each request has at most one of them.
+
+        Which fault the n-th request to a method and route has depends on the seed and on n alone, not on the time, on
+        requests to other routes, or on faults that are not of the schedule. Ids in a path count by the order in which
+        they were first asked for at their route. Requests of the same method, route and id that are on their way at
+        once may change places. Batches are thrown for once in their life, by the order in which they were made.
+
+        Args:
+            faults: Faults with parameters of their own; `probability` is their share, `times` their number.
+            seed: Makes the throws repeatable.
+            method: HTTP method of the requests that the named kinds befall.
+            path: Regular expression of the paths that the named kinds befall.
+            shares: The share of requests, 0 to 1, that a kind befalls, without end.
+
+        Raises:
+            ValueError: A kind does not exist, a share is wrong, or all shares are more than 1 together.
+        """
+        dice, low = ScheduledDice(seed), 0.0
+        named = [_of_share(name, share, method, path) for name, share in shares.items()]
+        for fault in (*faults, *named):
+            fault.share = (dice, low, low + fault.probability)
+            low += fault.probability
+        if low > 1 + 1e-9:
+            raise ValueError(f"the shares of a schedule must be at most 1 together, not {low:g}")
+        return [*faults, *named]
+
     def add(self, *faults: Fault) -> None:
         """Add faults behind those that are there."""
         self._faults.extend(faults)
 
+    def remove(self, fault: Fault) -> None:
+        """Take one fault away; batches that it holds go on.
+
+        Raises:
+            ValueError: It is not there.
+        """
+        if not any(each is fault for each in self._faults):
+            raise ValueError(f"{fault!r} is not among the faults")
+        self._faults = [each for each in self._faults if each is not fault]
+        fault.release()
+
     def clear(self) -> None:
-        """Remove all faults."""
-        self._faults.clear()
+        """Take all faults away; batches that they hold go on."""
+        faults, self._faults = self._faults, []
+        for fault in faults:
+            fault.release()
 
     async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Answer through the first fault that befalls the request, or undisturbed."""
+        """Answer through the faults that befall the request, or undisturbed."""
+        faults = tuple(self)
+        thrown = {fault.share[0] for fault in faults if fault.share is not None}
+        for dice in thrown:
+            dice.roll(request)
+        try:
+            return await self._answer(faults, request, handler)
+        finally:
+            for dice in thrown:
+                dice.forget(request)
+
+    async def _answer(self, faults: Sequence[Fault], request: web.Request, handler: Handler) -> web.StreamResponse:
+        async def changed(request: web.Request) -> web.StreamResponse:
+            through = handler
+            for fault in faults:
+                if fault.about.befalls == "answer" and fault.befalls(request):
+                    through = functools.partial(self._through, fault, handler=through)
+            return await through(request)
+
+        for fault in faults:
+            if fault.about.befalls == "request" and fault.befalls(request):
+                return await self._through(fault, request, changed)
+        return await changed(request)
+
+    async def _through(self, fault: Fault, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self._note(fault, f"{request.method} {request.path}")
+        case = Case(fault, request, handler, self.closing, self._now)
+        answer: web.StreamResponse = await fault.about.act(case)
+        return answer
+
+    def begin(self, batch: StoredBatch) -> None:
+        """Let faults have their way with a batch that was just made."""
         for fault in self:
-            if fault.befalls(request):
-                return await _KINDS[fault.kind](_Case(fault, request, handler, self.closing))
-        return await handler(request)
+            if fault.share is not None:
+                # Thrown for now, so that the order in which batches were made decides.
+                fault.share[0].shows(batch.id)
+        if (first := self._first(batch, "birth")) is not None:
+            first.about.act(first, batch)
+
+    def refusing(self, batch: StoredBatch) -> Callable[[Verdict], None] | None:
+        """Return what adds to the verdict on a batch that will be validated, or None to leave it alone."""
+        fault = self._first(batch, "verdict")
+        return None if fault is None else functools.partial(fault.about.act, fault, batch)
+
+    def _first(self, batch: StoredBatch, subject: Subject) -> Fault | None:
+        for fault in self._of(subject):
+            if fault.befalls_batch(batch):
+                self._note(fault, batch.id)
+                return fault
+        return None
+
+    def hold(self, batch: StoredBatch, again: Callable[[float], None]) -> bool:
+        """Tell whether a batch is stuck in its state.
+
+        Args:
+            batch: The batch, whose next step is due.
+            again: Called in the running loop with the moment (Unix seconds) at which to ask once more.
+        """
+        now = self._now()
+        for fault in self._of("state"):
+            before = fault.fired
+            until: float | None = fault.about.act(fault, batch, now)
+            if fault.fired > before:
+                self._note(fault, batch.id)
+            if until is not None:
+                if until == math.inf:
+                    loop = asyncio.get_running_loop()
+                    fault.held[batch.id] = functools.partial(_call_in, loop, functools.partial(again, now))
+                else:
+                    again(until)
+                return True
+        return False
+
+    def is_holding(self, batch_id: str) -> bool:
+        """Tell whether a batch is stuck until its fault is released."""
+        return any(batch_id in fault.held for fault in self)
+
+    def spoiling(self, batch: StoredBatch) -> Callable[[dict[str, Path]], None] | None:
+        """Return what rewrites the result files of a batch, for a worker thread, or None to leave them.
+
+        It takes the paths of the files by their names, `output` and `error`.
+        """
+        hitting = [fault for fault in self._of("lines") if fault.befalls_batch(batch)]
+        for fault in hitting:
+            self._note(fault, batch.id)
+        return functools.partial(spoil_lines, faults=hitting) if hitting else None
+
+    def deliveries(self, message: _Message) -> Delays:
+        """Return after how many emulated seconds each copy of a webhook is sent."""
+        for fault in self._of("delivery"):
+            if fault.befalls_event(message.event_type, message.batch_id):
+                self._note(fault, f"{message.event_type} {message.batch_id}")
+                delays: Delays = fault.about.act(fault)
+                return delays
+        return (0.0,)
+
+    def _of(self, subject: Subject) -> Iterator[Fault]:
+        return (fault for fault in self if fault.about.befalls == subject)
+
+    def _note(self, fault: Fault, subject: str) -> None:
+        self.fired.append(Firing(fault=fault, time=self._now(), subject=subject))
 
 
-@attrs.frozen
-class _Case:
-    fault: Fault
-    request: web.Request
-    handler: Handler
-    closing: asyncio.Event
-
-    async def act(self) -> web.StreamResponse:
-        """Do what was asked."""
-        return await self.handler(self.request)
+def _of_share(name: str, share: float, method: str | None, path: str | None) -> Fault:
+    about = KINDS.get(name)
+    parameters = dict(about.parameters) if about is not None else {}
+    has_method = about is not None and about.has_method
+    return Fault(name, **parameters, probability=share, times=None, path=path, method=method if has_method else None)
 
 
-_Kind = Callable[[_Case], Awaitable[web.StreamResponse]]
-_KINDS: dict[str, _Kind] = {}
-
-
-def _kind(function: _Kind) -> _Kind:
-    """Register a kind under its function's name."""
-    _KINDS[function.__name__.strip("_")] = function
-    return function
-
-
-def _discard(answer: web.StreamResponse) -> None:
-    if isinstance(answer, StreamedAnswer):
-        answer.close()
-
-
-def _error(status: int, *, html: bool) -> web.Response:
-    if html:
-        page = f"<html><head><title>{status}</title></head><body><h1>{status}</h1></body></html>\n"
-        return web.Response(text=page, status=status, content_type="text/html")
-    message = "The server had an error while processing your request."
-    return APIError(message, status=status, type="server_error").to_response()
-
-
-@_kind
-async def _lost_answer(case: _Case) -> web.StreamResponse:
-    _discard(await case.act())
-    return Hangup()
-
-
-@_kind
-async def _reset_before(_: _Case) -> web.StreamResponse:
-    return Hangup()
-
-
-@_kind
-async def _error_before(case: _Case) -> web.StreamResponse:
-    return _error(case.fault.status, html=case.fault.html)
-
-
-@_kind
-async def _error_after(case: _Case) -> web.StreamResponse:
-    _discard(await case.act())
-    return _error(case.fault.status, html=case.fault.html)
-
-
-@_kind
-async def _hang_after(case: _Case) -> web.StreamResponse:
-    _discard(await case.act())
-    while case.request.transport is not None and not case.closing.is_set():  # noqa: ASYNC110 - a lost client sets no event
-        await asyncio.sleep(_LOOK_S)
-    return Hangup()
-
-
-@_kind
-async def _rate_limited(case: _Case) -> web.StreamResponse:
-    headers = {}
-    if case.fault.retry_after_s is not None:
-        headers["Retry-After"] = f"{case.fault.retry_after_s:g}"
-    if case.fault.retry_after_ms is not None:
-        headers["retry-after-ms"] = f"{case.fault.retry_after_ms:g}"
-    raise APIError(
-        "Rate limit reached for requests.", status=429, type="requests", code="rate_limit_exceeded", headers=headers
-    )
-
-
-@_kind
-async def _file_not_found_once(case: _Case) -> web.StreamResponse:
+def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
+    """Call a function in its loop, from whichever thread."""
+    if loop.is_closed():
+        return
     try:
-        body = msgspec.json.decode(await case.request.read(), type=dict[str, Any])
-    except ValueError:
-        body = {}
-    raise APIError(not_found(str(body.get("input_file_id"))), param="file_id")
-
-
-@_kind
-async def _cut_body(case: _Case) -> web.StreamResponse:
-    answer = await case.act()
-    if isinstance(answer, web.Response) and isinstance(answer.body, bytes):
-        headers = {"Content-Type": answer.headers["Content-Type"]}
-        body = answer.body
-        answer = StreamedAnswer(io.BytesIO(body), start=0, length=len(body), status=answer.status, headers=headers)
-    if isinstance(answer, StreamedAnswer):
-        answer.cut_in_half()
-    return answer
+        is_inside = asyncio.get_running_loop() is loop
+    except RuntimeError:
+        is_inside = False
+    if is_inside:
+        function()
+    else:
+        loop.call_soon_threadsafe(function)

@@ -11,13 +11,16 @@ from . import parameters
 from .answers import APIError, StreamedAnswer, json_response, missing, wrong_value
 from .desk import Desk
 from .forms import Form, read_form
-from .rules import FILE_LIFETIME_S, PURPOSES
-from .store import StoredFile
+from .records import StoredFile
+from .rules import FILE_LIFETIME_S, PURPOSES, Terms
 from .validation import looks_like_batch_input
 
 _MAX_LIMIT = 10_000
 _ORDERS = ("asc", "desc")
-_ANCHOR, _SECONDS = "expires_after[anchor]", "expires_after[seconds]"
+_EXPIRY_KEYS = {
+    "brackets": ("expires_after[anchor]", "expires_after[seconds]"),
+    "dots": ("expires_after.anchor", "expires_after.seconds"),
+}
 _NOT_DOWNLOADABLE = frozenset({"assistants", "user_data"})
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.ASCII)
 _NOT_BATCH_INPUT = "Invalid file format for Batch API. Must be .jsonl"
@@ -43,14 +46,17 @@ class FileRoutes:
         form = await read_form(
             request,
             file_field="file",
-            known=("purpose", _ANCHOR, _SECONDS),
+            known=("purpose", *_EXPIRY_KEYS[self._desk.rules.terms.form_style]),
             new_path=self._desk.store.new_path,
             max_bytes=self._desk.rules.max_file_bytes,
         )
         try:
-            path, purpose, lifetime_s = _checked(form)
+            path, purpose, lifetime_s = _checked(form, self._desk.rules.terms)
             await check_content(path, form.filename, purpose)
-        except APIError:
+            self._desk.limits.check_room(scope, form.size)
+            self._desk.limits.count_upload(self._desk.key(request))
+            await self._desk.store.secure(path)
+        except BaseException:
             form.discard()
             raise
         file = self._desk.store.new_file(
@@ -61,7 +67,7 @@ class FileRoutes:
             now=self._desk.clock.now(),
             lifetime_s=lifetime_s,
         )
-        return json_response(file.to_wire())
+        return json_response(self._desk.show(file))
 
     async def list(self, request: web.Request, scope: str) -> web.StreamResponse:
         """Answer one page."""
@@ -81,13 +87,16 @@ class FileRoutes:
             files, request, scope, limit=limit, missing=_no_file, newest_first=order == "desc", keep=keep
         )
         # The schema of this listing knows no null here, also of an empty page.
-        page["first_id"] = page["first_id"] or ""
-        page["last_id"] = page["last_id"] or ""
+        for name in ("first_id", "last_id"):
+            if name in page:
+                page[name] = page[name] or ""
         return json_response(page)
 
     async def retrieve(self, request: web.Request, scope: str) -> web.StreamResponse:
         """Answer one file's record."""
-        return json_response(self._file(request, scope).to_wire())
+        file = self._file(request, scope)
+        self._desk.look_at(file)
+        return json_response(self._desk.show(file))
 
     async def delete(self, request: web.Request, scope: str) -> web.StreamResponse:
         """Delete a file."""
@@ -128,27 +137,29 @@ async def check_content(path: Path, filename: str, purpose: str) -> None:
         raise APIError(_NOT_BATCH_INPUT, extra={"detail": {"message": _NOT_BATCH_INPUT, "code": None}})
 
 
-def lifetime_of(purpose: str, expires_after: Any) -> int | None:
+def lifetime_of(purpose: str, expires_after: Any, terms: Terms) -> int | None:
     """Return how many seconds a file lives: as asked for, else 30 days for batch input and for ever otherwise.
 
     Raises:
         APIError: `expires_after` is no expiry policy.
     """
-    return parameters.lifetime("expires_after", expires_after) or (FILE_LIFETIME_S if purpose == "batch" else None)
+    given_s = parameters.lifetime("expires_after", expires_after, terms)
+    return given_s or (FILE_LIFETIME_S if purpose == "batch" else None)
 
 
-def _checked(form: Form) -> tuple[Path, str, int | None]:
+def _checked(form: Form, terms: Terms) -> tuple[Path, str, int | None]:
     """Return where the file is, its purpose and its lifetime in seconds."""
     purpose = parameters.choice(form.fields, "purpose", PURPOSES)
     if form.path is None:
         raise missing("file")
     policy: dict[str, Any] = {}
-    if _ANCHOR in form.fields:
-        policy["anchor"] = form.fields[_ANCHOR]
-    if _SECONDS in form.fields:
-        seconds = form.fields[_SECONDS]
+    anchor_key, seconds_key = _EXPIRY_KEYS[terms.form_style]
+    if anchor_key in form.fields:
+        policy["anchor"] = form.fields[anchor_key]
+    if seconds_key in form.fields:
+        seconds = form.fields[seconds_key]
         policy["seconds"] = int(seconds) if re.fullmatch(r"-?[0-9]{1,18}", seconds, re.ASCII) else seconds
-    return form.path, purpose, lifetime_of(purpose, policy or None)
+    return form.path, purpose, lifetime_of(purpose, policy or None, terms)
 
 
 def _range(request: web.Request, etag: str, size: int) -> tuple[int, int] | None:

@@ -1,16 +1,17 @@
 """Reading a multipart form whose file goes straight to disk."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
 
 import attrs
 from aiohttp import BodyPartReader, MultipartReader, web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from .answers import APIError, unknown
+from .connections import reading
 
 _MAX_FIELD_BYTES = 64 * 1024
+_READ_BYTES = 64 * 1024
 _WRITE_BYTES = 1024 * 1024
 # What aiohttp raises over bytes that are no form: assertions too, and warnings where they are made errors.
 _MALFORMED = (
@@ -20,7 +21,6 @@ _MALFORMED = (
     RuntimeWarning,
     LookupError,
     EOFError,
-    HttpProcessingError,
 )
 
 
@@ -66,8 +66,8 @@ async def read_form(
     form = Form()
     try:
         reader = await request.multipart()
-        while (part := await reader.next()) is not None:
-            await _part(part, form, file_field=file_field, known=known, new_path=new_path, max_bytes=max_bytes)
+        while (part := await _next(request, reader)) is not None:
+            await _part(request, part, form, file_field, known=known, new_path=new_path, max_bytes=max_bytes)
     except _MALFORMED as error:
         form.discard()
         raise APIError("The body of the request could not be parsed as multipart/form-data.") from error
@@ -80,11 +80,26 @@ async def read_form(
     return form
 
 
+async def _next(request: web.Request, reader: MultipartReader) -> MultipartReader | BodyPartReader | None:
+    async with reading(request):
+        return await reader.next()
+
+
+async def _chunks(request: web.Request, part: BodyPartReader) -> AsyncIterator[bytes]:
+    while True:
+        async with reading(request):
+            chunk = await part.read_chunk(_READ_BYTES)
+        if not chunk:
+            return
+        yield chunk
+
+
 async def _part(
+    request: web.Request,
     part: MultipartReader | BodyPartReader,
     form: Form,
-    *,
     file_field: str,
+    *,
     known: Collection[str],
     new_path: Callable[[], Path],
     max_bytes: int,
@@ -98,17 +113,17 @@ async def _part(
         form.path = new_path()
         # Lone surrogates stand for bytes that are not UTF-8; no JSON answer could carry them.
         form.filename = (part.filename or form.filename).encode(errors="replace").decode()
-        await _spool(part, form, form.path, max_bytes)
+        await _spool(_chunks(request, part), form, form.path, max_bytes)
     elif name in known:
-        form.fields[name] = await _text(part, name)
+        form.fields[name] = await _text(_chunks(request, part), name)
     else:
         raise unknown(name)
 
 
-async def _spool(part: BodyPartReader, form: Form, path: Path, max_bytes: int) -> None:
+async def _spool(chunks: AsyncIterator[bytes], form: Form, path: Path, max_bytes: int) -> None:
     buffer = bytearray()
-    with path.open("wb", buffering=0) as target:
-        while chunk := await part.read_chunk():
+    with path.open("wb") as target:
+        async for chunk in chunks:
             form.size += len(chunk)
             if form.size <= max_bytes:
                 buffer += chunk
@@ -118,9 +133,9 @@ async def _spool(part: BodyPartReader, form: Form, path: Path, max_bytes: int) -
         await asyncio.to_thread(target.write, bytes(buffer))
 
 
-async def _text(part: BodyPartReader, name: str) -> str:
+async def _text(chunks: AsyncIterator[bytes], name: str) -> str:
     data = bytearray()
-    while chunk := await part.read_chunk():
+    async for chunk in chunks:
         data += chunk
         if len(data) > _MAX_FIELD_BYTES:
             raise APIError(f"Invalid '{name}': string too long.", param=name, code="string_above_max_length")

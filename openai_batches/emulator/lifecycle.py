@@ -3,21 +3,26 @@
 import asyncio
 import contextlib
 import functools
-import heapq
-import itertools
 import logging
 import math
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor as Pool
+from pathlib import Path
 from typing import Any
 
 import attrs
 
-from .clock import Clock, SteppedClock
-from .execution import Executor, Work
+from .agenda import Agenda
+from .clock import Clock
+from .execution import Work
+from .executors import Staff
+from .faults import Faults
+from .records import Run, StoredBatch
+from .result_style import ResultStyle
 from .rules import Rules, Timings
-from .store import Store, StoredBatch
-from .validation import Verdict, not_found, token_limit_reached, validate
+from .store import Store
+from .validation import Verdict, not_found, request_limit_reached, token_limit_reached, validate, wrong_purpose
 
 _logger = logging.getLogger(__name__)
 
@@ -25,6 +30,8 @@ _logger = logging.getLogger(__name__)
 _STEPS_PER_BATCH = 256
 _EXPIRED = ("batch_expired", "This request could not be executed before the completion window expired.")
 _CANCELLED = ("batch_cancelled", "This request could not be executed because the batch was cancelled.")
+
+_TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 
 _Step = Callable[["_Life"], Awaitable[None]]
 
@@ -36,9 +43,6 @@ class _Life:
     batch: StoredBatch
     lock: asyncio.Lock = attrs.field(factory=asyncio.Lock)
     work: Work | None = None
-    started: float = 0.0
-    cancelled: float = 0.0
-    tokens: int = 0
 
 
 class Lifecycle:
@@ -47,104 +51,100 @@ class Lifecycle:
     Args:
         store: Where batches and files are kept.
         clock: What time it is.
-        executor: Answers the lines.
+        agenda: Starts the steps when they are due.
+        staff: Answers the lines.
         timings: How long states last.
         rules: Limits of validation.
         pool: Threads for validation and disk work.
+        results: How the result files are written.
+        faults: What goes wrong.
+        ended: Called with each batch that is over.
     """
 
     def __init__(
-        self, *, store: Store, clock: Clock, executor: Executor, timings: Timings, rules: Rules, pool: Pool
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        agenda: Agenda,
+        staff: Staff,
+        timings: Timings,
+        rules: Rules,
+        pool: Pool,
+        results: ResultStyle,
+        faults: Faults,
+        ended: Callable[[StoredBatch], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._clock = clock
-        self._executor = executor
+        self._staff = staff
         self._timings = timings
         self._rules = rules
         self._pool = pool
+        self._results = results
+        self._faults = faults
         self._lives: dict[str, _Life] = {}
-        self._due: list[tuple[float, int, _Life, _Step]] = []
-        self._sequence = itertools.count()
-        self._running: set[asyncio.Task[None]] = set()
-        self._timer: asyncio.TimerHandle | None = None
-        self._closed = False
+        self._agenda = agenda
+        self._ended = ended
 
     def begin(self, batch: StoredBatch) -> None:
         """Start the life of a batch that was just made."""
+        self._faults.begin(batch)
         life = self._lives[batch.id] = _Life(batch)
         self._schedule(self._clock.now() + self._timings.validating_s, life, self._validate)
+        self._schedule(float(batch.expires_at), life, self._expire)
+
+    async def resume(self) -> None:
+        """Go on with the batches that were not over when the server ended, each from where it was."""
+        lives = [_Life(batch) for batch in self._store.batches.items.values() if batch.status not in _TERMINAL]
+        self._lives.update((life.batch.id, life) for life in lives)
+        await asyncio.gather(*(self._take(life, self._take_up) for life in lives))
+
+    async def _take_up(self, life: _Life) -> None:
+        batch, run, timings = life.batch, life.batch.run, self._timings
+        if run is not None:
+            life.work = self._work(batch, run)
+            if not run.is_complete:
+                await life.work.restore()
+                if batch.status == "in_progress":
+                    self._next_lines(life, life.work, run)
+        if batch.status == "validating":
+            self._schedule(batch.since + timings.validating_s, life, self._validate)
+        elif batch.status == "finalizing":
+            self._schedule(batch.since + timings.finalizing_s, life, self._finalize)
+        elif batch.status == "cancelling":
+            self._schedule(batch.since + timings.cancelling_s, life, self._finish_cancel)
         self._schedule(float(batch.expires_at), life, self._expire)
 
     def cancel(self, batch: StoredBatch) -> None:
         """Turn a batch that is not over towards its end; one that is already turned stays as it is."""
         life = self._lives.get(batch.id)
         if life is not None and batch.status != "cancelling":
-            now = life.cancelled = self._clock.now()
-            batch.status = "cancelling"
-            batch.cancelling_at = int(now)
-            self._schedule(now + self._timings.cancelling_s, life, self._finish_cancel)
+            self._turn(batch, "cancelling")
+            if life.work is not None and life.work.takes_real_time:
+                life.work.stop()
+            self._schedule(batch.since + self._timings.cancelling_s, life, self._finish_cancel)
 
-    async def settle(self) -> None:
-        """Return when nothing moves: every batch is over, or waits for a clock that stands still."""
-        while True:
-            self._fire()
-            if self._running:
-                await asyncio.wait(self._running)
-                continue
-            delay = self._clock.real_delay(self._due[0][0]) if self._lives else None
-            if delay is None:
-                return
-            await asyncio.sleep(delay)
+    def statuses(self) -> Counter[str]:
+        """Return how many of the batches that are not over are in each state."""
+        return Counter(life.batch.status for life in self._lives.values())
 
-    async def advance_to(self, when: float) -> None:
-        """Walk a stepped clock to `when` (Unix seconds), stopping at each moment at which something happens.
-
-        Raises:
-            TypeError: The clock runs by itself.
-        """
-        if not isinstance(self._clock, SteppedClock):
-            raise TypeError("only a SteppedClock can be advanced")
-        await self.settle()
-        while self._due and self._due[0][0] <= when:
-            self._clock.move_to(max(self._due[0][0], self._clock.now()))
-            await self.settle()
-        self._clock.move_to(when)
-
-    async def close(self) -> None:
-        """Stop; what has not happened does not happen any more."""
-        self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+    def is_busy(self) -> bool:
+        """Tell whether a batch is not over."""
+        return not all(map(self._faults.is_holding, self._lives))
 
     def _schedule(self, when: float, life: _Life, step: _Step) -> None:
-        heapq.heappush(self._due, (when, next(self._sequence), life, step))
-        self._arm()
-
-    def _arm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        delay = self._clock.real_delay(self._due[0][0]) if self._due and not self._closed else None
-        if delay is not None:
-            self._timer = asyncio.get_running_loop().call_later(delay, self._fire)
-
-    def _fire(self) -> None:
-        """Start the steps whose time has come."""
-        while self._due and self._due[0][0] <= self._clock.now():
-            _, _, life, step = heapq.heappop(self._due)
-            if life.batch.id in self._lives:
-                task = asyncio.create_task(self._take(life, step))
-                self._running.add(task)
-                task.add_done_callback(self._running.discard)
-        self._arm()
+        self._agenda.at(when, functools.partial(self._take, life, step))
 
     async def _take(self, life: _Life, step: _Step) -> None:
         """Take one step; steps of one batch never overlap, and a crash of the emulator fails the batch."""
+        if step in {self._expire, self._finish_cancel} and life.work is not None and life.work.takes_real_time:
+            # The step that holds the lock may be waiting for calls that have hours to go.
+            life.work.interrupt()
         async with life.lock:
-            if life.batch.id not in self._lives:
+            again = functools.partial(self._schedule, life=life, step=step)
+            can_be_held = step not in {self._expire, self._take_up}
+            if life.batch.id not in self._lives or (can_be_held and self._faults.hold(life.batch, again)):
                 return
             try:
                 await step(life)
@@ -152,17 +152,36 @@ class Lifecycle:
                 _logger.exception("the emulator could not go on with %s", life.batch.id)
                 message = "The server had an error while processing your batch."
                 self._fail(life, [{"code": "server_error", "message": message, "param": None, "line": None}])
+            if life.batch.id not in self._lives:
+                # One transaction holds the end and what is told of it.
+                self._ended(life.batch)
+            await self._commit(life)
+
+    async def _commit(self, life: _Life) -> None:
+        """Let what was done survive a crash; if that fails, it is tried again with the next change or answer."""
+        try:
+            await self._store.commit()
+        except OSError:
+            _logger.exception("the emulator could not write down the state of %s", life.batch.id)
+
+    def _turn(self, batch: StoredBatch, status: str) -> None:
+        now = self._clock.now()
+        batch.status, batch.since = status, now
+        setattr(batch, f"{status}_at", int(now))
+        self._store.touch(batch)
 
     async def _validate(self, life: _Life) -> None:
         batch = life.batch
         if batch.status != "validating":
             return
+        refuse = self._faults.refusing(batch)
         verdict = await self._judge(batch)
         if life.batch.status != "validating":
             return
-        limit = self._rules.enqueued_token_limit
-        if not verdict.errors and limit is not None and self._enqueued(batch.scope, verdict) > limit:
-            verdict.refuse("token_limit_exceeded", token_limit_reached(verdict.model, limit))
+        if not verdict.errors:
+            self._check_queue(batch.scope, verdict)
+        if refuse is not None:
+            refuse(verdict)
         if verdict.errors:
             self._fail(life, verdict.errors)
         else:
@@ -180,111 +199,160 @@ class Lifecycle:
         if file is None:
             verdict.errors.clear()
             verdict.refuse("invalid_request", not_found(batch.input_file_id), param="file_id")
+        elif file.purpose != "batch":
+            verdict.errors.clear()
+            verdict.refuse("invalid_request", wrong_purpose(file.id, file.purpose), param="file_id")
         return verdict
+
+    def _check_queue(self, scope: str, verdict: Verdict) -> None:
+        most_tokens, most_requests = self._rules.tokens_of(verdict.model), self._rules.enqueued_request_limit
+        if most_tokens is not None and self._enqueued(scope, verdict) > most_tokens:
+            verdict.refuse("token_limit_exceeded", token_limit_reached(verdict.model, most_tokens))
+        requests = sum(life.batch.counts.total for life in self._lives.values() if life.batch.scope == scope)
+        if most_requests is not None and requests + verdict.total > most_requests:
+            verdict.refuse("request_limit_exceeded", request_limit_reached(most_requests))
 
     def _enqueued(self, scope: str, verdict: Verdict) -> int:
         others = (life for life in self._lives.values() if life.batch.scope == scope)
-        return verdict.tokens + sum(life.tokens for life in others if life.batch.model == verdict.model)
+        return verdict.tokens + sum(
+            life.batch.run.tokens for life in others if life.batch.run is not None and life.batch.model == verdict.model
+        )
+
+    def limit_reached(self, scope: str, model: str | None, tokens: int) -> int | None:
+        """Return the token limit that a batch of so many estimated input tokens would exceed, or None."""
+        limit = self._rules.tokens_of(model)
+        enqueued = self._enqueued(scope, Verdict(model=model, tokens=tokens))
+        return limit if limit is not None and enqueued > limit else None
 
     def _start(self, life: _Life, verdict: Verdict) -> None:
         batch = life.batch
-        source = self._store.new_path()
-        # A second name for the bytes: deleting the input file does not disturb a batch that runs.
-        source.hardlink_to(self._store.files.items[batch.input_file_id].path)
-        life.started = self._clock.now()
-        life.tokens = verdict.tokens
-        life.work = Work(
-            source=source,
+        run = batch.run = Run(
+            # A second name for the bytes: deleting the input file does not disturb a batch that runs.
+            source=self._store.link(self._store.files.items[batch.input_file_id].path),
             output=self._store.new_path(),
             errors=self._store.new_path(),
+            started=self._clock.now(),
+            tokens=verdict.tokens,
+        )
+        life.work = self._work(batch, run)
+        batch.model = verdict.model
+        batch.counts.total = verdict.total
+        self._turn(batch, "in_progress")
+        self._next_lines(life, life.work, run)
+
+    def _work(self, batch: StoredBatch, run: Run) -> Work:
+        return Work(
+            source=run.source,
+            output=run.output,
+            errors=run.errors,
             batch_id=batch.id,
-            executor=self._executor,
+            staff=self._staff,
             counts=batch.counts,
             usage=batch.usage,
             pool=self._pool,
             created_at=batch.created_at,
+            endpoint=batch.endpoint,
+            is_durable=self._store.is_durable,
         )
-        batch.model = verdict.model
-        batch.counts.total = verdict.total
-        batch.status = "in_progress"
-        batch.in_progress_at = int(life.started)
-        self._next_lines(life, life.work)
 
-    def _next_lines(self, life: _Life, work: Work) -> None:
+    def _next_lines(self, life: _Life, work: Work, run: Run) -> None:
         total = life.batch.counts.total
         goal = min(total, work.done + math.ceil(total / _STEPS_PER_BATCH))
         step = functools.partial(self._run_lines, goal=goal)
-        self._schedule(life.started + goal * self._timings.line_s, life, step)
+        self._schedule(run.started + goal * self._line_s(work), life, step)
 
     async def _run_lines(self, life: _Life, *, goal: int) -> None:
-        batch, work = life.batch, life.work
-        if batch.status != "in_progress" or work is None:
+        batch, work, run = life.batch, life.work, life.batch.run
+        if batch.status != "in_progress" or work is None or run is None:
             return
-        await work.run_to(max(goal, self._lines_due(life, self._clock.now())))
-        # The status may have turned to cancelling while the lines ran.
-        if life.batch.status != "in_progress":
+        await work.run_to(max(goal, self._lines_due(batch, work, run, self._clock.now())))
+        # The status may have turned to cancelling while the lines ran, or the window closed.
+        if life.batch.status != "in_progress" or work.is_stopped:
             return
         if work.done < batch.counts.total:
-            self._next_lines(life, work)
+            self._next_lines(life, work, run)
             return
-        batch.status = "finalizing"
-        batch.finalizing_at = int(self._clock.now())
-        self._schedule(self._clock.now() + self._timings.finalizing_s, life, self._finalize)
+        run.is_complete = True
+        self._turn(batch, "finalizing")
+        self._schedule(batch.since + self._timings.finalizing_s, life, self._finalize)
 
-    def _lines_due(self, life: _Life, until: float) -> int:
+    def _line_s(self, work: Work) -> float:
+        return 0.0 if work.takes_real_time else self._timings.line_s
+
+    def _lines_due(self, batch: StoredBatch, work: Work, run: Run, until: float) -> int:
         """Return how many lines are done at `until`; a thousandth of a line forgives rounding."""
-        total, line_s = life.batch.counts.total, self._timings.line_s
-        until = min(until, life.batch.expires_at)
-        return min(total, int((until - life.started) / line_s + 0.001)) if line_s else total
+        total, line_s = batch.counts.total, self._line_s(work)
+        until = min(until, batch.expires_at)
+        return min(total, int((until - run.started) / line_s + 0.001)) if line_s else total
 
     async def _finalize(self, life: _Life) -> None:
         if life.batch.status == "finalizing":
-            self._finish(life, "completed")
+            await self._write_results(life)
+            if life.batch.status == "finalizing":
+                self._finish(life, "completed")
 
     async def _expire(self, life: _Life) -> None:
         if life.batch.status in {"validating", "in_progress"}:
             await self._leave_lines(life, life.batch.expires_at, _EXPIRED)
+            await self._write_results(life)
             if life.batch.status != "cancelling":
                 self._finish(life, "expired")
 
     async def _finish_cancel(self, life: _Life) -> None:
-        await self._leave_lines(life, life.cancelled, _CANCELLED)
+        await self._leave_lines(life, life.batch.since, _CANCELLED)
+        await self._write_results(life)
         self._finish(life, "cancelled")
 
     async def _leave_lines(self, life: _Life, until: float, error: tuple[str, str]) -> None:
         """Run the lines that were due `until`, and write down that the others were not."""
-        if life.work is not None:
-            await life.work.run_to(self._lines_due(life, until))
-            await life.work.give_up(*error)
+        batch, work, run = life.batch, life.work, life.batch.run
+        if work is not None and run is not None and not run.is_complete:
+            if not work.takes_real_time:
+                await work.run_to(self._lines_due(batch, work, run, until))
+            if error is not _CANCELLED or self._rules.choices.cancelled_lines == "written":
+                await work.give_up(*error)
+            run.is_complete = True
+            self._store.touch(batch)
+
+    async def _write_results(self, life: _Life) -> None:
+        """Bring the result files into the service's style, OpenAI's being the first, and let faults spoil them."""
+        run, loop = life.batch.run, asyncio.get_running_loop()
+        if run is not None:
+            spoil = self._faults.spoiling(life.batch)
+            if self._results != ResultStyle() or spoil is not None:
+                # From here on the files cannot be taken up as they were written.
+                await self._commit(life)
+            if self._results != ResultStyle():
+                files = (run.source, run.output, run.errors)
+                await loop.run_in_executor(self._pool, self._results.rewrite, *files)
+            if spoil is not None:
+                await loop.run_in_executor(self._pool, spoil, {"output": run.output, "error": run.errors})
+            await self._store.secure(run.output, run.errors)
 
     def _fail(self, life: _Life, errors: list[dict[str, Any]]) -> None:
         life.batch.errors = errors
         self._finish(life, "failed", keep_results=False)
 
     def _finish(self, life: _Life, status: str, *, keep_results: bool = True) -> None:
-        batch, work, now = life.batch, life.work, self._clock.now()
-        if work is not None:
-            work.source.unlink(missing_ok=True)
-            if keep_results:
-                batch.output_file_id = self._publish(batch, work, "output", now)
-                batch.error_file_id = self._publish(batch, work, "error", now)
-            else:
-                work.output.unlink(missing_ok=True)
-                work.errors.unlink(missing_ok=True)
-        batch.status = status
-        setattr(batch, f"{status}_at", int(now))
+        batch, run = life.batch, life.batch.run
+        if run is not None:
+            self._store.discard(run.source)
+            batch.output_file_id = self._publish(batch, run.output, "output", is_kept=keep_results)
+            batch.error_file_id = self._publish(batch, run.errors, "error", is_kept=keep_results)
+            batch.run = None
+        self._turn(batch, status)
         del self._lives[batch.id]
 
-    def _publish(self, batch: StoredBatch, work: Work, name: str, now: float) -> str | None:
-        path = work.output if name == "output" else work.errors
-        if not (batch.counts.completed if name == "output" else batch.counts.failed):
+    def _publish(self, batch: StoredBatch, path: Path, name: str, *, is_kept: bool) -> str | None:
+        if not (is_kept and self._results.has_file(name, batch.counts)):
+            self._store.discard(path)
             return None
         file = self._store.new_file(
             scope=batch.scope,
             path=path,
             filename=f"{batch.id}_{name}.jsonl",
             purpose="batch_output",
-            now=now,
+            now=self._clock.now(),
             lifetime_s=batch.output_lifetime_s,
         )
         return file.id

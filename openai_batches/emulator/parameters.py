@@ -9,13 +9,14 @@ import msgspec
 from aiohttp import web
 
 from .answers import APIError, missing, out_of_range, unknown, wrong_type, wrong_value
-from .rules import ENDPOINTS, FILE_LIFETIME_S
+from .connections import reading
+from .rules import Terms
 
-_MIN_LIFETIME_S = 3600
 _MAX_METADATA_PAIRS = 16
 _MAX_METADATA_KEY = 64
 _MAX_METADATA_VALUE = 512
 _INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+_WINDOW = re.compile(r"([0-9]{1,6})([hd])", re.ASCII)
 
 
 @attrs.frozen(kw_only=True)
@@ -25,6 +26,7 @@ class CreateBatch:
     input_file_id: str
     endpoint: str
     completion_window: str
+    window_s: int
     metadata: dict[str, str] | None
     output_lifetime_s: int
 
@@ -35,7 +37,8 @@ async def json_object(request: web.Request) -> dict[str, Any]:
     Raises:
         APIError: It is none.
     """
-    data = await request.read()
+    async with reading(request):
+        data = await request.read()
     if data and request.content_type != "application/json":
         raise APIError(f"The body must be sent as application/json, not as {request.content_type}.", status=415)
     try:
@@ -47,24 +50,44 @@ async def json_object(request: web.Request) -> dict[str, Any]:
     return body
 
 
-def create_batch(body: Mapping[str, Any]) -> CreateBatch:
-    """Check the parameters of a new batch.
+def create_batch(body: Mapping[str, Any], terms: Terms) -> CreateBatch:
+    """Check the parameters of a new batch against what the service takes.
 
     Raises:
         APIError: The first that is missing, unknown or wrong.
     """
     known = ("input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after")
-    refuse_unknown(body, known)
+    refuse_unknown(body, known + terms.create_fields)
     input_file_id = text(body, "input_file_id")
-    endpoint = choice(body, "endpoint", ENDPOINTS)
-    completion_window = choice(body, "completion_window", ("24h",))
+    endpoint = choice(body, "endpoint", terms.endpoints)
+    window_s = window(body, terms)
     return CreateBatch(
         input_file_id=input_file_id,
         endpoint=endpoint,
-        completion_window=completion_window,
+        completion_window=body["completion_window"],
+        window_s=window_s,
         metadata=metadata(body.get("metadata")),
-        output_lifetime_s=lifetime("output_expires_after", body.get("output_expires_after")) or FILE_LIFETIME_S,
+        output_lifetime_s=lifetime("output_expires_after", body.get("output_expires_after"), terms)
+        or terms.lifetime_s[1],
     )
+
+
+def window(body: Mapping[str, Any], terms: Terms) -> int:
+    """Return the seconds of the completion window.
+
+    Raises:
+        APIError: It is missing, or none that the service takes.
+    """
+    shortest, longest = terms.window_hours
+    if shortest == longest:
+        return 3600 * int(choice(body, "completion_window", (f"{shortest}h",))[:-1])
+    value = text(body, "completion_window")
+    asked = _WINDOW.fullmatch(value)
+    hours = int(asked[1]) * (24 if asked[2] == "d" else 1) if asked else 0
+    if not shortest <= hours <= longest:
+        message = f"Invalid value: '{value}'. Supported values are windows from '{shortest}h' to '{longest}h'."
+        raise APIError(message, param="completion_window", code="invalid_value")
+    return 3600 * hours
 
 
 def refuse_unknown(body: Mapping[str, Any], known: Collection[str]) -> None:
@@ -154,11 +177,11 @@ def _short(param: str, value: str, maximum: int) -> None:
         raise APIError(message, param=param, code="string_above_max_length")
 
 
-def lifetime(param: str, value: Any) -> int | None:
+def lifetime(param: str, value: Any, terms: Terms) -> int | None:
     """Check an expiry policy and return its seconds, None if it is not given.
 
     Raises:
-        APIError: It is no policy, or its seconds lie outside 3600 to 2592000.
+        APIError: It is no policy, or its seconds lie outside what the service takes.
     """
     if value is None:
         return None
@@ -172,7 +195,8 @@ def lifetime(param: str, value: Any) -> int | None:
         raise missing(f"{param}.anchor")
     if anchor != "created_at":
         raise wrong_value(f"{param}.anchor", str(anchor), ("created_at",))
-    return integer(value, f"{param}.seconds", minimum=_MIN_LIFETIME_S, maximum=FILE_LIFETIME_S)
+    shortest, longest = terms.lifetime_s
+    return integer(value, f"{param}.seconds", minimum=shortest, maximum=longest)
 
 
 def limit(request: web.Request, *, default: int, minimum: int, maximum: int) -> int:

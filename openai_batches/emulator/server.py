@@ -2,22 +2,30 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
 from aiohttp import web
 
+from .agenda import Agenda
 from .app import build_app
 from .clock import Clock, RealClock
+from .connections import Connection, Site
 from .desk import Desk, RequestRecord
 from .echo import EchoExecutor
-from .execution import Executor
+from .executors import Executor, Staff
 from .faults import Fault, Faults
+from .keys import ApiKey, keys_by_name
 from .lifecycle import Lifecycle
-from .rules import Rules, Timings
+from .profiles import OPENAI, Profile, named
+from .retention import Janitor
+from .rules import Choices, Rules, Timings
 from .store import Store
+from .webhook_endpoints import Delivery, WebhookEndpoint
+from .webhooks import Webhooks
 
 _REMEMBERED_REQUESTS = 100_000
 _SHUTDOWN_S = 1.0
@@ -32,20 +40,37 @@ class BatchServer:
     Args:
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
-        api_keys: Keys that are accepted; None accepts any. Each key sees its own batches and files only.
+        profile: The service to play: `openai`, `azure`, `groq`, `siliconflow`, `vllm`, `ogx`, or a `Profile` of yours.
+        api_keys: Keys that are accepted, as text, as `ApiKey` or as a mapping of keys to projects; None accepts any.
+            Each key sees the batches and files of its project only, and is a project of its own if it has none.
         clock: What time it is inside; a `RealClock` by default.
         speed: Emulated seconds per real second of the default clock.
         executor: Answers the lines; an `EchoExecutor` by default.
         timings: How long each state of a batch lasts, in emulated seconds.
         models: Models that validation knows; None knows any.
-        enqueued_token_limit: Most estimated input tokens of a key's running batches of one model; None has no limit.
-        max_lines: Most requests of a batch.
-        max_bytes: Longest input file of a batch.
+        enqueued_token_limit: Most estimated input tokens of a project's running batches of one model, for every model
+            or by model; None has no limit.
+        enqueued_request_limit: Most requests of a project's running batches of all models; None has no limit.
+        max_batches_per_hour: Most batches that a project makes in any hour; None has no limit.
+        max_uploads_per_minute: Most uploads that a key begins in any minute; None has no limit.
+        max_project_bytes: Most bytes of all files of a project; None has no limit.
+        batch_retention_s: How long after its creation a batch that is over can be retrieved, in emulated seconds; None
+            keeps it for ever.
+        max_embedding_inputs: Most inputs of all lines of a batch of embeddings.
+        max_lines: Most requests of a batch; None is the profile's, at OpenAI 50,000.
+        max_bytes: Longest input file of a batch; None is the profile's, at OpenAI 209,715,200.
         max_file_bytes: Longest upload.
-        unknown_cursor: What a listing does with an `after` it does not know: start over, show nothing, or answer 400.
+        client_timeout_s: Real seconds that a client may be silent before or within a request, or not take an answer.
+        unknown_cursor: What a listing does with an `after` it does not know: start over, show nothing, or answer 400;
+            None is what the profile does.
         unknown_input_file: Whether a batch of a file that is not there fails in validation, or is refused with 400.
+        choices: What is done where nothing is published about what the service does.
+        webhooks: Who is told of batches that are over; more can be appended to `webhooks.endpoints` later.
         faults: Faults to start with.
         seed: Makes ids repeatable; None draws them from the system's entropy.
+        data: Folder in which everything outlives the server, however it ends, for the next one to take up; None keeps
+            everything as long as the server runs. What was answered is on disk by then, and batches go on where
+            they were.
 
     Raises:
         ValueError: A parameter makes no sense, such as a `clock` together with a `speed`.
@@ -57,47 +82,84 @@ class BatchServer:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
-        api_keys: Collection[str] | None = None,
+        profile: Profile | str = OPENAI,
+        api_keys: Mapping[str, str | None] | Collection[str | ApiKey] | None = None,
         clock: Clock | None = None,
         speed: float = 1.0,
         executor: Executor | None = None,
         timings: Timings | None = None,
         models: Collection[str] | None = None,
-        enqueued_token_limit: int | None = None,
-        max_lines: int = 50_000,
-        max_bytes: int = 209_715_200,
+        enqueued_token_limit: int | Mapping[str, int] | None = None,
+        enqueued_request_limit: int | None = None,
+        max_batches_per_hour: int | None = 2_000,
+        max_uploads_per_minute: int | None = 1_000,
+        max_project_bytes: int | None = 2_500_000_000_000,
+        batch_retention_s: float | None = None,
+        max_embedding_inputs: int = 50_000,
+        max_lines: int | None = None,
+        max_bytes: int | None = None,
         max_file_bytes: int = 512 * 1024 * 1024,
-        unknown_cursor: Literal["restart", "empty", "error"] = "error",
+        client_timeout_s: float = 60.0,
+        unknown_cursor: Literal["restart", "empty", "error"] | None = None,
         unknown_input_file: Literal["fail_batch", "reject"] = "fail_batch",
+        choices: Choices = Choices(),  # noqa: B008 - it is frozen
+        webhooks: Iterable[WebhookEndpoint] | WebhookEndpoint = (),
         faults: Iterable[Fault] | Fault | None = None,
         seed: int | None = None,
+        data: Path | str | None = None,
     ) -> None:
         if clock is not None and speed != 1.0:
             raise ValueError("speed belongs to the default clock; give either clock or speed")
         _check_types(clock, timings, api_keys)
+        profile = named(profile)
+        self.profile: Profile = profile
         rules = Rules(
-            api_keys=api_keys,
+            terms=profile.terms,
+            keys=keys_by_name(api_keys),
             models=models,
             enqueued_token_limit=enqueued_token_limit,
-            max_lines=max_lines,
-            max_bytes=max_bytes,
+            enqueued_request_limit=enqueued_request_limit,
+            max_batches_per_hour=max_batches_per_hour,
+            max_uploads_per_minute=max_uploads_per_minute,
+            max_project_bytes=max_project_bytes,
+            batch_retention_s=batch_retention_s,
+            max_embedding_inputs=max_embedding_inputs,
+            choices=choices,
+            max_lines=profile.max_lines if max_lines is None else max_lines,
+            max_bytes=profile.max_bytes if max_bytes is None else max_bytes,
             max_file_bytes=max_file_bytes,
-            unknown_cursor=unknown_cursor,
+            client_timeout_s=client_timeout_s,
+            unknown_cursor=unknown_cursor or profile.unknown_cursor,
             unknown_input_file=unknown_input_file,
         )
         self.clock: Clock = RealClock(speed=speed) if clock is None else clock
-        self.store: Store = Store(seed=seed)
-        self.faults: Faults = Faults((faults,) if isinstance(faults, Fault) else faults or ())
+        self.store: Store = Store(
+            seed=seed, data=None if data is None else Path(data), clock=self.clock, new_ids=profile.ids
+        )
+        self.faults: Faults = Faults((faults,) if isinstance(faults, Fault) else faults or (), now=self.clock.now)
         self.requests: deque[RequestRecord] = deque(maxlen=_REMEMBERED_REQUESTS)
         self._host, self._port = host, port
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="openai-batches-emulator")
+        self._staff = Staff(executor or EchoExecutor(now=self.clock.now))
+        self._agenda = Agenda(self.clock)
+        self.webhooks: Webhooks = Webhooks(
+            clock=self.clock,
+            agenda=self._agenda,
+            store=self.store,
+            plan=self.faults.deliveries,
+            endpoints=(webhooks,) if isinstance(webhooks, WebhookEndpoint) else webhooks,
+        )
         self._lifecycle = Lifecycle(
             store=self.store,
             clock=self.clock,
-            executor=executor or EchoExecutor(now=self.clock.now),
+            agenda=self._agenda,
+            staff=self._staff,
             timings=timings or Timings(),
             rules=rules,
             pool=self._pool,
+            results=profile.results,
+            faults=self.faults,
+            ended=self.webhooks.announce,
         )
         self._desk = Desk(
             rules=rules,
@@ -106,13 +168,20 @@ class BatchServer:
             lifecycle=self._lifecycle,
             faults=self.faults,
             requests=self.requests,
+            profile=profile,
         )
+        self._janitor = Janitor(store=self.store, clock=self.clock, agenda=self._agenda, rules=rules)
         self._runner: web.AppRunner | None = None
         self._is_started = False
 
     @property
+    def deliveries(self) -> deque[Delivery]:
+        """The latest attempts at delivering webhooks, in the order in which they ended."""
+        return self.webhooks.deliveries
+
+    @property
     def base_url(self) -> str:
-        """The URL for clients, `/v1` included.
+        """The URL for clients, `/v1` or the profile's own prefix included.
 
         Raises:
             RuntimeError: The server is not running.
@@ -120,37 +189,49 @@ class BatchServer:
         if self._runner is None:
             raise RuntimeError("the server is not running")
         host, port = self._runner.addresses[0][:2]
-        return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
+        origin = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return origin + self.profile.prefixes[0]
 
     async def start(self) -> Self:
         """Listen, and return the server itself.
 
         Raises:
-            OSError: The address cannot be listened on.
+            OSError: The address cannot be listened on; a `DataFolderError`, the data folder cannot be used.
             RuntimeError: The server was started before.
         """
         if self._is_started:
             raise RuntimeError("a server starts once")
         self._is_started = True
         await asyncio.to_thread(self.store.open)
-        self._runner = web.AppRunner(build_app(self._desk), access_log=None, shutdown_timeout=_SHUTDOWN_S)
-        await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self._host, self._port).start()
+            await self._janitor.look()
+            await self._staff.start()
+            self.webhooks.resume()
+            await self._lifecycle.resume()
+            app = build_app(self._desk, self.webhooks)
+            self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
+            await self._runner.setup()
+            await Site(self._runner, self._host, self._port, self._connect).start()
         except BaseException:
             await self.close()
             raise
         return self
 
+    def _connect(self, server: web.Server) -> Connection:
+        rules, ids = self._desk.rules, self.store.ids
+        return Connection(server, client_timeout_s=rules.client_timeout_s, new_request_id=ids.request)
+
     async def close(self) -> None:
-        """Stop listening, drop what runs and remove the temporary folder; a second call does nothing."""
+        """Stop listening, drop what runs and remove what was temporary; a second call does nothing."""
         runner, self._runner = self._runner, None
         self.faults.closing.set()
-        await self._lifecycle.close()
+        await self._agenda.close()
+        await self._staff.close()
+        await self.webhooks.close()
         if runner is not None:
             await runner.cleanup()
         await asyncio.to_thread(self._pool.shutdown)
-        await asyncio.to_thread(self.store.close)
+        await self.store.close()
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -161,8 +242,11 @@ class BatchServer:
         await self.close()
 
     async def settle(self) -> None:
-        """Return when nothing moves any more: every batch is over, or waits for a clock that stands still."""
-        await self._lifecycle.settle()
+        """Return when nothing moves any more: every batch is over, or waits for a clock that stands still.
+
+        Webhooks that are due are sent and answered; those that wait to be sent again are not waited for.
+        """
+        await self._agenda.settle(self._lifecycle.is_busy)
 
     async def advance(self, *, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
         """Walk a `SteppedClock` forward through all that happens in between, and settle.
@@ -171,7 +255,8 @@ class BatchServer:
             TypeError: The clock runs by itself.
             ValueError: The step leads backwards.
         """
-        await self._lifecycle.advance_to(self.clock.now() + hours * 3600 + minutes * 60 + seconds)
+        when = self.clock.now() + hours * 3600 + minutes * 60 + seconds
+        await self._agenda.advance_to(when, self._lifecycle.is_busy)
 
 
 def _check_types(clock: object, timings: object, api_keys: object) -> None:

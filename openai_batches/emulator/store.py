@@ -1,247 +1,122 @@
-"""The emulator's memory: batches and files per key, with the files' contents in a temporary folder."""
+"""What the emulator remembers: records in memory, contents in a folder, and both on disk if there is a data folder."""
 
-import random
-import shutil
-import string
-import tempfile
-from collections.abc import Callable
+import asyncio
+import hashlib
+import logging
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TypeVar
 
-import attrs
+from .clock import Clock, LastingClock, RealClock
+from .committing import Commits, NoCommits
+from .folder import Folder
+from .ids import Ids
+from .records import Record, StoredBatch, StoredFile, StoredMessage, StoredPart, StoredUpload
+from .shelves import Shelf
 
-_BASE62 = string.digits + string.ascii_letters
+_logger = logging.getLogger(__name__)
 
+# How long it is told what became of an upload.
+_REMEMBERED_S = 86_400
 
-class _Kept(Protocol):
-    @property
-    def id(self) -> str: ...
-    @property
-    def scope(self) -> str: ...
-
-
-T = TypeVar("T", bound=_Kept)
-
-
-@attrs.define(kw_only=True)
-class StoredFile:
-    """One file: the fields of its record, whose key it belongs to, and where its bytes lie."""
-
-    id: str
-    scope: str
-    path: Path
-    filename: str
-    purpose: str
-    bytes: int
-    created_at: int
-    expires_at: int | None = None
-
-    def to_wire(self) -> dict[str, Any]:
-        """Return the File object as the API shows it."""
-        return {
-            "id": self.id,
-            "bytes": self.bytes,
-            "created_at": self.created_at,
-            "filename": self.filename,
-            "object": "file",
-            "purpose": self.purpose,
-            "status": "processed",
-            "expires_at": self.expires_at,
-            "status_details": None,
-        }
-
-
-@attrs.define(kw_only=True)
-class Counts:
-    """How many lines a batch has, how many succeeded and how many went to the error file."""
-
-    total: int = 0
-    completed: int = 0
-    failed: int = 0
-
-
-@attrs.define(kw_only=True)
-class Usage:
-    """Tokens of a batch's successful lines, summed."""
-
-    input_tokens: int = 0
-    cached_tokens: int = 0
-    output_tokens: int = 0
-    reasoning_tokens: int = 0
-
-    def to_wire(self) -> dict[str, Any]:
-        """Return the usage object as the API shows it."""
-        return {
-            "input_tokens": self.input_tokens,
-            "input_tokens_details": {"cached_tokens": self.cached_tokens},
-            "output_tokens": self.output_tokens,
-            "output_tokens_details": {"reasoning_tokens": self.reasoning_tokens},
-            "total_tokens": self.input_tokens + self.output_tokens,
-        }
-
-
-@attrs.define(kw_only=True)
-class StoredBatch:
-    """One batch: the fields of its record and whose key it belongs to."""
-
-    id: str
-    scope: str
-    endpoint: str
-    input_file_id: str
-    completion_window: str
-    created_at: int
-    expires_at: int
-    metadata: dict[str, str] | None = None
-    output_lifetime_s: int = 30 * 86_400
-    status: str = "validating"
-    model: str | None = None
-    errors: list[dict[str, Any]] | None = None
-    output_file_id: str | None = None
-    error_file_id: str | None = None
-    in_progress_at: int | None = None
-    finalizing_at: int | None = None
-    completed_at: int | None = None
-    failed_at: int | None = None
-    expired_at: int | None = None
-    cancelling_at: int | None = None
-    cancelled_at: int | None = None
-    counts: Counts = attrs.field(factory=Counts)
-    usage: Usage = attrs.field(factory=Usage)
-
-    def to_wire(self) -> dict[str, Any]:
-        """Return the Batch object as the API shows it, unset fields as null."""
-        return {
-            "id": self.id,
-            "object": "batch",
-            "endpoint": self.endpoint,
-            "model": self.model,
-            "errors": None if self.errors is None else {"object": "list", "data": self.errors},
-            "input_file_id": self.input_file_id,
-            "completion_window": self.completion_window,
-            "status": self.status,
-            "output_file_id": self.output_file_id,
-            "error_file_id": self.error_file_id,
-            "created_at": self.created_at,
-            "in_progress_at": self.in_progress_at,
-            "expires_at": self.expires_at,
-            "finalizing_at": self.finalizing_at,
-            "completed_at": self.completed_at,
-            "failed_at": self.failed_at,
-            "expired_at": self.expired_at,
-            "cancelling_at": self.cancelling_at,
-            "cancelled_at": self.cancelled_at,
-            "request_counts": attrs.asdict(self.counts),
-            "usage": self.usage.to_wire(),
-            "metadata": self.metadata,
-        }
-
-
-class Ids:
-    """Makes ids of the service's shapes.
-
-    Args:
-        seed: Makes the ids repeatable; None draws them from the system's entropy.
-    """
-
-    def __init__(self, seed: int | str | None = None) -> None:
-        self._random = random.Random(seed)
-
-    def hex(self, digits: int) -> str:
-        """Return `digits` random hexadecimal digits."""
-        return f"{self._random.getrandbits(digits * 4):0{digits}x}"
-
-    def timed(self, prefix: str, created_at: float) -> str:
-        """Return an id that carries its creation time (Unix seconds) in its first eight digits."""
-        return f"{prefix}{int(created_at) & 0xFFFFFFFF:08x}{self.hex(4)}8190{self.hex(16)}"
-
-    def file(self) -> str:
-        """Return the id of a file."""
-        return "file-" + "".join(self._random.choices(_BASE62, k=22))
-
-    def request(self) -> str:
-        """Return the id of an HTTP request."""
-        return f"req_{self.hex(32)}"
-
-
-class Shelf(Generic[T]):
-    """Records of many owners in the order of their creation; a page costs its own length, not the shelf's."""
-
-    def __init__(self) -> None:
-        self.items: dict[str, T] = {}
-        self._order: dict[str, list[T | None]] = {}
-        self._places: dict[str, tuple[str, int]] = {}
-
-    def put(self, item: T) -> None:
-        """Add `item` as the newest of its owner."""
-        row = self._order.setdefault(item.scope, [])
-        self._places[item.id] = (item.scope, len(row))
-        row.append(item)
-        self.items[item.id] = item
-
-    def get(self, scope: str, id: str) -> T | None:
-        """Return the item if it exists and belongs to `scope`."""
-        item = self.items.get(id)
-        return item if item is not None and item.scope == scope else None
-
-    def remove(self, item: T) -> None:
-        """Forget `item`; its id stays good as a cursor, so that a walk that deletes as it goes ends."""
-        scope, index = self._places[item.id]
-        self._order[scope][index] = None
-        del self.items[item.id]
-
-    def knows(self, scope: str, id: str) -> bool:
-        """Tell whether `id` is, or once was, an item of `scope`."""
-        return id in self._places and self._places[id][0] == scope
-
-    def page(
-        self, scope: str, *, after: str | None, limit: int, newest_first: bool, keep: Callable[[T], bool]
-    ) -> tuple[list[T], bool]:
-        """Return up to `limit` items behind the item `after`, and whether more follow.
-
-        Args:
-            scope: Whose items.
-            after: Id of the last item seen, known to `scope`; None starts at the top.
-            limit: Most items of the page; zero is an empty page with nothing after it.
-            newest_first: The direction of the walk.
-            keep: Which items count.
-        """
-        row = self._order.get(scope, [])
-        step = -1 if newest_first else 1
-        index = (len(row) - 1 if newest_first else 0) if after is None else self._places[after][1] + step
-        found: list[T] = []
-        while limit and 0 <= index < len(row):
-            item = row[index]
-            if item is not None and keep(item):
-                if len(found) == limit:
-                    return found, True
-                found.append(item)
-            index += step
-        return found, False
+R = TypeVar("R", bound=Record)
 
 
 class Store:
-    """Everything the server remembers; its folder lives from `open` to `close`.
+    """Everything the server remembers, from `open` to `close`, and with a data folder beyond.
+
+    Every change is made by a method here, or told to `touch`; `commit` waits until all that changed is on disk.
+    Without a data folder that costs nothing.
 
     Args:
         seed: Makes the ids repeatable.
+        data: The data folder; None keeps records in memory and contents in a temporary folder.
+        clock: Whose time goes on where it was, and is kept.
+        new_ids: Makes the ids as the service does.
     """
 
-    def __init__(self, *, seed: int | None = None) -> None:
-        self.ids: Ids = Ids(seed)
-        self.batches: Shelf[StoredBatch] = Shelf()
-        self.files: Shelf[StoredFile] = Shelf()
-        self.folder: Path | None = None
-        self._paths = 0
+    def __init__(
+        self,
+        *,
+        seed: int | None = None,
+        data: Path | None = None,
+        clock: Clock | None = None,
+        new_ids: type[Ids] = Ids,
+    ) -> None:
+        self.ids: Ids = new_ids(seed)
+        self.batches: Shelf[StoredBatch] = Shelf("batch")
+        self.files: Shelf[StoredFile] = Shelf("file")
+        self.uploads: Shelf[StoredUpload] = Shelf("upload")
+        self.parts: Shelf[StoredPart] = Shelf("part")
+        self.messages: Shelf[StoredMessage] = Shelf("message")
+        self._seed = seed
+        self._data = data
+        self._clock: Clock = RealClock() if clock is None else clock
+        self._contents: Folder | None = None
+        self._commits: Commits | NoCommits = NoCommits()
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether what is committed outlives the server."""
+        return self._data is not None
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the contents of files lie; None while the store is closed."""
+        return None if self._contents is None else self._contents.path
 
     def open(self) -> None:
-        """Make the temporary folder."""
-        self.folder = Path(tempfile.mkdtemp(prefix="openai-batches-emulator-"))
+        """Make the temporary folder, or take up what the data folder holds.
 
-    def close(self) -> None:
-        """Remove the temporary folder and all in it."""
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder = None
+        Raises:
+            DataFolderError: The data folder is unwritable, in use, damaged or of a newer version.
+        """
+        if self._data is None:
+            self._contents = Folder.temporary()
+            return
+        from .loading import load  # noqa: PLC0415 - SQLite is imported only where it is used
+
+        shelves = (self.files, self.batches, self.uploads, self.parts, self.messages)
+        database, self._contents = load(self._data, shelves)
+        self._commits = Commits(database, self._contents, self._clock)
+        for file in [file for file in self.files.items.values() if not file.path.exists()]:
+            _logger.error("the bytes of %s are gone, and so is the file", file.id)
+            self.remove_file(file)
+        if isinstance(self._clock, LastingClock):
+            self._clock.catch_up(database.time)
+        if self._seed is not None and database.run > 1:
+            # The ids of the runs before are taken.
+            self.ids.reseed(f"{self._seed}/{database.run}")
+
+    async def commit(self) -> None:
+        """Return when every change so far will survive the end of the process.
+
+        Raises:
+            OSError: The data folder cannot be written, as when its disk is full.
+        """
+        await self._commits.commit()
+
+    async def close(self) -> None:
+        """Let go of the data folder, or remove the temporary folder and all in it."""
+        try:
+            await self.commit()
+        except OSError:
+            _logger.exception("what changed last could not be written")
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self._commits.close()
+        self._commits = NoCommits()
+        if self._contents is not None:
+            self._contents.close()
+            self._contents = None
+
+    def owner(self, key: str) -> str:
+        """Return the name under which the things of an API key are kept: no key is written to disk."""
+        return key if self._data is None else hashlib.sha256(key.encode(errors="replace")).hexdigest()
+
+    def touch(self, batch: StoredBatch) -> None:
+        """Take note that fields of a batch have changed."""
+        self._keep(self.batches, batch)
 
     def new_path(self) -> Path:
         """Return a path in the folder that nothing uses yet.
@@ -249,10 +124,20 @@ class Store:
         Raises:
             RuntimeError: The folder is not open.
         """
-        if self.folder is None:
-            raise RuntimeError("the store is closed")
-        self._paths += 1
-        return self.folder / f"{self._paths}.spool"
+        return self._open_folder().new_path()
+
+    def link(self, path: Path) -> Path:
+        """Return a second name for the bytes at `path`, which stay as long as either name does."""
+        return self._open_folder().link(path)
+
+    async def secure(self, *paths: Path) -> None:
+        """Return when the bytes at these paths are on disk, for a record that is going to speak of them."""
+        if self.is_durable:
+            await asyncio.to_thread(self._open_folder().sync, *paths)
+
+    def discard(self, path: Path) -> None:
+        """Delete the bytes at `path`, once no record on disk needs them."""
+        self._commits.discard(path)
 
     def new_file(
         self, *, scope: str, path: Path, filename: str, purpose: str, now: float, lifetime_s: int | None
@@ -269,7 +154,7 @@ class Store:
             created_at=created_at,
             expires_at=None if lifetime_s is None else created_at + lifetime_s,
         )
-        self.files.put(file)
+        self._put(self.files, file)
         return file
 
     def new_batch(
@@ -280,22 +165,24 @@ class Store:
         endpoint: str,
         input_file_id: str,
         completion_window: str = "24h",
+        window_s: int = 86_400,
         metadata: dict[str, str] | None = None,
         output_lifetime_s: int = 30 * 86_400,
     ) -> StoredBatch:
         """Add a batch of `scope` created at `now` (Unix seconds), in its first state."""
         batch = StoredBatch(
-            id=self.ids.timed("batch_", now),
+            id=self.ids.batch(now),
             scope=scope,
             endpoint=endpoint,
             input_file_id=input_file_id,
             completion_window=completion_window,
             created_at=int(now),
-            expires_at=int(now) + 86_400,
+            expires_at=int(now) + window_s,
             metadata=metadata,
             output_lifetime_s=output_lifetime_s,
+            since=now,
         )
-        self.batches.put(batch)
+        self._put(self.batches, batch)
         return batch
 
     def find_file(self, scope: str, id: str, now: float) -> StoredFile | None:
@@ -308,8 +195,69 @@ class Store:
 
     def remove_file(self, file: StoredFile) -> None:
         """Delete the record and the bytes."""
-        self.files.remove(file)
-        file.path.unlink(missing_ok=True)
+        self._remove(self.files, file)
+        self.discard(file.path)
+
+    def remove_batch(self, batch: StoredBatch) -> None:
+        """Delete the record of a batch that is over; its files stay."""
+        self._remove(self.batches, batch)
+
+    def new_upload(
+        self, *, scope: str, now: float, size: int, filename: str, purpose: str, lifetime_s: int | None
+    ) -> StoredUpload:
+        """Announce a file of `scope` and of `size` bytes that comes in parts."""
+        upload = StoredUpload(
+            id=self.ids.timed("upload_", now),
+            scope=scope,
+            bytes=size,
+            created_at=int(now),
+            filename=filename,
+            purpose=purpose,
+            lifetime_s=lifetime_s,
+        )
+        self._put(self.uploads, upload)
+        return upload
+
+    def new_part(self, upload: StoredUpload, path: Path, now: float) -> StoredPart:
+        """Add the bytes at `path` as a part of a pending upload."""
+        part = StoredPart(
+            id=self.ids.timed("part_", now),
+            upload_id=upload.id,
+            path=path,
+            bytes=path.stat().st_size,
+            created_at=int(now),
+        )
+        self._put(self.parts, part)
+        return part
+
+    def end_upload(self, upload: StoredUpload, status: str) -> None:
+        """Turn a pending upload to `status`, and delete its parts."""
+        if upload.status == "pending":
+            upload.status = status
+            self._keep(self.uploads, upload)
+            for part in self.parts.of(upload.id):
+                self._commits.forget(self.parts.kind, self.parts.drop(part))
+                self.discard(part.path)
+
+    def give_up_uploads(self, now: float) -> None:
+        """End the pending uploads that have expired at `now`, and forget those that ended long ago."""
+        for upload in tuple(self.uploads.items.values()):
+            if upload.expires_at <= now:
+                self.end_upload(upload, "expired")
+            if upload.expires_at + _REMEMBERED_S <= now:
+                self._commits.forget(self.uploads.kind, self.uploads.drop(upload))
+
+    def keep_message(self, message: StoredMessage) -> None:
+        """Remember a webhook message, or that it has changed."""
+        if message.id in self.messages.items:
+            self._keep(self.messages, message)
+        else:
+            self._put(self.messages, message)
+
+    def remove_message(self, message: StoredMessage) -> None:
+        """Forget a webhook message that was accepted, or is given up."""
+        if message.id in self.messages.items:
+            self._commits.forget(self.messages.kind, self.messages.drop(message))
 
     def read(self, file_id: str) -> bytes:
         """Return the whole content of a file of any key, for a look behind the counter.
@@ -318,3 +266,20 @@ class Store:
             KeyError: There is no such file.
         """
         return self.files.items[file_id].path.read_bytes()
+
+    def _open_folder(self) -> Folder:
+        if self._contents is None:
+            raise RuntimeError("the store is closed")
+        return self._contents
+
+    def _put(self, shelf: Shelf[R], record: R) -> None:
+        shelf.put(record)
+        self._keep(shelf, record)
+
+    def _keep(self, shelf: Shelf[R], record: R) -> None:
+        self._commits.keep(shelf.kind, shelf.places[record.id], record)
+
+    def _remove(self, shelf: Shelf[R], record: R) -> None:
+        self._commits.remove(shelf.kind, shelf.places[record.id], record.id)
+        for forgotten in shelf.remove(record):
+            self._commits.forget(shelf.kind, forgotten)

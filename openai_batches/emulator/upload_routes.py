@@ -1,12 +1,15 @@
 """Uploads in parts, which become one file."""
 
 import asyncio
+import functools
 import hashlib
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
-import attrs
+import msgspec
 from aiohttp import web
 
 from . import parameters
@@ -14,46 +17,12 @@ from .answers import APIError, json_response, missing, out_of_range, wrong_type,
 from .desk import Desk
 from .file_routes import check_content, lifetime_of
 from .forms import read_form
+from .records import StoredPart, StoredUpload
 from .rules import PURPOSES
-from .store import StoredFile
 
 _MAX_UPLOAD_BYTES = 8 * 1024**3
 _MAX_PART_BYTES = 64 * 1024**2
-_LIFETIME_S = 3600
 _COPY_BYTES = 1024 * 1024
-
-
-@attrs.define(kw_only=True)
-class _Upload:
-    id: str
-    scope: str
-    bytes: int
-    created_at: int
-    filename: str
-    purpose: str
-    lifetime_s: int | None
-    status: str = "pending"
-    parts: dict[str, Path] = attrs.field(factory=dict)
-    file: StoredFile | None = None
-
-    def to_wire(self) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "object": "upload",
-            "bytes": self.bytes,
-            "created_at": self.created_at,
-            "filename": self.filename,
-            "purpose": self.purpose,
-            "status": self.status,
-            "expires_at": self.created_at + _LIFETIME_S,
-            "file": None if self.file is None else self.file.to_wire(),
-        }
-
-    def end(self, status: str) -> None:
-        self.status = status
-        for path in self.parts.values():
-            path.unlink(missing_ok=True)
-        self.parts.clear()
 
 
 class UploadRoutes:
@@ -61,7 +30,8 @@ class UploadRoutes:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._uploads: dict[str, _Upload] = {}
+        # Joining parts takes time, in which nobody else may end the upload.
+        self._ends: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def add_to(self, app: web.Application) -> None:
         """Register the routes."""
@@ -79,106 +49,130 @@ class UploadRoutes:
         purpose = parameters.choice(body, "purpose", PURPOSES)
         size = parameters.integer(body, "bytes", minimum=0, maximum=_MAX_UPLOAD_BYTES)
         parameters.text(body, "mime_type")
-        now = self._desk.clock.now()
-        upload = _Upload(
-            id=self._desk.store.ids.timed("upload_", now),
+        lifetime_s = lifetime_of(purpose, body.get("expires_after"), self._desk.rules.terms)
+        self._desk.limits.check_room(scope, size)
+        self._desk.limits.count_upload(self._desk.key(request))
+        upload = self._desk.store.new_upload(
             scope=scope,
-            bytes=size,
-            created_at=int(now),
+            now=self._desk.clock.now(),
+            size=size,
             filename=filename,
             purpose=purpose,
-            lifetime_s=lifetime_of(purpose, body.get("expires_after")),
+            lifetime_s=lifetime_s,
         )
-        self._uploads[upload.id] = upload
         return json_response(upload.to_wire())
 
     async def add_part(self, request: web.Request, scope: str) -> web.StreamResponse:
         """Take one part; parts may come at the same time."""
-        upload = self._pending(request, scope)
-        new_path = self._desk.store.new_path
-        form = await read_form(request, file_field="data", known=(), new_path=new_path, max_bytes=_MAX_PART_BYTES)
+        store = self._desk.store
+        self._pending(request, scope)
+        form = await read_form(request, file_field="data", known=(), new_path=store.new_path, max_bytes=_MAX_PART_BYTES)
         if form.path is None:
             raise missing("data")
         try:
-            self._pending(request, scope)
-        except APIError:
+            await store.secure(form.path)
+            part = store.new_part(self._pending(request, scope), form.path, self._desk.clock.now())
+        except BaseException:
             form.discard()
             raise
-        now = self._desk.clock.now()
-        part_id = self._desk.store.ids.timed("part_", now)
-        upload.parts[part_id] = form.path
-        return json_response({"id": part_id, "object": "upload.part", "created_at": int(now), "upload_id": upload.id})
+        return json_response(part.to_wire())
 
     async def complete(self, request: web.Request, scope: str) -> web.StreamResponse:
         """Join the parts in the order given into a file."""
-        upload = self._pending(request, scope)
         body = await parameters.json_object(request)
         parameters.refuse_unknown(body, ("part_ids", "md5"))
-        paths = _chosen(upload, body)
-        target = self._desk.store.new_path()
-        size, md5 = await asyncio.to_thread(_join, paths, target)
-        try:
-            _check_sum(upload, size, md5, body.get("md5"))
-            await check_content(target, upload.filename, upload.purpose)
-            self._pending(request, scope)
-        except APIError:
-            target.unlink()
-            raise
-        upload.file = self._desk.store.new_file(
-            scope=scope,
-            path=target,
-            filename=upload.filename,
-            purpose=upload.purpose,
-            now=self._desk.clock.now(),
-            lifetime_s=upload.lifetime_s,
-        )
-        upload.end("completed")
-        return json_response(upload.to_wire())
+        async with self._ending(request):
+            upload = self._pending(request, scope)
+            parts = _chosen({part.id: part for part in self._desk.store.parts.of(upload.id)}, body)
+            size = sum(part.bytes for part in parts)
+            if size != upload.bytes:
+                raise out_of_range("bytes", size, minimum=upload.bytes, maximum=upload.bytes)
+            target = await self._joined(upload, parts, _declared_md5(body))
+            file = self._desk.store.new_file(
+                scope=scope,
+                path=target,
+                filename=upload.filename,
+                purpose=upload.purpose,
+                now=self._desk.clock.now(),
+                lifetime_s=upload.lifetime_s,
+            )
+            self._desk.store.end_upload(upload, "completed")
+        return json_response(upload.to_wire(self._desk.show(file)))
 
     async def cancel(self, request: web.Request, scope: str) -> web.StreamResponse:
         """Give up an upload."""
-        upload = self._pending(request, scope)
-        upload.end("cancelled")
+        async with self._ending(request):
+            upload = self._pending(request, scope)
+            self._desk.store.end_upload(upload, "cancelled")
         return json_response(upload.to_wire())
 
-    def _pending(self, request: web.Request, scope: str) -> _Upload:
+    def _ending(self, request: web.Request) -> asyncio.Lock:
+        return self._ends.setdefault(request.match_info["id"], asyncio.Lock())
+
+    async def _joined(self, upload: StoredUpload, parts: Sequence[StoredPart], md5: str | None) -> Path:
+        """Return where the joined parts lie, in bytes that are on disk and look as they should."""
+        store = self._desk.store
+        is_one = len(parts) == 1
+        target = store.link(parts[0].path) if is_one else store.new_path()
+        try:
+            if not is_one:
+                await asyncio.to_thread(_join, [part.path for part in parts], target)
+            if md5 is not None:
+                _check_md5(await asyncio.to_thread(_md5, target), md5)
+            await check_content(target, upload.filename, upload.purpose)
+            await store.secure(target)
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+        return target
+
+    def _pending(self, request: web.Request, scope: str) -> StoredUpload:
         upload_id = request.match_info["id"]
-        upload = self._uploads.get(upload_id)
-        if upload is None or upload.scope != scope:
+        store = self._desk.store
+        upload = store.uploads.get(scope, upload_id)
+        if upload is None:
             raise APIError(f"No such Upload object: {upload_id}", status=404, param="id")
-        if upload.status == "pending" and upload.created_at + _LIFETIME_S <= self._desk.clock.now():
-            upload.end("expired")
+        if upload.expires_at <= self._desk.clock.now():
+            store.end_upload(upload, "expired")
         if upload.status != "pending":
             raise APIError(f"The upload '{upload_id}' has the status '{upload.status}' and takes no more calls.")
         return upload
 
 
-def _chosen(upload: _Upload, body: dict[str, Any]) -> list[Path]:
+def _chosen(parts: dict[str, StoredPart], body: dict[str, Any]) -> list[StoredPart]:
     if "part_ids" not in body:
         raise missing("part_ids")
-    ids = body["part_ids"]
-    if not isinstance(ids, list):
-        raise wrong_type("part_ids", "an array of strings", ids)
+    try:
+        ids = msgspec.convert(body["part_ids"], list[str])
+    except msgspec.ValidationError as error:
+        raise wrong_type("part_ids", "an array of strings", body["part_ids"]) from error
     for part_id in ids:
-        if not isinstance(part_id, str) or part_id not in upload.parts:
-            raise wrong_value("part_ids", str(part_id), tuple(upload.parts) or ("none",))
-    return [upload.parts[part_id] for part_id in ids]
+        if part_id not in parts:
+            raise wrong_value("part_ids", part_id, tuple(parts) or ("none",))
+    if len(set(ids)) < len(ids):
+        raise APIError("Invalid 'part_ids': a part may stand there once only.", param="part_ids", code="invalid_value")
+    return [parts[part_id] for part_id in ids]
 
 
-def _join(paths: Sequence[Path], target: Path) -> tuple[int, str]:
-    digest, size = hashlib.md5(usedforsecurity=False), 0
+def _declared_md5(body: dict[str, Any]) -> str | None:
+    declared = body.get("md5")
+    if declared is not None and not isinstance(declared, str):
+        raise wrong_type("md5", "a string", declared)
+    return declared
+
+
+def _join(paths: Sequence[Path], target: Path) -> None:
     with target.open("wb") as joined:
         for path in paths:
             with path.open("rb") as part:
-                while chunk := part.read(_COPY_BYTES):
-                    digest.update(chunk)
-                    size += len(chunk)
-                    joined.write(chunk)
-    return size, digest.hexdigest()
+                shutil.copyfileobj(part, joined, _COPY_BYTES)
 
 
-def _check_sum(upload: _Upload, size: int, md5: str, declared: Any) -> None:
-    if size != upload.bytes:
-        raise out_of_range("bytes", size, minimum=upload.bytes, maximum=upload.bytes)
-    if declared is not None and str(declared).lower() != md5:
+def _md5(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, functools.partial(hashlib.md5, usedforsecurity=False)).hexdigest()
+
+
+def _check_md5(md5: str, declared: str) -> None:
+    if declared.lower() != md5:
         raise APIError(f"The md5 of the parts is '{md5}', which is not the declared one.", param="md5")

@@ -1,5 +1,6 @@
 """The checks on an input file: a glance at upload, and every line once a batch is made of it."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ import msgspec
 from .answers import kind
 from .rules import ORGANIZATION, Rules
 
-_KEYS = ("custom_id", "method", "url", "body")
 # What each endpoint's body needs besides its model, and how the service calls the endpoint.
 _NEEDED = {
     "/v1/chat/completions": "messages",
@@ -53,9 +53,36 @@ def looks_like_batch_input(path: Path, filename: str) -> bool:
         return _parse(source.readline()) is not _NOT_JSON
 
 
+def first_model(path: Path) -> str | None:
+    """Return the model that the first line of the file at `path` names; meant for a worker thread."""
+    with path.open("rb") as source:
+        record = _parse(source.readline())
+    body = record.get("body") if isinstance(record, dict) else None
+    model = body.get("model") if isinstance(body, dict) else None
+    return model if isinstance(model, str) else None
+
+
+def estimated_tokens(size: int) -> int:
+    """Return how many input tokens a file of `size` bytes is taken for."""
+    return size // _BYTES_PER_TOKEN
+
+
 def not_found(file_id: str) -> str:
     """Return the sentence for an input file that is not there."""
     return f"Cannot find file {file_id}, or organization {ORGANIZATION} does not have access to it."
+
+
+def wrong_purpose(file_id: str, purpose: str) -> str:
+    """Return the sentence for an input file that is meant for something else."""
+    return f"Invalid purpose of file '{file_id}': expected 'batch', but got '{purpose}' instead."
+
+
+def request_limit_reached(limit: int) -> str:
+    """Return the sentence for a batch that would exceed the enqueued requests."""
+    return (
+        f"Enqueued request limit reached in organization {ORGANIZATION}. "
+        f"Limit: {limit:,} enqueued requests. Please try again once some in_progress batches have been completed."
+    )
 
 
 def token_limit_reached(model: str | None, limit: int) -> str:
@@ -73,12 +100,13 @@ def validate(path: Path, *, endpoint: str, rules: Rules) -> Verdict:
         OSError: The file cannot be read.
     """
     size = path.stat().st_size
-    check = _Check(endpoint=endpoint, rules=rules, verdict=Verdict(tokens=size // _BYTES_PER_TOKEN))
+    check = _Check(endpoint=endpoint, rules=rules, verdict=Verdict(tokens=estimated_tokens(size)))
     with path.open("rb") as source:
         for number, line in enumerate(source, 1):
             if line.strip():
                 check.line(number, line)
     check.whole(size)
+    del check.verdict.errors[rules.choices.max_batch_errors or len(check.verdict.errors) :]
     return check.verdict
 
 
@@ -105,9 +133,19 @@ class _Check:
     rules: Rules
     verdict: Verdict
     seen: set[str] = attrs.field(factory=set)
+    longest_id: float = attrs.field(init=False)
+    most_errors: float = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        choices = self.rules.choices
+        self.longest_id = choices.max_custom_id_length or math.inf
+        self.most_errors = choices.max_batch_errors or math.inf
 
     def line(self, number: int, line: bytes) -> None:
         self.verdict.total += 1
+        # Of a file with too many lines, or faults, there is no end to what could be said.
+        if self.verdict.total > self.rules.max_lines or len(self.verdict.errors) >= self.most_errors:
+            return
         record = _parse(line)
         if not isinstance(record, dict):
             self.verdict.refuse("invalid_json_line", "This line is not parseable as valid JSON.", line=number)
@@ -116,7 +154,7 @@ class _Check:
             self.verdict.refuse(code, message, param=param, line=number)
 
     def faults(self, record: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-        for key in _KEYS:
+        for key in self.rules.terms.line_keys:
             if key not in record:
                 yield "missing_required_parameter", f"Missing required parameter: '{key}'.", key
         if "custom_id" in record:
@@ -133,7 +171,13 @@ class _Check:
         if not isinstance(custom_id, str):
             message = f"Invalid type for 'custom_id': expected a string, but got {kind(custom_id)} instead."
             yield "invalid_type", message, "custom_id"
-        elif custom_id in self.seen:
+        elif len(custom_id) > self.longest_id:
+            message = (
+                f"Invalid 'custom_id': string too long. Expected a string with maximum length {self.longest_id}, "
+                f"but got a string with length {len(custom_id)} instead."
+            )
+            yield "string_above_max_length", message, "custom_id"
+        elif custom_id in self.seen and self.rules.terms.needs_unique_ids:
             message = (
                 f"The custom_id '{custom_id}' for this request is a duplicate of another request. "
                 "The custom_id parameter must be unique for each request in a batch."
@@ -148,7 +192,7 @@ class _Check:
             yield "invalid_type", message, "body"
             return
         yield from self.model(body.get("model"))
-        needed = _NEEDED.get(self.endpoint)
+        needed = _NEEDED.get(self.endpoint) or _NEEDED.get(f"/v1{self.endpoint}")
         if needed is not None and body.get(needed) is None:
             yield "invalid_request", f"{needed.capitalize()} parameter is required.", f"body.{needed}"
         if body.get("stream"):
@@ -159,14 +203,15 @@ class _Check:
 
     def model(self, model: Any) -> Iterator[tuple[str, str, str]]:
         if not model or not isinstance(model, str):
-            yield "invalid_request", "Model parameter is required.", "body.model"
+            if self.rules.terms.needs_model:
+                yield "invalid_request", "Model parameter is required.", "body.model"
             return
         if self.verdict.model is None:
             self.verdict.model = model
         if self.rules.models is not None and model not in self.rules.models:
             message = f"The provided model '{model}' is not supported by the Batch API."
             yield "model_not_found", message, "body.model"
-        elif model != self.verdict.model:
+        elif model != self.verdict.model and self.rules.terms.needs_one_model:
             message = (
                 f"The model '{model}' for this request does not match the rest of the batch. "
                 "Each batch must contain requests for a single model."
@@ -177,10 +222,10 @@ class _Check:
         verdict, rules = self.verdict, self.rules
         if size > rules.max_bytes:
             message = f"The batch input file is larger than the {rules.max_bytes} maximum for the {verdict.model} model"
-            verdict.refuse("invalid_request", message)
+            verdict.refuse(rules.choices.too_large_code, message)
         if verdict.total > rules.max_lines:
             message = f"The batch input file has {verdict.total} requests. The maximum is {rules.max_lines}."
-            verdict.refuse("too_many_tasks", message)
+            verdict.refuse(rules.choices.too_many_lines_code, message)
         if verdict.embedding_inputs > rules.max_embedding_inputs:
             message = (
                 f"The batch has {verdict.embedding_inputs} embedding inputs. "

@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator, Callable
 import aiohttp
 import openai
 import pytest
+from aiohttp import web
 from asking import Raw
+from receiving import Receiver
 
 from openai_batches.emulator import BatchServer, SteppedClock
 
@@ -31,3 +33,17 @@ def raw(server: BatchServer, make_raw: Callable[..., Raw]) -> Raw:
 async def sdk(server: BatchServer) -> AsyncIterator[openai.AsyncOpenAI]:
     async with openai.AsyncOpenAI(base_url=server.base_url, api_key="sk-alice", max_retries=0) as client:
         yield client
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    receiver = Receiver()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", receiver.receive)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    receiver.url = f"http://{host}:{port}/hook"
+    yield receiver
+    await runner.cleanup()

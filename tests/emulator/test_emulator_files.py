@@ -4,7 +4,6 @@ import hashlib
 from typing import Any
 
 import aiohttp
-import openai
 import pytest
 from asking import MakeRaw, Raw, chat_file, check_error, check_file, check_page, form
 
@@ -180,24 +179,6 @@ async def test_parts_become_a_file(server: BatchServer, raw: Raw) -> None:
     assert (await raw("POST", f"/uploads/{upload}/parts", data=part(b"x")))[0] == 400
 
 
-async def test_the_official_client_uploads_in_parts(sdk: openai.AsyncOpenAI) -> None:
-    """The official package's upload in chunks arrives whole."""
-    content = chat_file(50)
-    upload = await sdk.uploads.upload_file_chunked(
-        file=content,
-        filename="in.jsonl",
-        bytes=len(content),
-        mime_type="application/jsonl",
-        purpose="batch",
-        part_size=999,
-    )
-    assert (await sdk.files.content(upload.file.id)).content == content
-    pending = await sdk.uploads.create(bytes=5, filename="a.jsonl", mime_type="text/jsonl", purpose="batch")
-    assert (await sdk.uploads.cancel(pending.id)).status == "cancelled"
-    with pytest.raises(openai.NotFoundError):
-        await sdk.uploads.cancel("upload_none")
-
-
 async def test_uploads_that_do_not_fit(server: BatchServer, raw: Raw) -> None:
     """Wrong sizes, sums, parts and contents are refused and leave the upload pending."""
     upload, ids = await start_upload(raw, b"nonsense")
@@ -206,9 +187,11 @@ async def test_uploads_that_do_not_fit(server: BatchServer, raw: Raw) -> None:
         ({}, "part_ids"),
         ({"part_ids": "x"}, "part_ids"),
         ({"part_ids": ["x"]}, "part_ids"),
-        ({"part_ids": ids * 2}, "bytes"),
+        ({"part_ids": [1]}, "part_ids"),
+        ({"part_ids": ids * 2}, "part_ids"),
         ({"part_ids": []}, "bytes"),
         ({"part_ids": ids, "md5": "0"}, "md5"),
+        ({"part_ids": ids, "md5": 0}, "md5"),
         ({"part_ids": ids}, None),
         ({"part_ids": ids, "x": 1}, "x"),
     ]:
@@ -221,6 +204,34 @@ async def test_uploads_that_do_not_fit(server: BatchServer, raw: Raw) -> None:
     status, body, _ = await raw("POST", path, json={"part_ids": ids})
     assert (status, "'expired'" in body["error"]["message"]) == (400, True)
     assert list(server.store.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "param", "code"),
+    [
+        ({"bytes": 8 * 1024**3 + 1}, "bytes", "integer_above_max_value"),
+        ({"bytes": -1}, "bytes", "integer_below_min_value"),
+        ({"bytes": "1"}, "bytes", "invalid_type"),
+        ({"purpose": "lunch"}, "purpose", "invalid_value"),
+        ({"mime_type": None}, "mime_type", "invalid_type"),
+        ({"colour": "red"}, "colour", "unknown_parameter"),
+    ],
+)
+async def test_uploads_that_cannot_be_announced(raw: Raw, changes: Any, param: Any, code: Any) -> None:
+    """An upload of more than 8 GB, or of an unknown kind, is refused at its announcement."""
+    status, body, _ = await raw("POST", "/uploads", json={**UPLOAD, "bytes": 1, **changes})
+    error = check_error(body)
+    assert (status, error["param"], error["code"]) == (400, param, code)
+    assert (await raw("POST", "/uploads", json={**UPLOAD, "bytes": 8 * 1024**3}))[0] == 200
+
+
+async def test_a_part_that_is_too_long(server: BatchServer, raw: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part may have as many bytes as allowed and no more."""
+    monkeypatch.setattr("openai_batches.emulator.upload_routes._MAX_PART_BYTES", 3)
+    upload, _ = await start_upload(raw, b"abc")
+    status, body, _ = await raw("POST", f"/uploads/{upload}/parts", data=part(b"abcd"))
+    assert (status, check_error(body)["message"]) == (400, "File is too large.")
+    assert len(list(server.store.folder.iterdir())) == 1
 
 
 async def test_a_part_for_an_upload_that_ends_meanwhile(server: BatchServer, raw: Raw) -> None:

@@ -6,7 +6,6 @@ import logging
 from collections import Counter
 from typing import Any
 
-import openai
 import pytest
 from asking import MakeRaw, Raw, chat_file, chat_line, jsonl, records
 
@@ -82,16 +81,6 @@ async def test_expiry_keeps_what_is_done(make_raw: MakeRaw) -> None:
         )
 
 
-async def test_a_batch_can_expire_before_it_runs(make_raw: MakeRaw) -> None:
-    """A batch that is still validating when its window closes expires without files."""
-    async with BatchServer(clock=SteppedClock(), timings=Timings(validating_s=90_000)) as server:
-        raw = make_raw(server)
-        batch = await raw.create((await raw.upload(chat_file(1)))["id"])
-        await server.advance(hours=30)
-        batch = await raw.batch(batch["id"])
-        assert (batch["status"], batch["output_file_id"], batch["error_file_id"]) == ("expired", None, None)
-
-
 async def test_cancelling_keeps_what_is_done(make_raw: MakeRaw) -> None:
     """Cancelling lasts a while and then leaves the finished lines, and `batch_cancelled` for the others."""
     async with BatchServer(clock=SteppedClock(), timings=Timings(line_s=1)) as server:
@@ -113,34 +102,6 @@ async def test_cancelling_keeps_what_is_done(make_raw: MakeRaw) -> None:
         assert (status, again) == (200, batch)
         await server.advance(hours=48)
         assert await raw.batch(batch["id"]) == batch
-
-
-@pytest.mark.parametrize("seconds", [0, 3.5])
-async def test_cancelling_before_and_after_the_lines(server: BatchServer, raw: Raw, seconds: Any) -> None:
-    """A validating batch and a finalizing one can be cancelled too; what was done stays."""
-    batch = await raw.create((await raw.upload(chat_file(2)))["id"])
-    await server.advance(seconds=seconds)
-    await raw("POST", f"/batches/{batch['id']}/cancel")
-    await server.advance(minutes=1)
-    batch = await raw.batch(batch["id"])
-    assert batch["status"] == "cancelled"
-    assert (batch["output_file_id"] is None) is (seconds == 0)
-    assert batch["error_file_id"] is None
-
-
-@pytest.mark.parametrize("state", ["completed", "failed", "expired"])
-async def test_what_is_over_cannot_be_cancelled(make_raw: MakeRaw, state: Any) -> None:
-    """Completed, failed and expired batches answer a cancel with 409."""
-    timings = Timings(line_s=100_000 if state == "expired" else 0)
-    async with BatchServer(clock=SteppedClock(), timings=timings) as server:
-        raw = make_raw(server)
-        content = b'{"a":1}\n' if state == "failed" else chat_file(1)
-        batch = await raw.create((await raw.upload(content))["id"])
-        await server.advance(hours=25)
-        status, body, _ = await raw("POST", f"/batches/{batch['id']}/cancel")
-        message = f"Cannot cancel a batch with status '{state}'."
-        error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
-        assert (status, body) == (409, {"error": error})
 
 
 async def test_an_executor_decides_each_line(make_raw: MakeRaw) -> None:
@@ -255,7 +216,7 @@ async def test_a_batch_cancelled_while_it_moves_stays_cancelled(make_raw: MakeRa
         await raw("POST", f"/batches/{batch['id']}/cancel")
         # Cancel and expiry are both due while the lines still run: the first of them ends the batch.
         server.clock.move_to(server.clock.now() + 100_000)
-        server._lifecycle._fire()
+        server._agenda._fire()
         go_on.set()
         with pytest.raises(ValueError, match="backwards"):
             await walking
@@ -437,49 +398,6 @@ async def test_closing_stops_what_runs(make_raw: MakeRaw) -> None:
         await server.start()
     with pytest.raises(RuntimeError, match="closed"):
         server.store.new_path()
-
-
-async def test_the_official_client_async(server: BatchServer, sdk: openai.AsyncOpenAI) -> None:
-    """The official package walks a batch from upload to deletion."""
-    file = await sdk.files.create(file=("in.jsonl", chat_file(3)), purpose="batch")
-    batch = await sdk.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
-    await server.advance(hours=1)
-    with pytest.raises(openai.ConflictError, match="status 'completed'") as caught:
-        await sdk.batches.cancel(batch.id)
-    assert caught.value.request_id.startswith("req_")
-    batch = await sdk.batches.retrieve(batch.id)
-    assert batch.request_counts.completed == 3
-    content = await sdk.files.content(batch.output_file_id)
-    assert len(records(content.content)) == 3
-    assert (await sdk.files.delete(batch.output_file_id)).deleted
-    with pytest.raises(openai.NotFoundError, match="No such File object"):
-        await sdk.files.content(batch.output_file_id)
-    for _ in range(4):
-        last = await sdk.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
-    listed = [item.id async for item in sdk.batches.list(limit=1)]
-    assert len(listed) == 5
-    assert (listed[0], listed[-1]) == (last.id, batch.id)
-    assert (await sdk.batches.cancel(last.id)).status == "cancelling"
-
-
-async def test_the_official_client_sync(server: BatchServer) -> None:
-    """The synchronous official package does the same from a thread."""
-
-    def walk() -> Any:
-        with openai.OpenAI(base_url=server.base_url, api_key="sk-sync", max_retries=0) as client:
-            file = client.files.create(file=("in.jsonl", chat_file(2)), purpose="batch")
-            endpoint = "/v1/chat/completions"
-            batch = client.batches.create(input_file_id=file.id, endpoint=endpoint, completion_window="24h")
-            asyncio.run_coroutine_threadsafe(server.advance(hours=1), loop).result()
-            batch = client.batches.retrieve(batch.id)
-            text = client.files.content(batch.output_file_id).text
-            with pytest.raises(openai.NotFoundError):
-                client.batches.retrieve("batch_none")
-            return len(text.splitlines()), [item.id for item in client.files.list(limit=1)]
-
-    loop = asyncio.get_running_loop()
-    lines, files = await asyncio.to_thread(walk)
-    assert (lines, len(files)) == (2, 2)
 
 
 def test_clocks_refuse_nonsense() -> None:

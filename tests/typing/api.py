@@ -12,6 +12,8 @@ import aiohttp
 import cattrs
 
 from openai_batches import (
+    AZURE,
+    GROQ,
     OPENAI,
     Answer,
     APIError,
@@ -61,6 +63,7 @@ from openai_batches import (
     write_results,
     write_shards,
 )
+from openai_batches.emulator import BackgroundServer, Fault, RequestRecord, SteppedClock
 
 
 async def token() -> str:
@@ -73,6 +76,8 @@ async def sessions(borrowed: aiohttp.ClientSession) -> None:
         assert_type(session.base_url, str)
         assert_type(session.closed, bool)
     BatchSession("key", base_url="https://example.org/v1", organization="o", project="p", session=borrowed)
+    BatchSession("key", base_url="https://x.example/openai/v1", provider=AZURE)
+    assert_type(GROQ.window_hours, tuple[int, int] | None)
     BatchSession(token, timeout=30, retry=RetryPolicy(attempts=3), headers={"x": "y"}, provider=OPENAI)
     BatchSession("key", timeout=aiohttp.ClientTimeout(total=5), require_tls=True, trust_env=False)
     BatchSession(b"key")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -180,6 +185,16 @@ async def pipeline(session: BatchSession, source: RequestSource, batch: Batch) -
     assert_type(await session.files.download("f", "a.jsonl", compress="gzip"), DownloadedFile)
     assert_type(await session.batches.download(batch, "results"), BatchDownload)
     assert_type(await session.files.upload_parts("a.jsonl", concurrency=2), FileObject)
+
+
+def emulators() -> None:
+    with BackgroundServer(clock=SteppedClock(), models=["m"], faults=Fault.lost_answer()) as server:
+        assert_type(server.base_url, str)
+        assert_type(server.call(lambda: len(server.store.batches.items)), int)
+        assert_type(server.requests, list[RequestRecord])
+        server.advance(hours=1)
+    BackgroundServer(model="m")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    BackgroundServer(models=1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def converters() -> None:

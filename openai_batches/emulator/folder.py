@@ -1,0 +1,92 @@
+"""The folder in which an emulator keeps the contents of files."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+from typing import Self
+
+_SUFFIX = ".spool"
+
+
+class DataFolderError(OSError):
+    """The data folder cannot be used: unwritable, in use, damaged, or of a newer version; the message says which."""
+
+
+class Folder:
+    """Numbered files in one folder.
+
+    Args:
+        path: The folder; it exists.
+        is_kept: The files outlive the server.
+    """
+
+    def __init__(self, path: Path, *, is_kept: bool) -> None:
+        self.path = path
+        self._is_kept = is_kept
+        self._last = 0
+
+    @classmethod
+    def temporary(cls) -> Self:
+        """Make a folder that lives as long as the server."""
+        return cls(Path(tempfile.mkdtemp(prefix="openai-batches-emulator-")), is_kept=False)
+
+    @classmethod
+    def kept(cls, path: Path) -> Self:
+        """Make, or find again, a folder that stays.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        path.mkdir(mode=0o700, exist_ok=True)
+        path.chmod(0o700)
+        return cls(path, is_kept=True)
+
+    def new_path(self) -> Path:
+        """Return a path that nothing uses yet, nor did before a restart."""
+        self._last += 1
+        return self.path / f"{self._last}{_SUFFIX}"
+
+    def link(self, path: Path) -> Path:
+        """Return a second name for the bytes at `path`."""
+        link = self.new_path()
+        link.hardlink_to(path)
+        return link
+
+    def sync(self, *paths: Path) -> None:
+        """Return when the bytes at these paths will survive a loss of power, once their names do.
+
+        Only their owner may read them from then on; where nothing is, nothing is done.
+        """
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                path.chmod(0o600)
+                _sync(path, os.O_RDWR)
+
+    def sync_names(self) -> None:
+        """Return when the names in the folder will survive a loss of power."""
+        # Some systems do not open folders: there names are as safe as they get.
+        with contextlib.suppress(PermissionError):
+            _sync(self.path, os.O_RDONLY)
+
+    def sweep(self, known: Collection[Path]) -> None:
+        """Remove what is not `known`, and begin to count behind what is, though nothing may lie there yet."""
+        for path in self.path.iterdir():
+            if path not in known:
+                path.unlink()
+        self._last = max((int(path.stem) for path in known), default=0)
+
+    def close(self) -> None:
+        """Remove a temporary folder with all in it."""
+        if not self._is_kept:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,133 @@
+"""What is left of a batch's work after a crash, and that it goes on without asking a line twice."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from working import Bench, Watched, ids_of
+
+from openai_batches.emulator import EchoExecutor
+from openai_batches.emulator.execution import Work
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with ThreadPoolExecutor(4) as pool:
+        yield Bench(tmp_path, pool)
+
+
+class Picky(Watched):
+    """Answers every third line with 404."""
+
+    async def __call__(self, url: str, body: dict[str, Any], custom_id: str) -> Any:
+        answer = await super().__call__(url, body, custom_id)
+        return (404, {"error": {"message": "gone"}}) if int(custom_id.rpartition("-")[2]) % 3 == 0 else answer
+
+
+def _state(work: Work) -> tuple[int, Any, Any]:
+    return work.done, attrs.asdict(work._counts), attrs.asdict(work._spool._usage)
+
+
+async def _finish(work: Work, total: int) -> None:
+    await work.restore()
+    await work.run_to(total)
+
+
+async def test_a_restored_work_is_the_same(bench: Bench) -> None:
+    """Counts, usage and the lines that are done come from the files alone."""
+    work = bench.work(Picky())
+    await work.run_to(7)
+    again = bench.work(Watched())
+    await again.restore()
+    assert _state(again) == _state(work)
+    assert again._counts.completed + again._counts.failed == 7
+    assert again._spool._usage.input_tokens > 0
+
+
+async def test_wrong_counts_are_corrected(bench: Bench) -> None:
+    """What was remembered elsewhere of counts and usage may be older than the files."""
+    work = bench.work(Picky())
+    await work.run_to(7)
+    right = _state(work)
+    await work.restore()
+    assert _state(work) == right
+
+
+async def test_nothing_was_written(bench: Bench) -> None:
+    """A crash before the first answer leaves nothing to read."""
+    work = bench.work(Watched())
+    await _finish(work, 10)
+    assert len(ids_of(work.output)) == 10
+
+
+@pytest.mark.parametrize("name", ["output", "errors"])
+async def test_a_line_torn_anywhere_is_asked_again(bench: Bench, name: Any) -> None:
+    """Wherever in its last line a file ends, that line alone is asked again, and all is as without the crash."""
+    whole = bench.work(Picky(), lines=4)
+    await whole.run_to(4)
+    expected, path = _state(whole), getattr(whole, name)
+    content = path.read_bytes()
+    lines = content.splitlines(keepends=True)
+    start = len(content) - len(lines[-1])
+    picky = Picky()
+    for length in range(start, len(content)):
+        path.write_bytes(content[:length])
+        work = bench.work(picky, lines=4)
+        await _finish(work, 4)
+        assert _state(work) == expected
+        assert path.read_bytes() == content
+    assert picky.answered == {json.loads(lines[-1])["custom_id"]: len(content) - start}
+
+
+@pytest.mark.parametrize("hole", [b"\0" * 50 + b"\n", b"{}\n", b'{"custom_id": 1}\n', b"\xff\n", b"\n"])
+async def test_a_hole_ends_what_is_believed(bench: Bench, hole: Any) -> None:
+    """Behind a line that a power failure made unreadable, lines are asked again, so that each is there once."""
+    work = bench.work(Picky())
+    await work.run_to(10)
+    lines = work.output.read_bytes().splitlines(keepends=True)
+    work.output.write_bytes(b"".join([*lines[:2], hole, *lines[3:]]))
+    again = bench.work(Picky())
+    await _finish(again, 10)
+    assert Counter(ids_of(again.output)) == Counter(ids_of(bench.folder / "batch_1.out"))
+    assert Counter(ids_of(again.output) + ids_of(again.errors)) == Counter(f"batch_1-{index}" for index in range(10))
+    assert again._counts == work._counts
+
+
+async def test_a_file_of_nothing_whole_goes(bench: Bench) -> None:
+    """A file that has not one whole line is as if it had never been made."""
+    work = bench.work(Watched())
+    work.errors.write_bytes(b'{"custom_id": "batch_1-3", "respon')
+    work.output.write_bytes(b"")
+    await work.restore()
+    assert (work.done, work.errors.exists(), work.output.exists()) == (0, False, False)
+
+
+@pytest.mark.parametrize("executor", [EchoExecutor, Watched])
+async def test_many_lines_that_are_done(bench: Bench, executor: Any) -> None:
+    """Lines done in any order, more of them than are read at once, are passed over."""
+    first = bench.work(Watched(concurrency=7, pauses=3), lines=2000)
+    await first.run_to(1700)
+    work = bench.work(executor(), lines=2000)
+    await _finish(work, 2000)
+    assert Counter(ids_of(work.output)) == Counter(f"batch_1-{index}" for index in range(2000))
+    assert work._lines.skipped == set()
+
+
+async def test_giving_up_after_a_crash_in_giving_up(bench: Bench) -> None:
+    """Lines that were given up before the crash are not given up again."""
+    work = bench.work(Watched())
+    await work.run_to(4)
+    await work.give_up("batch_expired", "expired")
+    content = work.errors.read_bytes()
+    work.errors.write_bytes(content[: len(content) // 2])
+    again = bench.work(Watched())
+    await again.restore()
+    await again.give_up("batch_expired", "expired")
+    assert sorted(ids_of(again.errors)) == [f"batch_1-{index}" for index in range(4, 10)]
+    assert work.errors.read_bytes() == content
+    assert again._counts == work._counts
