@@ -41,9 +41,10 @@ KEY_NAME = "openai_batches_key"
 _logger = logging.getLogger("openai_batches")
 # A search goes back this much further than the attempt itself, by the service's own clock.
 _MARGIN_S = 900.0
-# How long "Cannot find file" is put down to a service that has not seen its own new file yet.
+# How long a file may be pending before a batch is tried all the same.
 _PENDING_S = 300.0
 _NO_METADATA = "the service shows no metadata, in which the key to find it by would be"
+# How long "Cannot find file" is put down to a service that has not seen its own new file yet.
 _FILE_PATIENCE = RetryPolicy(attempts=20, budget_s=60.0, initial_delay_s=1.0, max_delay_s=8.0)
 
 

@@ -11,17 +11,25 @@ from openai_batches.errors import InputError
 __all__ = ["PollPolicy", "RetryPolicy"]
 
 
+def _check_number(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"{type(instance).__name__}.{attribute.name} must be a number, not {value!r}")
+
+
 def _positive(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
+    _check_number(instance, attribute, value)
     if not value > 0:
         raise InputError(f"{type(instance).__name__}.{attribute.name} must be above 0, not {value!r}")
 
 
 def _not_negative(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
+    _check_number(instance, attribute, value)
     if not value >= 0:
         raise InputError(f"{type(instance).__name__}.{attribute.name} must be 0 or more, not {value!r}")
 
 
 def _share(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
+    _check_number(instance, attribute, value)
     if not 0 <= value <= 1:
         raise InputError(f"{type(instance).__name__}.{attribute.name} must be between 0 and 1, not {value!r}")
 

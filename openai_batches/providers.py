@@ -41,6 +41,8 @@ class Provider:
             another one, or none is known for certain.
         api_key_env: the environment variable that holds the key; ``""`` where none is known for certain.
         base_url_env: the environment variable that replaces ``base_url``, or ``""``.
+        base_url_path: what the value of that variable lacks: some services' own clients want their root in it, and add
+            the path themselves. A value that ends with the path stays as it is.
         auth_header: the header that carries the key.
         auth_prefix: what stands before the key in that header.
         query: what stands in the query of every request, as ``(("api-version", "2024-10-21"),)``.
@@ -64,6 +66,7 @@ class Provider:
     base_url: str = ""
     api_key_env: str = ""
     base_url_env: str = ""
+    base_url_path: str = ""
     auth_header: str = "Authorization"
     auth_prefix: str = "Bearer "
     query: tuple[tuple[str, str], ...] = ()
@@ -106,6 +109,8 @@ OPENAI = Provider(
 AZURE = Provider(
     name="Azure OpenAI",
     api_key_env="AZURE_OPENAI_API_KEY",
+    base_url_env="AZURE_OPENAI_ENDPOINT",
+    base_url_path="/openai/v1",
     auth_header="api-key",
     auth_prefix="",
     endpoints=frozenset({"/chat/completions", _CHAT, "/v1/responses"}),
@@ -120,6 +125,8 @@ GROQ = Provider(
     name="Groq",
     base_url="https://api.groq.com/openai/v1",
     api_key_env="GROQ_API_KEY",
+    base_url_env="GROQ_BASE_URL",
+    base_url_path="/openai/v1",
     endpoints=frozenset({_CHAT}),
     window_hours=(24, 168),
     max_bytes=100_000_000,

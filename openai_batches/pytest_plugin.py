@@ -22,6 +22,8 @@ __all__ = ["batch_environment", "batch_server", "batch_server_options", "batch_s
 
 _MARK = "batch_server"
 _MARK_LINE = f"{_MARK}(**options): parameters of the test's batch_server, such as models=[...] or clock=SteppedClock()"
+# Its reader of forms hides this warning from itself, which other threads can undo; as an error it would cut uploads.
+_AIOHTTPS_OWN = r"ignore:unread_data\(\) is deprecated:DeprecationWarning"
 # An hour in a second: a batch of some lines is over within milliseconds.
 _SPEED = 3600.0
 _FIRST_RETRY_S = 0.01
@@ -31,8 +33,9 @@ _ELSEWHERE = ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the mark."""
+    """Register the mark, and let aiohttp use its own deprecated method where warnings are errors."""
     config.addinivalue_line("markers", _MARK_LINE)
+    config.addinivalue_line("filterwarnings", _AIOHTTPS_OWN)
 
 
 @pytest.fixture
@@ -60,8 +63,11 @@ def batch_environment(batch_server: BackgroundServer, monkeypatch: pytest.Monkey
     """The test's `batch_server`, with an environment in which every client that is made talks to it.
 
     Sets `OPENAI_BASE_URL` and `OPENAI_API_KEY`, and the variables of the service that the server plays; takes the
-    address from proxies, and removes organization and project.
+    address from proxies, and removes organization and project, and the keys and addresses of other services that the
+    package knows: a client of theirs is not made, rather than let out to them.
     """
+    for name in _variables_of_others():
+        monkeypatch.delenv(name, raising=False)
     for name, value in _variables(batch_server).items():
         monkeypatch.setenv(name, value)
     for name in _ELSEWHERE:
@@ -114,11 +120,18 @@ def _variables(server: BackgroundServer) -> dict[str, str]:
     """Return the environment of clients of the server."""
     provider = _provider(server)
     variables = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": server.api_key}
-    variables |= {provider.base_url_env: server.base_url, provider.api_key_env: server.api_key}
-    if server.server.profile.name == "azure":
-        # The official client adds the path by itself.
-        variables["AZURE_OPENAI_ENDPOINT"] = server.base_url.removesuffix("/openai/v1")
+    # The service's own client adds the path by itself, and so does the provider.
+    root = server.base_url.removesuffix(provider.base_url_path)
+    variables |= {provider.base_url_env: root, provider.api_key_env: server.api_key}
     return {name: value for name, value in variables.items() if name}
+
+
+def _variables_of_others() -> set[str]:
+    """Return the names of all variables that lead a client to a service."""
+    from openai_batches import Provider, providers  # noqa: PLC0415 - loaded for those who use it
+
+    known = [each for each in vars(providers).values() if isinstance(each, Provider)]
+    return {name for each in known for name in (each.api_key_env, each.base_url_env) if name}
 
 
 class _Lease:

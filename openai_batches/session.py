@@ -20,7 +20,7 @@ from openai_batches.exchange import Exchange, Secret, checked_key, client_timeou
 from openai_batches.files import Files
 from openai_batches.policy import RetryPolicy
 from openai_batches.protocol import Answer, Repeat, Request, clean_path, query_string
-from openai_batches.providers import OPENAI
+from openai_batches.providers import OPENAI, Provider
 from openai_batches.transport import Transport
 from openai_batches.version import __version__
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     import aiohttp
 
     from openai_batches.exchange import ApiKey
-    from openai_batches.providers import Provider
 
 __all__ = ["BatchSession"]
 
@@ -55,7 +54,8 @@ class BatchSession:
     Args:
         api_key: the key, or an async callable that gives the key for each attempt (tokens that rotate). Without one,
             ``OPENAI_API_KEY`` is read.
-        base_url: the service's address; without one ``OPENAI_BASE_URL``, else ``https://api.openai.com/v1``.
+        base_url: the service's address; without one ``OPENAI_BASE_URL``, else ``https://api.openai.com/v1``. Another
+            ``provider`` has another variable and address.
         organization: sent as ``OpenAI-Organization``; without one ``OPENAI_ORG_ID``, if set.
         project: sent as ``OpenAI-Project``; without one ``OPENAI_PROJECT_ID``, if set.
         session: an ``aiohttp.ClientSession`` to borrow.
@@ -99,8 +99,8 @@ class BatchSession:
     ) -> None:
         if isinstance(api_key, str):
             api_key = Secret(api_key)  # a mistake in another argument must not show it among the local variables
-        _check_types(retry, headers)
-        url = _base_url(base_url or os.environ.get(provider.base_url_env) or provider.base_url, provider)
+        _check_types(retry, headers, provider)
+        url = _base_url(base_url or _address_in_environment(provider) or provider.base_url, provider)
         _check_encryption(url, require_tls=require_tls)
         own_options = {
             "connector": connector,
@@ -214,8 +214,10 @@ class BatchSession:
         return await self._transport.answer(request)
 
 
-def _check_types(retry: object, headers: object) -> None:
+def _check_types(retry: object, headers: object, provider: object) -> None:
     """Refuse what would otherwise fail at the first call, and there in other words."""
+    if not isinstance(provider, Provider):
+        raise InputError(f"provider must be a Provider, such as openai_batches.AZURE, not {provider!r}")
     if retry is not None and not isinstance(retry, RetryPolicy):
         raise InputError(f"retry must be a RetryPolicy, such as RetryPolicy(attempts=3), not {retry!r}")
     if headers is not None and not isinstance(headers, Mapping):
@@ -231,9 +233,18 @@ def _key(api_key: ApiKey | None, provider: Provider) -> ApiKey:
     return api_key if callable(api_key) else checked_key(api_key)
 
 
+def _address_in_environment(provider: Provider) -> str:
+    """Return the address that the provider's variable holds, or ``""``."""
+    address = os.environ.get(provider.base_url_env, "").strip().rstrip("/")
+    if not address or address.endswith(provider.base_url_path):
+        return address
+    return address + provider.base_url_path
+
+
 def _base_url(text: str, provider: Provider) -> str:
     if not text:
-        raise InputError(f"{provider.name} has no address that is everybody's: pass base_url=…")
+        variable = f", or set the environment variable {provider.base_url_env}" if provider.base_url_env else ""
+        raise InputError(f"{provider.name} has no address that is everybody's: pass base_url=…{variable}")
     try:
         url = URL(text.strip())
         url.origin()

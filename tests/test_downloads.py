@@ -97,6 +97,8 @@ class Depot:
         if cut is not None:
             # What comes together with its own end is not read by aiohttp: give it a moment.
             await asyncio.sleep(self.pause_s)
+            for _ in range(20):  # both sides share a loop: however late the timer was, the client has its turns
+                await asyncio.sleep(0)
         return b"" if is_whole else None
 
     def _answer(self, asked: Asked) -> tuple[str, bytes, int]:

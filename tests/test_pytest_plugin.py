@@ -305,7 +305,7 @@ import openai
 from openai_batches import AZURE, GROQ, BatchSession
 
 async def ours(provider):
-    async with BatchSession(provider=provider, base_url=os.environ["OPENAI_BASE_URL"]) as session:
+    async with BatchSession(provider=provider) as session:
         return await session.batches.list().collect()
 
 @pytest.mark.batch_server(profile="azure", api_keys=["sk-test-azure"])
@@ -324,6 +324,33 @@ def test_vllm(batch_environment, batch_session):
     assert asyncio.run(batch_session.batches.list().collect()) == []
 """
         passed(run(pytester, source, *NO_ASYNCIO), 3)
+
+    def test_nobody_gets_out(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whichever service a test plays, and whatever the developer has keys of, no session leads to the real one."""
+        for name in ("GROQ_API_KEY", "AZURE_OPENAI_API_KEY", "DASHSCOPE_API_KEY", "OPENAI_API_KEY"):
+            monkeypatch.setenv(name, "sk-test-developers")
+        monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "https://developers.example.test")
+        source = """
+from openai_batches import BatchSession, InputError, Provider, providers
+
+PROVIDERS = [each for each in vars(providers).values() if isinstance(each, Provider)]
+
+@pytest.fixture(params=["openai", "azure", "groq", "siliconflow", "vllm", "ogx"])
+def batch_server_options(request):
+    return {"profile": request.param}
+
+@pytest.mark.parametrize("provider", PROVIDERS, ids=lambda provider: provider.name)
+def test_a_session(batch_environment, provider):
+    root = batch_environment.base_url.partition("/v1")[0].removesuffix("/openai")
+    try:
+        session = BatchSession(provider=provider)
+    except InputError:
+        playing = batch_environment.server.profile.name
+        assert provider.name.split()[0].lower() != playing or not provider.api_key_env
+    else:
+        assert session.base_url.startswith(root)
+"""
+        passed(run(pytester, source, *NO_ASYNCIO), 72)
 
     def test_what_was_there_comes_back(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
         """Nothing of the developer's environment reaches the emulator, and all of it is there again afterwards."""

@@ -371,3 +371,37 @@ async def test_stories_at_the_same_time(open_session: Callable[..., Any]) -> Non
             return str(batch.status)
 
     assert set(await asyncio.gather(*map(tell, PROVIDERS))) == {"completed"}
+
+
+@pytest.mark.parametrize(
+    ("provider", "variable"), [(AZURE, "AZURE_OPENAI_ENDPOINT"), (GROQ, "GROQ_BASE_URL")], ids=["azure", "groq"]
+)
+@pytest.mark.parametrize("end", ["", "/", "/openai/v1", "/openai/v1/"])
+def test_the_root_in_a_variable(provider: Provider, variable: str, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable of the service's own SDK holds the root; the path is added where it is not there."""
+    monkeypatch.setenv(variable, f"https://service.example.test{end}")
+    assert BatchSession("key", provider=provider).base_url == "https://service.example.test/openai/v1"
+    given = BatchSession("key", provider=provider, base_url="https://service.example.test/x")
+    assert given.base_url == "https://service.example.test/x"
+
+
+def test_an_address_that_nobody_gave(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the variable that would do."""
+    monkeypatch.delenv("AZURE_OPENAI_ENDPOINT", raising=False)
+    with pytest.raises(InputError, match="or set the environment variable AZURE_OPENAI_ENDPOINT"):
+        BatchSession("key", provider=AZURE)
+
+
+def test_a_provider_by_its_name() -> None:
+    """A provider is a value, not a word."""
+    name: Any = "azure"
+    with pytest.raises(InputError, match=r"provider must be a Provider, such as openai_batches\.AZURE, not 'azure'"):
+        BatchSession("key", provider=name)
+
+
+def test_numbers_of_a_policy() -> None:
+    """What is no number is named, with its field."""
+    number: Any = "3"
+    for wrong in (number, True):
+        with pytest.raises(InputError, match=r"RetryPolicy\.attempts must be a number, not"):
+            openai_batches.RetryPolicy(attempts=wrong)

@@ -6,11 +6,12 @@
 | `background` | the same in a thread of its own |
 | `connections` | who is silent, and what is no HTTP |
 | `options`, `health` | the program's arguments, and how the server is |
+| `checking` | whether parameters can be right |
 | `app` | routes, what frames every answer, errors |
 | `batch_routes`, `file_routes`, `upload_routes`, `webhook_routes` | the operations |
 | `desk` | what every route needs, and who is asking |
 | `forms`, `parameters`, `validation` | what is asked, and whether it may be |
-| `answers` | what is said |
+| `answers`, `json_values` | what is said, and what a value is |
 | `lifecycle` | which state follows which, and when |
 | `agenda` | what is due by the clock |
 | `keys`, `limits`, `retention` | who may ask, how often, and what is kept for how long |
@@ -31,22 +32,26 @@
 It shares no code with the client, so that the two can disagree.
 """
 
-from .background import BackgroundServer
-from .clock import Clock, LastingClock, RealClock, SteppedClock
-from .desk import RequestRecord
-from .echo import EchoExecutor
-from .executors import Executor, LineAnswer, LineError
-from .faults import Fault, Faults, Firing
-from .folder import DataFolderError
-from .keys import ApiKey
-from .profiles import PROFILES, Profile
-from .records import StoredBatch, StoredFile, StoredUpload
-from .rules import Choices, Timings
-from .script import ScriptExecutor
-from .server import BatchServer
-from .store import Store
-from .upstream import UpstreamExecutor
-from .webhook_endpoints import Delivery, WebhookEndpoint, WebhookMessage, WebhookRetries
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .background import BackgroundServer
+    from .clock import Clock, LastingClock, RealClock, SteppedClock
+    from .desk import RequestRecord
+    from .echo import EchoExecutor
+    from .executors import Executor, LineAnswer, LineError
+    from .faults import Fault, Faults, Firing
+    from .folder import DataFolderError
+    from .keys import ApiKey
+    from .profiles import PROFILES, Profile
+    from .records import StoredBatch, StoredFile, StoredUpload
+    from .rules import Choices, Timings
+    from .script import ScriptExecutor
+    from .server import BatchServer
+    from .store import Store
+    from .upstream import UpstreamExecutor
+    from .webhook_endpoints import Delivery, WebhookEndpoint, WebhookMessage, WebhookRetries
 
 __all__ = [
     "PROFILES",
@@ -80,3 +85,49 @@ __all__ = [
     "WebhookMessage",
     "WebhookRetries",
 ]
+
+# Nothing is loaded before it is asked for: the program is to answer to Ctrl-C before all of it is there.
+_HOMES = {
+    "ApiKey": "keys",
+    "BackgroundServer": "background",
+    "BatchServer": "server",
+    "Choices": "rules",
+    "Clock": "clock",
+    "DataFolderError": "folder",
+    "Delivery": "webhook_endpoints",
+    "EchoExecutor": "echo",
+    "Executor": "executors",
+    "Fault": "faults",
+    "Faults": "faults",
+    "Firing": "faults",
+    "LastingClock": "clock",
+    "LineAnswer": "executors",
+    "LineError": "executors",
+    "PROFILES": "profiles",
+    "Profile": "profiles",
+    "RealClock": "clock",
+    "RequestRecord": "desk",
+    "ScriptExecutor": "script",
+    "SteppedClock": "clock",
+    "Store": "store",
+    "StoredBatch": "records",
+    "StoredFile": "records",
+    "StoredUpload": "records",
+    "Timings": "rules",
+    "UpstreamExecutor": "upstream",
+    "WebhookEndpoint": "webhook_endpoints",
+    "WebhookMessage": "webhook_endpoints",
+    "WebhookRetries": "webhook_endpoints",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

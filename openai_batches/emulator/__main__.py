@@ -1,42 +1,60 @@
 """Serve the emulator from the command line: `python -m openai_batches.emulator`."""
 
-import asyncio
-import contextlib
-import shlex
-import signal
-import sys
-from collections.abc import Mapping, Sequence
+try:
+    import asyncio
+    import contextlib
+    import errno
+    import shlex
+    import signal
+    import sys
+    from collections.abc import Sequence
 
-from .options import PROGRAM, read_options
-from .server import BatchServer
+    from .options import PROGRAM, Options, read_options, say
+    from .server import BatchServer
+except KeyboardInterrupt:
+    raise SystemExit(130) from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGINT or SIGTERM and return the exit status."""
-    options = read_options(argv)
     try:
+        options = read_options(argv)
         server = BatchServer(**options.server)
-        asyncio.run(_serve(server, options.exports))
+    except (TypeError, ValueError) as error:
+        return _complain(str(error), 2)
+    except KeyboardInterrupt:
+        return 130
+    try:
+        asyncio.run(_serve(server, options))
     except OSError as error:
-        sys.stderr.write(f"{PROGRAM}: {error}\n")
-        return 1
+        hint = "; --port chooses another, 0 a free one" if error.errno == errno.EADDRINUSE else ""
+        return _complain(f"{error}{hint}", 1)
     except KeyboardInterrupt:
         # Where the loop cannot watch signals, it is interrupted, and closes the server on its way here.
         return 0
     return 0
 
 
-async def _serve(server: BatchServer, exports: Mapping[str, str]) -> None:
+async def _serve(server: BatchServer, options: Options) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(number, stop.set)
     async with server:
-        words = {"OPENAI_BASE_URL": shlex.quote(server.base_url), **exports}
-        sys.stdout.write("".join(f"export {name}={word}\n" for name, word in words.items()))
-        sys.stdout.flush()
+        profile = server.profile
+        words = {"OPENAI_BASE_URL": shlex.quote(server.base_url), **options.exports}
+        if profile.root_variable:
+            words[profile.root_variable] = shlex.quote(server.base_url.removesuffix(profile.prefixes[0]))
+            words[profile.key_variable] = words["OPENAI_API_KEY"]
+        say("".join(f"export {name}={word}\n" for name, word in words.items()))
         await stop.wait()
+
+
+def _complain(sentence: str, status: int) -> int:
+    with contextlib.suppress(AttributeError, OSError):  # it may be closed, too
+        sys.stderr.write(f"{PROGRAM}: {sentence}\n")
+    return status
 
 
 if __name__ == "__main__":  # pragma: no cover - its test runs it in a process of its own

@@ -30,8 +30,9 @@ class Agenda:
 
     def at(self, when: float, act: Act) -> None:
         """Start `act` at `when` (Unix seconds); of two at one moment, the one that was entered first starts first."""
-        heapq.heappush(self._due, (when, next(self._sequence), act))
-        self._arm()
+        if not self._closed:
+            heapq.heappush(self._due, (when, next(self._sequence), act))
+            self._arm()
 
     async def settle(self, is_waiting: Callable[[], bool]) -> None:
         """Return when nothing runs, and nothing is to be waited for or the clock stands still.
@@ -67,6 +68,7 @@ class Agenda:
     async def close(self) -> None:
         """Stop; what has not happened does not happen any more."""
         self._closed = True
+        self._due.clear()
         if self._timer is not None:
             self._timer.cancel()
         for task in self._running:
@@ -77,7 +79,7 @@ class Agenda:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        delay = self._clock.real_delay(self._due[0][0]) if self._due and not self._closed else None
+        delay = self._clock.real_delay(self._due[0][0]) if self._due else None
         if delay is not None:
             self._timer = asyncio.get_running_loop().call_later(delay, self._fire)
 

@@ -72,6 +72,12 @@ def json_response(body: object, *, status: int = 200, headers: Mapping[str, str]
     return web.Response(body=msgspec.json.encode(body), status=status, headers=headers, content_type="application/json")
 
 
+def page_of(records: Sequence[Mapping[str, Any]], *, has_more: bool) -> dict[str, Any]:
+    """Return one page of a listing."""
+    first, last = (records[0]["id"], records[-1]["id"]) if records else (None, None)
+    return {"object": "list", "data": records, "first_id": first, "last_id": last, "has_more": has_more}
+
+
 def missing(param: str) -> APIError:
     """Return the refusal of a request that lacks `param`."""
     return APIError(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")

@@ -126,9 +126,10 @@ class BackgroundServer:
         """
         with self._lock:
             thread, loop = self._thread, self._loop
-            if loop is not None and not self._is_closing and not self._over.done():
+            # Said before it begins, so that nobody who sees it close finds it open.
+            is_first, self._is_closing = not self._is_closing, True
+            if loop is not None and is_first and not self._over.done():
                 loop.call_soon_threadsafe(self._stop.set)
-            self._is_closing = True
         if thread is not None:
             if not wait((self._over,), _STOP_S).done:
                 raise TimeoutError(f"the emulator did not stop within {_STOP_S:g} s: an executor blocks it")
@@ -179,7 +180,10 @@ class BackgroundServer:
         async def run() -> T:
             return function()
 
-        if self._loop is None or self._is_closing or threading.current_thread() is self._thread:
+        if self._loop is None or threading.current_thread() is self._thread:
+            return function()
+        if self._is_closing:
+            wait((self._over,), _STOP_S)
             return function()
         return self._finish(run)
 

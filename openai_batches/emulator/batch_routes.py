@@ -10,7 +10,7 @@ from .answers import APIError, json_response
 from .desk import Desk
 from .records import StoredBatch, StoredFile
 from .retention import is_kept
-from .rules import PROJECT
+from .rules import ORGANIZATION, PROJECT
 from .validation import estimated_tokens, first_model, token_limit_reached, wrong_purpose
 
 _DEFAULT_LIMIT = 20
@@ -40,16 +40,19 @@ class BatchRoutes:
         asked = parameters.create_batch(body, self._desk.rules.terms)
         if (made := self._made_before(scope, body)) is not None:
             return json_response(self._desk.show(made))
+        key = self._desk.owner(request)
+        organization = key.organization or ORGANIZATION
         now = self._desk.clock.now()
         file = self._desk.store.find_file(scope, asked.input_file_id, now)
         if file is None and self._desk.rules.unknown_input_file == "reject":
-            message = f"Cannot find file {asked.input_file_id}, or project {PROJECT} does not have access to it."
+            project = key.project or PROJECT
+            message = f"Cannot find file {asked.input_file_id}, or project {project} does not have access to it."
             raise APIError(message, param="file_id")
         if file is not None and file.purpose != "batch" and self._desk.rules.choices.wrong_purpose == "reject":
             message = wrong_purpose(file.id, file.purpose)
             raise APIError(message, param="input_file_id", code="invalid_value")
         if file is not None:
-            await self._check_readiness(scope, file)
+            await self._check_readiness(scope, file, organization)
         self._desk.limits.count_batch(scope)
         batch = self._desk.store.new_batch(
             scope=scope,
@@ -60,6 +63,7 @@ class BatchRoutes:
             window_s=_CENTURY_S if self._desk.profile.never_expires else asked.window_s,
             metadata=asked.metadata,
             output_lifetime_s=asked.output_lifetime_s,
+            organization=organization,
         )
         self._desk.lifecycle.begin(batch)
         if "idempotency_key" in body:
@@ -75,7 +79,7 @@ class BatchRoutes:
             raise APIError("The idempotency key was used before, with other parameters.", status=409)
         return batch
 
-    async def _check_readiness(self, scope: str, file: StoredFile) -> None:
+    async def _check_readiness(self, scope: str, file: StoredFile, organization: str) -> None:
         desk = self._desk
         if desk.is_pending(file):
             message = f"The file '{file.id}' is not processed yet: its status is 'pending'."
@@ -83,7 +87,7 @@ class BatchRoutes:
         if desk.profile.fails_fast:
             model = await asyncio.to_thread(first_model, file.path)
             if (limit := desk.lifecycle.limit_reached(scope, model, estimated_tokens(file.bytes))) is not None:
-                raise APIError(token_limit_reached(model, limit), code="token_limit_exceeded")
+                raise APIError(token_limit_reached(model, limit, organization), code="token_limit_exceeded")
 
     async def list(self, request: web.Request, scope: str) -> web.StreamResponse:
         """Answer one page, the newest batch first."""

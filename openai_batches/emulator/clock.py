@@ -4,7 +4,11 @@ import math
 import time
 from typing import Protocol, runtime_checkable
 
+from . import checking
+
 DEFAULT_START = 1_750_000_000.0
+# Eleven days in a second: beyond, a moment of the machine is longer than the life of a batch.
+MAX_SPEED = 1_000_000.0
 
 
 class Clock(Protocol):
@@ -36,16 +40,18 @@ class RealClock:
     """A clock that runs by itself, `speed` emulated seconds per real second.
 
     Args:
-        speed: Emulated seconds per real second; 1.0 is the wall clock.
+        speed: Emulated seconds per real second, up to 1,000,000; 1.0 is the wall clock.
         start: Emulated Unix seconds to start from; None is the present.
 
     Raises:
-        ValueError: `speed` is not above zero.
+        TypeError: `speed` or `start` is no number.
+        ValueError: `speed` is not above zero, or too high.
     """
 
     def __init__(self, *, speed: float = 1.0, start: float | None = None) -> None:
-        if not speed > 0:
-            raise ValueError("speed must be above zero")
+        checking.number("speed", speed, above=0, most=MAX_SPEED)
+        if start is not None:
+            checking.number("start", start)
         self.speed = speed
         self._is_wall_clock = start is None and speed == 1
         self._start = time.time() if start is None else start
@@ -78,6 +84,7 @@ class SteppedClock:
     """
 
     def __init__(self, *, start: float = DEFAULT_START) -> None:
+        checking.number("start", start)
         self._now = float(start)
 
     def now(self) -> float:

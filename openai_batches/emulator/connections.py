@@ -40,11 +40,19 @@ class Connection(web.RequestHandler):
         server: Whose connection it is.
         client_timeout_s: Seconds until the head of the next request must be there, and an answer be taken.
         new_request_id: Makes the `x-request-id` of the answer to what is no request.
+        open_transports: Where it is noted as long as it is open.
     """
 
-    __slots__ = ("_client_timeout_s", "_new_request_id", "_silence")
+    __slots__ = ("_client_timeout_s", "_new_request_id", "_open", "_silence")
 
-    def __init__(self, server: web.Server, *, client_timeout_s: float, new_request_id: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        server: web.Server,
+        *,
+        client_timeout_s: float,
+        new_request_id: Callable[[], str],
+        open_transports: "OpenTransports",
+    ) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -54,16 +62,19 @@ class Connection(web.RequestHandler):
         )
         self._client_timeout_s = client_timeout_s
         self._new_request_id = new_request_id
+        self._open = open_transports
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Give the client time for its first request; aiohttp itself bounds the wait for the following ones."""
         super().connection_made(transport)
+        self._open.add(self, transport)
         loop = asyncio.get_running_loop()
         self._silence = loop.call_later(self._client_timeout_s, self._close_if_silent)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget the client."""
         super().connection_lost(exc)
+        self._open.discard(self)
         self._silence.cancel()
 
     def _close_if_silent(self) -> None:
@@ -108,6 +119,28 @@ class Connection(web.RequestHandler):
         answer = APIError(message, status=status).to_response()
         answer.headers["x-request-id"] = self._new_request_id()
         return answer
+
+
+class OpenTransports:
+    """The connections that are open, also those that aiohttp counts no more while they wait for a client to read."""
+
+    def __init__(self) -> None:
+        self._by_connection: dict[Connection, asyncio.Transport] = {}
+
+    def add(self, connection: Connection, transport: asyncio.BaseTransport) -> None:
+        """Note a connection."""
+        self._by_connection[connection] = cast("asyncio.Transport", transport)
+
+    def discard(self, connection: Connection) -> None:
+        """Forget a connection that is gone."""
+        self._by_connection.pop(connection, None)
+
+    async def abort(self) -> None:
+        """Break what is still open, and return when it is gone."""
+        while self._by_connection:
+            for transport in self._by_connection.values():
+                transport.abort()
+            await asyncio.sleep(0)
 
 
 class Site(web.BaseSite):

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import attrs
 from aiohttp import web
 
-from .answers import APIError
+from .answers import APIError, page_of
 from .clock import Clock
 from .faults import Faults
 from .keys import ApiKey
@@ -174,13 +174,7 @@ class Desk:
             limit = 0 if self.rules.unknown_cursor == "empty" else limit
             after = None
         items, has_more = shelf.page(scope, after=after, limit=limit, newest_first=newest_first, keep=keep)
-        return {
-            "object": "list",
-            "data": [self.show(item) for item in items],
-            "first_id": items[0].id if items else None,
-            "last_id": items[-1].id if items else None,
-            "has_more": has_more,
-        }
+        return page_of([self.show(item) for item in items], has_more=has_more)
 
 
 def _masked(key: str) -> str:

@@ -13,6 +13,7 @@ import msgspec
 from .answers import error_object, kind
 from .executors import Answer
 from .instances import instance
+from .json_values import is_array, is_object, members
 
 _BYTES_PER_TOKEN = 4
 _DIMENSIONS = {"text-embedding-3-large": 3072}
@@ -99,7 +100,7 @@ class EchoExecutor:
 
     def _chat(self, body: dict[str, Any], model: str, digest: str, said: str | None) -> dict[str, Any]:
         messages = body.get("messages")
-        if not isinstance(messages, list) or not messages:
+        if not is_array(messages) or not messages:
             raise _wrong("messages", "a non-empty array", messages)
         text = said
         if text is None:
@@ -135,14 +136,14 @@ class EchoExecutor:
 
     def _response(self, body: dict[str, Any], model: str, digest: str, said: str | None) -> dict[str, Any]:
         given = body.get("input", "")
-        if not isinstance(given, (str, list)):
+        if not isinstance(given, str) and not is_array(given):
             raise _wrong("input", "a string or an array", given)
         options = body.get("text")
-        form = options.get("format") if isinstance(options, dict) else None
+        form = members(options).get("format")
         text = said
         if text is None:
             text = _formatted(given if isinstance(given, str) else _last_user_text(given), form)
-        content = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+        content: dict[str, Any] = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
         message = {"id": f"msg_{digest}", "type": "message", "status": "completed", "role": "assistant"}
         used, made = _tokens(given), _tokens(text)
         return {
@@ -196,7 +197,7 @@ class EchoExecutor:
 
     def _moderation(self, body: dict[str, Any], model: str, digest: str, _said: str | None) -> dict[str, Any]:
         inputs = _inputs(body, "input")
-        if all(isinstance(item, dict) for item in inputs):
+        if all(is_object(item) for item in inputs):
             inputs = [inputs]
         result = {
             "flagged": False,
@@ -229,7 +230,7 @@ def _inputs(body: dict[str, Any], name: str) -> list[Any]:
     value = body.get(name)
     if isinstance(value, str):
         return [value]
-    if not isinstance(value, list) or not value:
+    if not is_array(value) or not value:
         raise _wrong(name, "a string or a non-empty array", value)
     if all(isinstance(item, int) for item in value):
         return [value]
@@ -244,17 +245,17 @@ def _inputs(body: dict[str, Any], name: str) -> list[Any]:
 
 def _last_user_text(messages: list[Any]) -> str:
     for message in reversed(messages):
-        if isinstance(message, dict) and message.get("role") == "user":
+        if is_object(message) and message.get("role") == "user":
             return _text_of(message.get("content"))
-    return _text_of(messages[-1].get("content")) if messages and isinstance(messages[-1], dict) else ""
+    return _text_of(messages[-1].get("content")) if messages and is_object(messages[-1]) else ""
 
 
 def _text_of(content: Any) -> str:
     """Return a content's text; of a list of parts, those that have one."""
     if isinstance(content, str):
         return content
-    if isinstance(content, list):
-        parts = (part.get("text") if isinstance(part, dict) else str(part) for part in content)
+    if is_array(content):
+        parts = (part.get("text") if is_object(part) else str(part) for part in content)
         return " ".join(part for part in parts if isinstance(part, str))
     return ""
 
@@ -262,12 +263,13 @@ def _text_of(content: Any) -> str:
 def _formatted(asked: str, form: Any, *, nested: str | None = None) -> str:
     """Return the echo of `asked` in the response format `form`; chat completions nest the schema once more."""
     text = f"[echo] {asked}"
-    wanted = form.get("type") if isinstance(form, dict) else None
+    form = members(form)
+    wanted = form.get("type")
     if wanted == "json_object":
         return msgspec.json.encode({"echo": text}).decode()
     if wanted == "json_schema":
         holder = form.get(nested) if nested else form
-        schema = holder.get("schema") if isinstance(holder, dict) else None
+        schema = members(holder).get("schema")
         return msgspec.json.encode(instance(schema, text=text)).decode()
     return text
 

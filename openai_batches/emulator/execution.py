@@ -4,7 +4,7 @@ import asyncio
 import functools
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor as Pool
 from pathlib import Path
@@ -52,7 +52,7 @@ class _Source:
     def __init__(self, path: Path, endpoint: str) -> None:
         self.path = path
         self._endpoint = endpoint
-        self.skipped: set[str] = set()
+        self.skipped: Counter[str] = Counter()
         self._ready: deque[_Line] = deque()
         self._offset = 0
 
@@ -92,15 +92,22 @@ class _Source:
             for raw in source:
                 if raw.strip():
                     custom_id = _decode_head(raw).custom_id
-                    if custom_id not in self.skipped:
+                    if not self._is_skipped(custom_id):
                         yield custom_id
 
     def _add(self, record: dict[str, Any]) -> None:
         custom_id = record["custom_id"]
-        if custom_id in self.skipped:
-            self.skipped.remove(custom_id)
-        else:
+        if not self._is_skipped(custom_id):
             self._ready.append(_Line(custom_id, record.get("url", self._endpoint), record["body"]))
+
+    def _is_skipped(self, custom_id: str) -> bool:
+        """Tell whether a line has a result; of lines with one id, as many are skipped as there are results."""
+        if custom_id not in self.skipped:
+            return False
+        self.skipped[custom_id] -= 1
+        if not self.skipped[custom_id]:
+            del self.skipped[custom_id]
+        return True
 
 
 class Work:
@@ -162,7 +169,7 @@ class Work:
     async def restore(self) -> None:
         """Take over what was written before a crash; lines that have a result are not asked again."""
         self._lines.skipped = await self._in_thread(self._spool.restore)
-        self.done = len(self._lines.skipped)
+        self.done = self._lines.skipped.total()
         if self._is_durable:
             await self._in_thread(self._spool.sync)
 
@@ -192,6 +199,14 @@ class Work:
         self.stop()
         for call in self._calls:
             call.cancel()
+
+    async def interrupt_if_stalled(self, after_s: float) -> None:
+        """Watch the work, and interrupt it once no line was done for `after_s` real seconds."""
+        done_before = -1
+        while done_before != self.done:
+            done_before = self.done
+            await asyncio.sleep(after_s)
+        self.interrupt()
 
     async def give_up(self, code: str, message: str) -> None:
         """Write every line that has no result to the error file, with this error."""

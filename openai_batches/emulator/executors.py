@@ -23,11 +23,23 @@ class LineAnswer:
         status: HTTP status.
         body: JSON body.
         request_id: The id that the line's record shows; None makes one up.
+
+    Raises:
+        TypeError: The status is no int, or the body no dict.
+        ValueError: The status is none of HTTP's.
     """
 
-    status: int
-    body: dict[str, Any]
+    status: int = attrs.field()
+    body: dict[str, Any] = attrs.field()
     request_id: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        # Not in validators: there is one of these for each line.
+        status: object = self.status
+        if type(status) is not int or not isinstance(self.body, dict):
+            raise TypeError(f"an answer is an int and a dict, not {status!r} and {type(self.body).__name__}")
+        if not 100 <= status <= 599:
+            raise ValueError(f"status must be an HTTP status, not {status!r}")
 
 
 class LineError(Exception):
@@ -56,7 +68,8 @@ class Executor(Protocol):
     * `answer`: a plain function with the same parameters, which is used instead, in a worker thread.
     * `concurrency`: how many calls may run at once, over all batches together; 64 if it does not say.
     * `takes_real_time`: true if its calls take the time they take; then `Timings.line_s` does not slow them down,
-      and a batch that is cancelled or expires does not wait for them.
+      and a batch that is cancelled or expires does not wait for them. Else it waits for the lines that were due by
+      then, unless none is answered for ten real seconds.
     * `start()` and `close()`: coroutine functions that are called when the server starts and closes.
     """
 
@@ -116,11 +129,7 @@ class Staff:
     """
 
     def __init__(self, executor: Executor) -> None:
-        plain = getattr(executor, "answer", None)
-        if isinstance(executor, type) or not (callable(executor) or callable(plain)):
-            raise TypeError(f"executor must be an async callable, such as EchoExecutor(), not {executor!r}")
-        if inspect.iscoroutinefunction(plain):
-            raise TypeError("an executor's `answer` is a plain function; one that is async is its `__call__`")
+        plain = check_executor(executor)
         concurrency = getattr(executor, "concurrency", _CONCURRENT_CALLS)
         if not isinstance(concurrency, int):
             raise TypeError(f"an executor's `concurrency` is a number of calls, not {concurrency!r}")
@@ -130,14 +139,18 @@ class Staff:
         self.takes_real_time: bool = bool(getattr(executor, "takes_real_time", False))
         self.plain: Callable[..., Any] | None = plain
         self._executor = executor
+        self._is_started = False
 
     async def start(self) -> None:
         """Let the executor get ready, if it wants to."""
+        self._is_started = True
         await self._call_hook("start")
 
     async def close(self) -> None:
-        """Let the executor put away what it opened, if it wants to."""
-        await self._call_hook("close")
+        """Let the executor put away what it opened, if it wants to and was started, once."""
+        if self._is_started:
+            self._is_started = False
+            await self._call_hook("close")
 
     async def answer(self, url: str, body: dict[str, Any], custom_id: str) -> LineAnswer:
         """Ask the executor; what it raises is passed on.
@@ -151,6 +164,28 @@ class Staff:
         hook = getattr(self._executor, name, None)
         if hook is not None:
             await hook()
+
+
+def check_executor(executor: object) -> "Callable[..., Any] | None":
+    """Return the plain function of an executor, if it has one.
+
+    Raises:
+        TypeError: This is no executor.
+    """
+    plain: Any = getattr(executor, "answer", None)
+    if isinstance(executor, type) or not (callable(plain) or _is_async(executor)):
+        raise TypeError(f"executor must be an async callable, such as EchoExecutor(), not {executor!r}")
+    if inspect.iscoroutinefunction(plain):
+        raise TypeError("an executor's `answer` is a plain function; one that is async is its `__call__`")
+    return plain if callable(plain) else None
+
+
+def _is_async(executor: Any) -> bool:
+    """Tell whether a call is awaited, as far as that shows; what decorators wrapped counts."""
+    if not callable(executor):
+        return False
+    called = (executor, inspect.unwrap(executor), type(executor).__call__)
+    return any(map(inspect.iscoroutinefunction, called))
 
 
 def checked(answer: Any) -> LineAnswer:

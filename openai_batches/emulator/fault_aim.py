@@ -3,7 +3,7 @@
 import random
 import re
 from collections.abc import Callable
-from typing import Any, Protocol, TypedDict
+from typing import Any, Protocol, TypedDict, get_args
 
 import attrs
 from aiohttp import web
@@ -15,6 +15,8 @@ RESULT_FILES = ("output", "error", "both")
 STATES = ("validating", "in_progress", "finalizing", "cancelling")
 _NOT_NEGATIVE = ("times", "after_n", "after_bytes", "for_s", "delay_s", "younger_than_s", "lines", "copies", "limit")
 _POSITIVE = ("bytes_per_s", "piece_bytes")
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+WORDS: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
 class Where(TypedDict, total=False):
@@ -86,7 +88,7 @@ class AimedFault:
         ValueError: The kind is not registered, or a parameter is wrong or belongs to another kind.
     """
 
-    kind: str = attrs.field(kw_only=False)
+    kind: str = attrs.field(default="", kw_only=False)
     method: str | None = None
     path: str | None = None
     times: int | None = 1
@@ -128,6 +130,9 @@ class AimedFault:
         if self.kind not in KINDS:
             raise ValueError(f"unknown kind of fault {self.kind!r}; there are {', '.join(sorted(KINDS))}")
         self._check_belonging()
+        if self.status not in range(100, 600):
+            raise ValueError(f"status must be an HTTP status, not {self.status!r}")
+        self._check_types()
         self._check_values()
         self.method = (self.method or self.about.method or "").upper() or None
         self.path = self.path or self.about.path
@@ -188,6 +193,16 @@ class AimedFault:
             if is_strange and getattr(self, field.name) != field.default:
                 raise ValueError(f"{self.kind} takes no {field.name!r}; it takes {', '.join(takes)}")
 
+    def _check_types(self) -> None:
+        for field in attrs.fields(AimedFault):
+            if not field.init:
+                continue
+            value, wanted = getattr(self, field.name), field.type
+            simple: Any = next((each for each in get_args(wanted) if each is not type(None)), wanted)
+            fits = isinstance(value, (int, float) if simple is float else simple) and not _is_odd(value, simple)
+            if not fits and not (value is None and simple is not wanted):
+                raise TypeError(f"{field.name} must be {WORDS[simple]}, not {value!r}")
+
     def _check_values(self) -> None:
         for name in _NOT_NEGATIVE:
             if (value := getattr(self, name)) is not None and not value >= 0:
@@ -195,13 +210,20 @@ class AimedFault:
         for name in _POSITIVE:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
-        if self.status not in range(100, 600):
-            raise ValueError(f"status must be an HTTP status, not {self.status!r}")
+        if self.method is not None and self.method.upper() not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, not {self.method!r}")
+        if self.times == 0:
+            raise ValueError("times must be 1 or more, or None for no end: a fault of 0 times never happens")
         if not 0 <= self.probability <= 1:
             raise ValueError(f"probability must be 0 to 1, not {self.probability!r}")
         for name, known in (("state", STATES), ("file", RESULT_FILES)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
+
+
+def _is_odd(value: object, wanted: type) -> bool:
+    """Tell whether a value is of its type in name only: truth is no number, and NaN neither."""
+    return (isinstance(value, bool) and wanted is not bool) or value != value  # noqa: PLR0124 - NaN alone is not itself
 
 
 def _said(value: object) -> str:

@@ -1,8 +1,9 @@
 """The registry of faults: what each kind does in one sentence, what it befalls and what it takes."""
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import attrs
 
@@ -63,6 +64,15 @@ def kind(
 
     def register(make: F) -> F:
         given = inspect.signature(make).parameters.values()
+
+        @functools.wraps(make)
+        def checked(cls: Any, *arguments: Any, **named: Any) -> Any:
+            takes = KINDS[make.__name__].takes
+            for name in named:
+                if name not in takes:
+                    raise TypeError(f"{make.__name__} takes no {name!r}; it takes {', '.join(takes)}")
+            return make(cls, *arguments, **named)
+
         KINDS[make.__name__] = Kind(
             name=make.__name__,
             befalls=befalls,
@@ -72,6 +82,6 @@ def kind(
             method=method,
             path=path,
         )
-        return make
+        return cast("F", checked)
 
     return register

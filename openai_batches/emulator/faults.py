@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self, get_args
 import attrs
 from aiohttp import web
 
-from .fault_aim import AimedFault
+from .fault_aim import WORDS, AimedFault
 from .fault_cases import Case, Handler
 from .fault_kinds import KINDS, Subject
 from .fault_schedule import ScheduledDice
@@ -51,8 +51,11 @@ class Fault(
                 as `true` and `false`, nothing as `none`. A value may hold commas, unless what follows reads `name=`.
 
         Raises:
+            TypeError: It is no text.
             ValueError: The text does not describe a fault; the message names the part at fault.
         """
+        if not isinstance(text, str):
+            raise TypeError(f"a fault is a Fault, or a text such as 'lost_answer:times=2', not {text!r}")
         name, _, rest = text.strip().partition(":")
         about = KINDS.get(name)
         if about is None:
@@ -70,11 +73,8 @@ class Fault(
                 raise ValueError(f"fault {text!r}: {error}") from None
         try:
             return cls(name, **{**about.parameters, **given})
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(f"fault {text!r}: {error}") from None
-
-
-_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
 def _value(name: str, text: str) -> Any:
@@ -91,7 +91,7 @@ def _value(name: str, text: str) -> Any:
             return simple(text)
     except ValueError:
         pass
-    raise ValueError(f"{name} must be {_WORDS[simple]}{' or none' if allows_none else ''}, not {text!r}")
+    raise ValueError(f"{name} must be {WORDS[simple]}{' or none' if allows_none else ''}, not {text!r}")
 
 
 @attrs.frozen(kw_only=True)
@@ -123,12 +123,14 @@ class Faults:
     answer or a result file all happen.
 
     Args:
-        faults: Faults to start with.
+        faults: Faults to start with, or texts for `Fault.parse`; one alone needs no list.
         now: Returns the server's time in Unix seconds.
     """
 
-    def __init__(self, faults: Iterable[Fault] = (), *, now: Callable[[], float] = time.time) -> None:
-        self._faults = list(faults)
+    def __init__(
+        self, faults: Iterable[Fault | str] | Fault | str = (), *, now: Callable[[], float] = time.time
+    ) -> None:
+        self._faults = _each(faults)
         self._now = now
         self.fired: deque[Firing] = deque(maxlen=_REMEMBERED_FIRINGS)
         self.closing: asyncio.Event = asyncio.Event()
@@ -141,7 +143,7 @@ class Faults:
 
     @staticmethod
     def schedule(
-        *faults: Fault, seed: int = 0, method: str | None = None, path: str | None = None, **shares: float
+        *faults: Fault | str, seed: int = 0, method: str | None = None, path: str | None = None, **shares: float
     ) -> list[Fault]:
         """Return faults that share one throw of dice per request, so that each request has at most one of them.
 
@@ -161,17 +163,23 @@ class Faults:
             ValueError: A kind does not exist, a share is wrong, or all shares are more than 1 together.
         """
         dice, low = ScheduledDice(seed), 0.0
+        given = _each(faults)
         named = [_of_share(name, share, method, path) for name, share in shares.items()]
-        for fault in (*faults, *named):
+        for fault in (*given, *named):
             fault.share = (dice, low, low + fault.probability)
             low += fault.probability
         if low > 1 + 1e-9:
             raise ValueError(f"the shares of a schedule must be at most 1 together, not {low:g}")
-        return [*faults, *named]
+        return [*given, *named]
 
-    def add(self, *faults: Fault) -> None:
-        """Add faults behind those that are there."""
-        self._faults.extend(faults)
+    def add(self, *faults: Fault | str) -> None:
+        """Add faults, or what `Fault.parse` makes of texts, behind those that are there.
+
+        Raises:
+            TypeError: One is neither.
+            ValueError: A text does not describe a fault.
+        """
+        self._faults.extend(_each(faults))
 
     def remove(self, fault: Fault) -> None:
         """Take one fault away; batches that it holds go on.
@@ -264,9 +272,9 @@ class Faults:
                 return True
         return False
 
-    def is_holding(self, batch_id: str) -> bool:
-        """Tell whether a batch is stuck until its fault is released."""
-        return any(batch_id in fault.held for fault in self)
+    def is_holding(self, batch: StoredBatch) -> bool:
+        """Tell whether a batch is stuck where it is until its fault is released."""
+        return any(fault.state == batch.status and batch.id in fault.held for fault in self)
 
     def spoiling(self, batch: StoredBatch) -> Callable[[dict[str, Path]], None] | None:
         """Return what rewrites the result files of a batch, for a worker thread, or None to leave them.
@@ -292,6 +300,12 @@ class Faults:
 
     def _note(self, fault: Fault, subject: str) -> None:
         self.fired.append(Firing(fault=fault, time=self._now(), subject=subject))
+
+
+def _each(faults: Any) -> list[Fault]:
+    """Return faults, and what texts describe."""
+    each: list[Any] = list(faults) if isinstance(faults, Iterable) and not isinstance(faults, str) else [faults]
+    return [fault if isinstance(fault, Fault) else Fault.parse(fault) for fault in each]
 
 
 def _of_share(name: str, share: float, method: str | None, path: str | None) -> Fault:

@@ -23,11 +23,11 @@ def _held_until(fault: AimedFault, batch: StoredBatch, now: float) -> float | No
 
 def _file_not_found(_: AimedFault, batch: StoredBatch, verdict: Verdict) -> None:
     verdict.errors.clear()
-    verdict.refuse("invalid_request", not_found(batch.input_file_id), param="file_id")
+    verdict.refuse("invalid_request", not_found(batch.input_file_id, batch.organization), param="file_id")
 
 
-def _token_limit_exceeded(fault: AimedFault, _: StoredBatch, verdict: Verdict) -> None:
-    verdict.refuse("token_limit_exceeded", token_limit_reached(verdict.model, fault.limit))
+def _token_limit_exceeded(fault: AimedFault, batch: StoredBatch, verdict: Verdict) -> None:
+    verdict.refuse("token_limit_exceeded", token_limit_reached(verdict.model, fault.limit, batch.organization))
 
 
 def _billing_hard_limit_reached(_: AimedFault, __: StoredBatch, verdict: Verdict) -> None:

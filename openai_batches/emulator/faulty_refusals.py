@@ -10,6 +10,7 @@ from .answers import APIError
 from .fault_aim import AimedFault, Where
 from .fault_cases import CREATE, ONE_BATCH, Case
 from .fault_kinds import kind
+from .rules import ORGANIZATION
 from .validation import not_found, token_limit_reached
 
 
@@ -67,11 +68,11 @@ async def _asked(case: Case) -> dict[str, Any]:
 
 async def _file_not_found_once(case: Case) -> web.StreamResponse:
     file_id = (await _asked(case)).get("input_file_id")
-    raise APIError(not_found(str(file_id)), param="file_id")
+    raise APIError(not_found(str(file_id), ORGANIZATION), param="file_id")
 
 
 async def _token_limit_at_create(case: Case) -> web.StreamResponse:
-    raise APIError(token_limit_reached("this model", case.fault.limit), code="token_limit_exceeded")
+    raise APIError(token_limit_reached("this model", case.fault.limit, ORGANIZATION), code="token_limit_exceeded")
 
 
 async def _unseen_batch(case: Case) -> web.StreamResponse:

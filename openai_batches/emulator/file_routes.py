@@ -53,9 +53,10 @@ class FileRoutes:
         try:
             path, purpose, lifetime_s = _checked(form, self._desk.rules.terms)
             await check_content(path, form.filename, purpose)
+            await self._desk.store.secure(path)
+            # Nothing is waited for from here on, so that uploads that come at once see each other.
             self._desk.limits.check_room(scope, form.size)
             self._desk.limits.count_upload(self._desk.key(request))
-            await self._desk.store.secure(path)
         except BaseException:
             form.discard()
             raise

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Collection
@@ -9,6 +10,9 @@ from pathlib import Path
 from typing import Self
 
 _SUFFIX = ".spool"
+CONTENT_NAME = re.compile(r"[0-9]{1,18}\.spool", re.ASCII)
+# And while they are rewritten.
+_OURS = re.compile(r"[0-9]{1,18}\.(spool(\.new)?|spoiled)", re.ASCII)
 
 
 class DataFolderError(OSError):
@@ -38,10 +42,14 @@ class Folder:
         """Make, or find again, a folder that stays.
 
         Raises:
-            OSError: It cannot be made.
+            OSError: It cannot be made, or not be written.
         """
         path.mkdir(mode=0o700, exist_ok=True)
         path.chmod(0o700)
+        # Better now than at the first upload.
+        attempt = path / f"0{_SUFFIX}"
+        attempt.write_bytes(b"")
+        attempt.unlink()
         return cls(path, is_kept=True)
 
     def new_path(self) -> Path:
@@ -72,16 +80,53 @@ class Folder:
             _sync(self.path, os.O_RDONLY)
 
     def sweep(self, known: Collection[Path]) -> None:
-        """Remove what is not `known`, and begin to count behind what is, though nothing may lie there yet."""
+        """Remove our own files that are not `known`, and begin to count behind all that is there or `known`."""
+        last = max((int(path.stem) for path in known), default=0)
         for path in self.path.iterdir():
-            if path not in known:
+            if path in known or not _OURS.fullmatch(path.name):
+                continue
+            if path.is_file() and not path.is_symlink():
                 path.unlink()
-        self._last = max((int(path.stem) for path in known), default=0)
+            else:
+                last = max(last, int(path.name.partition(".")[0]))
+        self._last = last
 
     def close(self) -> None:
         """Remove a temporary folder with all in it."""
         if not self._is_kept:
             shutil.rmtree(self.path, ignore_errors=True)
+
+
+class Trace:
+    """What a server makes on its way to its first answer, so that a start that fails leaves nothing behind."""
+
+    def __init__(self) -> None:
+        self._folders: list[Path] = []
+        self._database: Path | None = None
+
+    def make_folder(self, path: Path) -> None:
+        """Make a folder and those above it, where they are not there.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+        for folder in reversed(missing):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            self._folders.append(folder)
+
+    def note(self, database: Path) -> None:
+        """Take note of a database that is going to be made if it is not there."""
+        self._database = None if database.exists() else database
+
+    def remove(self) -> None:
+        """Remove what was made, as far as nothing else has come to lie there; the database is closed."""
+        if self._database is not None:
+            for end in ("", "-wal", "-shm"):
+                Path(f"{self._database}{end}").unlink(missing_ok=True)
+        for folder in reversed(self._folders):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def _sync(path: Path, flags: int) -> None:

@@ -35,7 +35,7 @@ class Form:
         size: The file's length in bytes.
     """
 
-    fields: dict[str, str] = attrs.field(factory=dict)
+    fields: dict[str, str] = attrs.field(factory=dict[str, str])
     path: Path | None = None
     filename: str = "upload"
     size: int = 0

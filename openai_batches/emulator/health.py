@@ -16,7 +16,7 @@ def healthz(desk: Desk) -> Handler:
     """Return the handler that tells the version and how many batches are in each state that is not the last."""
 
     async def answer(_: web.Request) -> web.StreamResponse:
-        version = await asyncio.to_thread(_version)
+        version = await asyncio.to_thread(package_version)
         counts = desk.lifecycle.statuses()
         return json_response(
             {"status": "ok", "version": version, "batches": {status: counts[status] for status in _RUNNING}}
@@ -26,7 +26,8 @@ def healthz(desk: Desk) -> Handler:
 
 
 @functools.cache
-def _version() -> str:
+def package_version() -> str:
+    """Return the version of the package that is installed."""
     from importlib import metadata  # noqa: PLC0415 - few ask, and it takes milliseconds
 
     try:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from .json_values import is_array, is_object, members
+
 # Schemas that refer to themselves end here.
 _MAX_DEPTH = 12
 # The words of a schema that say: see there instead.
@@ -11,12 +13,12 @@ _STAND_INS = ("$ref", "anyOf", "oneOf", "allOf")
 
 def instance(schema: Any, *, text: str = "[echo]") -> Any:
     """Return a minimal instance of `schema`; every string in it that is free to choose is `text`."""
-    root = schema if isinstance(schema, dict) else {}
+    root = members(schema)
     return _value(root, root, text, 0)
 
 
 def _value(schema: Any, root: Mapping[str, Any], text: str, depth: int) -> Any:
-    if not isinstance(schema, dict) or depth > _MAX_DEPTH:
+    if not is_object(schema) or depth > _MAX_DEPTH:
         return None
     if "const" in schema:
         return schema["const"]
@@ -39,7 +41,7 @@ def _inner(schema: dict[str, Any], root: Mapping[str, Any]) -> Any:
 
 def _typed(schema: dict[str, Any], root: Mapping[str, Any], text: str, depth: int) -> Any:
     kind = schema.get("type", "object" if "properties" in schema else "string")
-    if isinstance(kind, list):
+    if is_array(kind):
         kind = kind[0] if kind else "null"
     if kind == "object":
         properties = schema.get("properties", {})
@@ -65,14 +67,14 @@ def _resolve(reference: Any, root: Mapping[str, Any]) -> Any:
     found: Any = root
     for name in str(reference).removeprefix("#").strip("/").split("/"):
         if name:
-            found = found.get(name) if isinstance(found, dict) else None
+            found = members(found).get(name)
     return found
 
 
 def _plainest(choices: list[Any]) -> Any:
     """Prefer null: it is the smallest, and it ends recursion."""
     for choice in choices:
-        if isinstance(choice, dict) and choice.get("type") == "null":
+        if is_object(choice) and choice.get("type") == "null":
             return choice
     return choices[0]
 

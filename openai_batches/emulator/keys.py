@@ -32,15 +32,20 @@ class ApiKey:
         scopes: What a restricted key may do, of `SCOPES`; writing includes reading. None may do all.
 
     Raises:
-        ValueError: The key is empty or a scope unknown.
+        TypeError: The key is no str, or the scopes are one.
+        ValueError: The key is empty, or a scope unknown.
     """
 
-    key: str = attrs.field(repr=False, validator=attrs.validators.min_len(1))
+    key: str = attrs.field(repr=False)
     project: str | None = attrs.field(default=None, kw_only=True)
     organization: str | None = attrs.field(default=None, kw_only=True)
     scopes: Collection[str] | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
+        if not isinstance(self.key, str):
+            raise TypeError(f"an API key must be a str, not {type(self.key).__name__}")
+        if not self.key:
+            raise ValueError("an API key must not be empty")
         if isinstance(self.scopes, str):
             raise TypeError("scopes must be a collection of scopes, not one str")
         for scope in self.scopes or ():
@@ -92,13 +97,21 @@ def keys_by_name(
 
     Args:
         keys: Keys, or a mapping of keys to their projects.
+
+    Raises:
+        TypeError: A key is no str.
+        ValueError: A key is empty, or no client could send it.
     """
     if keys is None:
         return None
     if isinstance(keys, Mapping):
         projects = cast("Mapping[str, str | None]", keys)
-        return {key: ApiKey(key, project=project) for key, project in projects.items()}
-    made = (key if isinstance(key, ApiKey) else ApiKey(key) for key in keys)
+        made = [ApiKey(key, project=project) for key, project in projects.items()]
+    else:
+        made = [key if isinstance(key, ApiKey) else ApiKey(key) for key in keys]
+    for key in made:
+        if not (key.key.isascii() and key.key.isprintable()) or key.key != key.key.strip():
+            raise ValueError("an API key must be of printable ASCII, without spaces around it: it travels in a header")
     return {key.key: key for key in made}
 
 

@@ -6,7 +6,7 @@ import functools
 import logging
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import Executor as Pool
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,12 @@ _logger = logging.getLogger(__name__)
 
 # How often the counts of a long batch move.
 _STEPS_PER_BATCH = 256
+# A line that is late by so many emulated seconds is late by rounding.
+_ROUNDING_S = 0.001
+# How long, in real seconds, the lines of a batch that is to end may stand still.
+_STALLED_S = 10.0
 _EXPIRED = ("batch_expired", "This request could not be executed before the completion window expired.")
 _CANCELLED = ("batch_cancelled", "This request could not be executed because the batch was cancelled.")
-
-_TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 
 _Step = Callable[["_Life"], Awaitable[None]]
 
@@ -43,6 +45,7 @@ class _Life:
     batch: StoredBatch
     lock: asyncio.Lock = attrs.field(factory=asyncio.Lock)
     work: Work | None = None
+    has_results: bool = False
 
 
 class Lifecycle:
@@ -96,7 +99,7 @@ class Lifecycle:
 
     async def resume(self) -> None:
         """Go on with the batches that were not over when the server ended, each from where it was."""
-        lives = [_Life(batch) for batch in self._store.batches.items.values() if batch.status not in _TERMINAL]
+        lives = [_Life(batch) for batch in self._store.batches.items.values() if not batch.is_over]
         self._lives.update((life.batch.id, life) for life in lives)
         await asyncio.gather(*(self._take(life, self._take_up) for life in lives))
 
@@ -131,17 +134,16 @@ class Lifecycle:
 
     def is_busy(self) -> bool:
         """Tell whether a batch is not over."""
-        return not all(map(self._faults.is_holding, self._lives))
+        return not all(self._faults.is_holding(life.batch) for life in self._lives.values())
 
     def _schedule(self, when: float, life: _Life, step: _Step) -> None:
         self._agenda.at(when, functools.partial(self._take, life, step))
 
     async def _take(self, life: _Life, step: _Step) -> None:
         """Take one step; steps of one batch never overlap, and a crash of the emulator fails the batch."""
-        if step in {self._expire, self._finish_cancel} and life.work is not None and life.work.takes_real_time:
-            # The step that holds the lock may be waiting for calls that have hours to go.
-            life.work.interrupt()
-        async with life.lock:
+        is_end = step in {self._expire, self._finish_cancel}
+        # The step that holds the lock may be waiting for calls that have hours to go.
+        async with _pressing(life.work if is_end else None), life.lock:
             again = functools.partial(self._schedule, life=life, step=step)
             can_be_held = step not in {self._expire, self._take_up}
             if life.batch.id not in self._lives or (can_be_held and self._faults.hold(life.batch, again)):
@@ -179,7 +181,7 @@ class Lifecycle:
         if life.batch.status != "validating":
             return
         if not verdict.errors:
-            self._check_queue(batch.scope, verdict)
+            self._check_queue(batch, verdict)
         if refuse is not None:
             refuse(verdict)
         if verdict.errors:
@@ -198,19 +200,20 @@ class Lifecycle:
             file = self._store.find_file(batch.scope, batch.input_file_id, self._clock.now())
         if file is None:
             verdict.errors.clear()
-            verdict.refuse("invalid_request", not_found(batch.input_file_id), param="file_id")
+            verdict.refuse("invalid_request", not_found(batch.input_file_id, batch.organization), param="file_id")
         elif file.purpose != "batch":
             verdict.errors.clear()
             verdict.refuse("invalid_request", wrong_purpose(file.id, file.purpose), param="file_id")
         return verdict
 
-    def _check_queue(self, scope: str, verdict: Verdict) -> None:
+    def _check_queue(self, batch: StoredBatch, verdict: Verdict) -> None:
+        scope, organization = batch.scope, batch.organization
         most_tokens, most_requests = self._rules.tokens_of(verdict.model), self._rules.enqueued_request_limit
         if most_tokens is not None and self._enqueued(scope, verdict) > most_tokens:
-            verdict.refuse("token_limit_exceeded", token_limit_reached(verdict.model, most_tokens))
+            verdict.refuse("token_limit_exceeded", token_limit_reached(verdict.model, most_tokens, organization))
         requests = sum(life.batch.counts.total for life in self._lives.values() if life.batch.scope == scope)
         if most_requests is not None and requests + verdict.total > most_requests:
-            verdict.refuse("request_limit_exceeded", request_limit_reached(most_requests))
+            verdict.refuse("request_limit_exceeded", request_limit_reached(most_requests, organization))
 
     def _enqueued(self, scope: str, verdict: Verdict) -> int:
         others = (life for life in self._lives.values() if life.batch.scope == scope)
@@ -280,10 +283,10 @@ class Lifecycle:
         return 0.0 if work.takes_real_time else self._timings.line_s
 
     def _lines_due(self, batch: StoredBatch, work: Work, run: Run, until: float) -> int:
-        """Return how many lines are done at `until`; a thousandth of a line forgives rounding."""
+        """Return how many lines are done at `until`."""
         total, line_s = batch.counts.total, self._line_s(work)
         until = min(until, batch.expires_at)
-        return min(total, int((until - run.started) / line_s + 0.001)) if line_s else total
+        return min(total, int((until - run.started + _ROUNDING_S) / line_s)) if line_s else total
 
     async def _finalize(self, life: _Life) -> None:
         if life.batch.status == "finalizing":
@@ -317,7 +320,7 @@ class Lifecycle:
     async def _write_results(self, life: _Life) -> None:
         """Bring the result files into the service's style, OpenAI's being the first, and let faults spoil them."""
         run, loop = life.batch.run, asyncio.get_running_loop()
-        if run is not None:
+        if run is not None and not life.has_results:
             spoil = self._faults.spoiling(life.batch)
             if self._results != ResultStyle() or spoil is not None:
                 # From here on the files cannot be taken up as they were written.
@@ -328,6 +331,7 @@ class Lifecycle:
             if spoil is not None:
                 await loop.run_in_executor(self._pool, spoil, {"output": run.output, "error": run.errors})
             await self._store.secure(run.output, run.errors)
+            life.has_results = True
 
     def _fail(self, life: _Life, errors: list[dict[str, Any]]) -> None:
         life.batch.errors = errors
@@ -356,3 +360,19 @@ class Lifecycle:
             lifetime_s=batch.output_lifetime_s,
         )
         return file.id
+
+
+@contextlib.asynccontextmanager
+async def _pressing(work: Work | None) -> AsyncGenerator[None]:
+    """Interrupt lines that keep their batch from ending: at once if they take real time, else if they stand still."""
+    if work is None:
+        yield
+    elif work.takes_real_time:
+        work.interrupt()
+        yield
+    else:
+        watch = asyncio.create_task(work.interrupt_if_stalled(_STALLED_S))
+        try:
+            yield
+        finally:
+            watch.cancel()

@@ -82,6 +82,7 @@ class Limits:
 
     def __init__(self, *, rules: Rules, clock: Clock, store: Store) -> None:
         self._rules = rules
+        self._clock = clock
         self._store = store
         self._batches = RateLimit(
             clock=clock, limit=rules.max_batches_per_hour, span_s=3600, name="batches created in your project"
@@ -112,6 +113,11 @@ class Limits:
         Raises:
             APIError: It may not.
         """
-        limit = self._rules.max_project_bytes
-        if limit is not None and size + sum(file.bytes for file in self._store.files.of(project)) > limit:
+        limit, store = self._rules.max_project_bytes, self._store
+        if limit is None or size + store.bytes_of(project) <= limit:
+            return
+        for file in store.files.of(project):
+            # This clears away what has expired.
+            store.find_file(project, file.id, self._clock.now())
+        if size + store.bytes_of(project) > limit:
             raise APIError(f"The files of a project may have {limit} bytes together. Delete some first.")

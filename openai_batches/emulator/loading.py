@@ -1,20 +1,19 @@
 """Taking up what a data folder holds."""
 
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from .database import Database
-from .folder import DataFolderError, Folder
+from .folder import CONTENT_NAME, DataFolderError, Folder, Trace
 from .records import Row, StoredBatch, StoredFile, StoredMessage, StoredPart, StoredUpload
 from .shelves import Place, Shelf
 
-_DATABASE = "emulator.sqlite3"
-_CONTENTS = "files"
-_NAME = re.compile(r"[0-9]{1,18}\.spool", re.ASCII)
+DATABASE = "emulator.sqlite3"
+# Whatever else lies in a folder of somebody, this does not.
+CONTENTS = "emulator.contents"
 _TYPES: dict[str, type] = {
     "file": StoredFile,
     "batch": StoredBatch,
@@ -24,7 +23,7 @@ _TYPES: dict[str, type] = {
 }
 
 
-def load(data: Path, shelves: Iterable[Shelf[Any]]) -> tuple[Database, Folder]:
+def load(data: Path, shelves: Iterable[Shelf[Any]]) -> tuple[Database, Folder, Trace]:
     """Fill the shelves with the records in a data folder, and remove contents of which no record speaks.
 
     Args:
@@ -32,32 +31,59 @@ def load(data: Path, shelves: Iterable[Shelf[Any]]) -> tuple[Database, Folder]:
         shelves: Empty ones, one per kind of record.
 
     Returns:
-        The database and the folder of contents, both open for this server alone.
+        The database and the folder of contents, both open for this server alone, and what had to be made for them.
 
     Raises:
-        DataFolderError: The folder is unwritable, in use, damaged or of a newer version.
+        DataFolderError: The folder is unwritable, in use, damaged, of a newer version, or holds what is not ours where
+            ours belongs. It is as it was before.
     """
+    trace = Trace()
     try:
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        database = Database(data / _DATABASE)
+        _check_place(data)
+        trace.make_folder(data)
+        trace.note(data / DATABASE)
+        database = Database(data / DATABASE)
         try:
-            contents = Folder.kept(data / _CONTENTS)
+            is_new = not (data / CONTENTS).exists()
+            trace.make_folder(data / CONTENTS)
+            contents = Folder.kept(data / CONTENTS)
             _fill({shelf.kind: shelf for shelf in shelves}, database, contents)
-            contents.sweep(_paths(shelves))
+            known = _paths(shelves)
+            _check_presence(contents, known, is_new=is_new)
+            contents.sweep(known)
         except BaseException:
             database.close()
             raise
-    except DataFolderError:
-        raise
-    except OSError as error:
+    except BaseException as error:
+        trace.remove()
+        if isinstance(error, DataFolderError) or not isinstance(error, OSError):
+            raise
         raise DataFolderError(f"{data} cannot be used as a data folder: {error}") from error
-    return database, contents
+    return database, contents, trace
+
+
+def _check_presence(contents: Folder, known: Collection[Path], *, is_new: bool) -> None:
+    """Refuse records whose contents are elsewhere all together: whoever moved them may bring them back."""
+    if known and is_new:
+        raise DataFolderError(f"{contents.path} is gone, and with it the contents of which {DATABASE} speaks")
+
+
+def _check_place(data: Path) -> None:
+    """Refuse a folder in which something else is where the emulator's own things belong."""
+    database, contents = data / DATABASE, data / CONTENTS
+    if data.exists() and not data.is_dir():
+        raise DataFolderError(f"{data} is not a folder")
+    if contents.is_symlink() or (contents.exists() and not contents.is_dir()):
+        raise DataFolderError(f"{contents} is not a folder of the emulator's own")
+    has_records = database.exists() and database.stat().st_size > 0
+    if not has_records and contents.exists() and any(contents.iterdir()):
+        raise DataFolderError(f"{contents} has contents, but there is no {DATABASE} that speaks of them")
 
 
 def _fill(shelves: dict[str, Shelf[Any]], database: Database, contents: Folder) -> None:
     def hook(expected: type, value: Any) -> Any:
         """Names become paths in the folder, wherever that is now."""
-        if expected is not Path or not isinstance(value, str) or not _NAME.fullmatch(value):
+        if expected is not Path or not isinstance(value, str) or not CONTENT_NAME.fullmatch(value):
             raise ValueError("no name of contents")
         return contents.path / value
 

@@ -1,20 +1,24 @@
 """What the program is told on its command line, as parameters of a server."""
 
 import argparse
-import ipaddress
+import contextlib
+import functools
 import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import attrs
 
+from .checking import is_loopback, number
+from .clock import MAX_SPEED
 from .fault_kinds import KINDS
 from .faults import Fault
-from .keys import ANY_KEY
+from .health import package_version
+from .keys import ANY_KEY, keys_by_name
 from .profiles import PROFILES
-from .upstream import UpstreamExecutor
+from .upstream import CONCURRENCY, UpstreamExecutor
 from .webhook_endpoints import WebhookEndpoint
 
 PROGRAM = "python -m openai_batches.emulator"
@@ -50,8 +54,8 @@ def read_options(argv: Sequence[str] | None = None) -> Options:
     parser = _parser()
     given = parser.parse_args(argv)
     _check(parser, given)
-    keys = [*(given.api_key or ()), *(_variable(parser, "--api-key-env", name) for name in given.api_key_env or ())]
-    if not _is_loopback(given.host) and not keys:
+    keys = _keys(parser, given)
+    if not is_loopback(given.host) and not keys:
         parser.error(f"{given.host} can be reached from outside: give an --api-key-env")
     exports = {"OPENAI_API_KEY": shlex.quote(keys[0] if keys else ANY_KEY)}
     if keys and not given.api_key:
@@ -69,6 +73,25 @@ def read_options(argv: Sequence[str] | None = None) -> Options:
         "webhooks": _made(parser, "--webhook", _webhooks, parser, given, exports),
     }
     return Options(server=server, exports=exports)
+
+
+def say(text: str) -> None:
+    """Write to standard output.
+
+    Raises:
+        OSError: It is closed, full, or nobody reads it.
+    """
+    output: TextIO | None = sys.stdout
+    if output is None:
+        raise OSError("standard output is closed")
+    try:
+        output.write(text)
+        output.flush()
+    except OSError as error:
+        # What stays in the buffer would be complained of once more when the interpreter ends.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
+        raise OSError(f"standard output cannot be written: {error.strerror}") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -91,7 +114,7 @@ def _add_service(add: _Add) -> None:
     add("--host", default="127.0.0.1", help="address to listen on; others than loopback want a key (%(default)s)")
     add("--port", type=int, default=8080, help="port, 0 for a free one (%(default)s)")
     add("--profile", default="openai", choices=_profiles(), metavar="NAME", help="service to play (%(default)s)")
-    add("--speed", type=float, default=1.0, metavar="X", help="emulated seconds per second (%(default)s)")
+    add("--speed", type=float, default=1.0, metavar="X", help="emulated seconds per second, up to 1e6 (%(default)s)")
     add("--data", metavar="DIR", help="keep batches and files in this folder, and go on with those that are there")
     add("--fault", type=_fault, action="append", metavar="FAULT", help="let something fail; may be repeated")
     add("--api-key-env", action="append", metavar="NAME", help="accept the key in this variable; may be repeated")
@@ -108,7 +131,7 @@ def _add_upstream(add: _Add) -> None:
         metavar="[FROM=]TO",
         help="model to ask for in place of FROM, or of every model; may be repeated",
     )
-    add("--upstream-concurrency", type=int, metavar="N", help="requests that run at once (8)")
+    add("--upstream-concurrency", type=int, metavar="N", help=f"requests that run at once ({CONCURRENCY})")
     add("--upstream-attempts", type=int, metavar="N", help="most tries for a line (5)")
     add("--upstream-timeout", type=float, metavar="SECONDS", help="longest time of a request (600)")
 
@@ -120,6 +143,7 @@ def _add_webhook(add: _Add) -> None:
 
 def _add_lists(add: _Add) -> None:
     add("--list-faults", action=_List, lines=_fault_lines, help="show the faults and end")
+    add("--version", action=_List, lines=_version, help="show the version and end")
     add("--list-profiles", action=_List, lines=_profiles, help="show the profiles and end")
 
 
@@ -131,12 +155,19 @@ class _List(argparse.Action):
         self._lines = lines
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        sys.stdout.write("".join(f"{line}\n" for line in self._lines()))
+        try:
+            say("".join(f"{line}\n" for line in self._lines()))
+        except OSError as error:
+            parser.exit(1, f"{PROGRAM}: {error}\n")
         parser.exit()
 
 
 def _profiles() -> list[str]:
     return list(PROFILES)
+
+
+def _version() -> list[str]:
+    return [package_version()]
 
 
 def _fault_lines() -> list[str]:
@@ -146,25 +177,38 @@ def _fault_lines() -> list[str]:
 def _fault(text: str) -> Fault:
     try:
         return Fault.parse(text)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _check(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
     if not 0 <= given.port <= 65_535:
         parser.error("--port must be 0 to 65535")
-    if not given.speed > 0:
-        parser.error("--speed must be above zero")
+    for name, host in (("upstream", given.upstream), ("webhook", given.webhook), ("data", given.data)):
+        if host is not None and not host.strip():
+            parser.error(f"--{name} must not be empty")
+    _made(parser, "--speed", functools.partial(number, above=0, most=MAX_SPEED), "the speed", given.speed)
     for leader in ("upstream", "webhook"):
         for name, value in vars(given).items():
             if name.startswith(f"{leader}_") and value is not None and getattr(given, leader) is None:
                 parser.error(f"--{name.replace('_', '-')} needs --{leader}")
 
 
+def _keys(parser: argparse.ArgumentParser, given: argparse.Namespace) -> list[str]:
+    keys: list[str] = given.api_key or []
+    for key in keys:
+        _made(parser, "--api-key", keys_by_name, [key])
+    for name in given.api_key_env or ():
+        key = _variable(parser, "--api-key-env", name)
+        _made(parser, f"--api-key-env {name}", keys_by_name, [key])
+        keys = [*keys, key]
+    return keys
+
+
 def _variable(parser: argparse.ArgumentParser, option: str, name: str) -> str:
-    value = os.environ.get(name, "")
+    value = os.environ.get(name)
     if not value:
-        parser.error(f"{option}: the variable {name} is not set")
+        parser.error(f"{option}: the variable {name} is {'not set' if value is None else 'empty'}")
     return value
 
 
@@ -180,7 +224,7 @@ def _upstream(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Ups
     if given.upstream is None:
         return None
     options: dict[str, Any] = {
-        "model": _models(given.upstream_model or ()),
+        "model": _made(parser, "--upstream-model", _models, given.upstream_model or ()),
         "concurrency": given.upstream_concurrency,
         "attempts": given.upstream_attempts,
         "timeout_s": given.upstream_timeout,
@@ -200,7 +244,9 @@ def _models(given: Sequence[str]) -> str | dict[str, str] | None:
     for text in given:
         name, equals, to = text.partition("=")
         if not (name and equals and to):
-            raise ValueError(f"several models are given as FROM=TO, not as {text!r}")
+            raise ValueError(f"several models are given as FROM=TO, one also as TO, not {text!r}")
+        if name in table:
+            raise ValueError(f"{name!r} is given twice")
         table[name] = to
     return table
 
@@ -218,12 +264,3 @@ def _webhooks(
         endpoint = WebhookEndpoint(given.webhook, secret=secret)
         exports["OPENAI_WEBHOOK_SECRET"] = f'"${given.webhook_secret_env}"'
     return (endpoint,)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from .answers import APIError, missing, out_of_range, unknown, wrong_type, wrong_value
 from .connections import reading
+from .json_values import is_object
 from .rules import Terms
 
 _MAX_METADATA_PAIRS = 16
@@ -45,7 +46,7 @@ async def json_object(request: web.Request) -> dict[str, Any]:
         body = msgspec.json.decode(data)
     except (ValueError, RecursionError) as error:
         raise APIError("The body of the request could not be parsed as JSON.") from error
-    if not isinstance(body, dict):
+    if not is_object(body):
         raise APIError("The body of the request must be a JSON object.")
     return body
 
@@ -152,7 +153,7 @@ def metadata(value: Any) -> dict[str, str] | None:
     """
     if value is None:
         return None
-    if not isinstance(value, dict):
+    if not is_object(value):
         raise wrong_type("metadata", "an object", value)
     if len(value) > _MAX_METADATA_PAIRS:
         message = (
@@ -185,7 +186,7 @@ def lifetime(param: str, value: Any, terms: Terms) -> int | None:
     """
     if value is None:
         return None
-    if not isinstance(value, dict):
+    if not is_object(value):
         raise wrong_type(param, "an object", value)
     for name in value:
         if name not in {"anchor", "seconds"}:

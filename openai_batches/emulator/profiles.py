@@ -41,6 +41,8 @@ class Profile:
         name: What the service is called.
         prefixes: Where its operations are; the first one is in `base_url`.
         dated_prefix: Where they are with an `api-version` in the query as well; "" is nowhere.
+        root_variable: Variable in which the service's own client looks for the address, without the prefix; "" is none.
+        key_variable: Variable in which it looks for the key.
         key_headers: Headers that may carry the bare key, beside `Authorization: Bearer`.
         terms: What it takes.
         max_lines: Most requests of a batch, unless the server is told otherwise.
@@ -62,6 +64,8 @@ class Profile:
     name: str
     prefixes: tuple[str, ...] = ("/v1",)
     dated_prefix: str = ""
+    root_variable: str = ""
+    key_variable: str = ""
     key_headers: tuple[str, ...] = ()
     terms: Terms = attrs.field(factory=Terms)
     max_lines: int = 50_000
@@ -107,6 +111,8 @@ AZURE = Profile(
     name="azure",
     prefixes=("/openai/v1",),
     dated_prefix="/openai",
+    root_variable="AZURE_OPENAI_ENDPOINT",
+    key_variable="AZURE_OPENAI_API_KEY",
     key_headers=("api-key",),
     terms=Terms(
         endpoints=("/chat/completions", _CHAT, "/v1/responses"),
@@ -128,6 +134,8 @@ AZURE = Profile(
 GROQ = Profile(
     name="groq",
     prefixes=("/openai/v1",),
+    root_variable="GROQ_BASE_URL",
+    key_variable="GROQ_API_KEY",
     terms=Terms(endpoints=(_CHAT,), window_hours=(24, 168)),
     max_bytes=100_000_000,
     has_cursors=False,
@@ -168,6 +176,6 @@ def named(profile: Profile | str) -> Profile:
     """
     if isinstance(profile, Profile):
         return profile
-    if profile in PROFILES:
+    if isinstance(profile, str) and profile in PROFILES:
         return PROFILES[profile]
     raise ValueError(f"profile must be a Profile or one of {', '.join(PROFILES)}, not {profile!r}")

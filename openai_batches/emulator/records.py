@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import attrs
 
+from .rules import ORGANIZATION
+
 UPLOAD_LIFETIME_S = 3600
 
 
@@ -93,6 +95,7 @@ class StoredBatch:
     Args:
         since: Emulated Unix seconds at which the present status began, exactly; the fields that end in `_at` are
             whole seconds.
+        organization: Whose key made it.
         run: How its lines are worked through; None before the first and when the batch is over.
     """
 
@@ -120,7 +123,13 @@ class StoredBatch:
     counts: Counts = attrs.field(factory=Counts)
     usage: Usage = attrs.field(factory=Usage)
     since: float = 0.0
+    organization: str = ORGANIZATION
     run: Run | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.status in {"cancelled", "completed", "expired", "failed"}
 
     def to_wire(self) -> dict[str, Any]:
         """Return the Batch object as the API shows it, unset fields as null."""

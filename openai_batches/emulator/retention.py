@@ -9,7 +9,6 @@ from .records import StoredBatch
 from .rules import Rules
 from .store import Store
 
-_OVER = frozenset({"cancelled", "completed", "expired", "failed"})
 _LOOK_EVERY_S = 6 * 3600.0
 # However fast the clock runs, this much real time lies between two looks.
 _PAUSE_S = 0.2
@@ -19,7 +18,7 @@ _AT_ONCE = 10_000
 def is_kept(batch: StoredBatch, rules: Rules, now: float) -> bool:
     """Tell whether a batch can still be retrieved at `now` (emulated Unix seconds)."""
     kept_s = rules.batch_retention_s
-    return kept_s is None or now < batch.created_at + kept_s or batch.status not in _OVER
+    return kept_s is None or now < batch.created_at + kept_s or not batch.is_over
 
 
 class Janitor:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import attrs
 
+from .checking import field, instance, number, one_of, text, texts, token_limit, whole
 from .keys import ApiKey
 
 SECONDS_PER_DAY = 86_400
@@ -64,18 +65,18 @@ class Timings:
         cancelling_s: From the cancel call to the partial files.
     """
 
-    validating_s: float = attrs.field(default=3.0, validator=attrs.validators.ge(0))
-    line_s: float = attrs.field(default=0.05, validator=attrs.validators.ge(0))
-    finalizing_s: float = attrs.field(default=2.0, validator=attrs.validators.ge(0))
-    cancelling_s: float = attrs.field(default=5.0, validator=attrs.validators.ge(0))
+    validating_s: float = field(number, default=3.0, least=0)
+    line_s: float = field(number, default=0.05, least=0)
+    finalizing_s: float = field(number, default=2.0, least=0)
+    cancelling_s: float = field(number, default=5.0, least=0)
 
 
-def _one_of(*values: str) -> Any:
-    return attrs.field(default=values[0], validator=attrs.validators.in_(values))
+def _one_of(*values: Any, default: Any = None) -> Any:
+    return field(one_of, values, default=default or values[0])
 
 
 def _limit(default: int | None, *, least: int = 0) -> Any:
-    return attrs.field(default=default, validator=attrs.validators.optional(attrs.validators.ge(least)))
+    return field(whole, default=default, allows_none=True, least=least)
 
 
 @attrs.frozen(kw_only=True)
@@ -101,13 +102,13 @@ class Choices:
     cancel_while_finalizing: Literal["accept", "reject"] = _one_of("accept", "reject")
     cancelled_lines: Literal["written", "omitted"] = _one_of("written", "omitted")
     model_while_validating: Literal["null", "absent"] = _one_of("null", "absent")
-    unknown_batch_code: str | None = None
-    too_many_lines_code: str = "too_many_tasks"
-    too_large_code: str = "invalid_request"
+    unknown_batch_code: str | None = field(text, default=None, allows_none=True)
+    too_many_lines_code: str = field(text, default="too_many_tasks")
+    too_large_code: str = field(text, default="invalid_request")
     max_custom_id_length: int | None = _limit(None)
     max_batch_errors: int | None = _limit(None, least=1)
-    conflict_forbids_retry: bool = False
-    missing_scope_status: int = attrs.field(default=403, validator=attrs.validators.in_((401, 403)))
+    conflict_forbids_retry: bool = field(instance, bool, "True or False", default=False)
+    missing_scope_status: int = _one_of(401, 403, default=403)
 
 
 @attrs.frozen(kw_only=True)
@@ -116,26 +117,22 @@ class Rules:
 
     terms: Terms = Terms()
 
-    choices: Choices = Choices()
+    choices: Choices = field(instance, Choices, "Choices(...)", default=Choices())  # noqa: RUF009 - it is frozen
     keys: Mapping[str, ApiKey] | None = None
-    models: Collection[str] | None = None
-    enqueued_token_limit: int | Mapping[str, int] | None = None
+    models: Collection[str] | None = field(texts, default=None, allows_none=True)
+    enqueued_token_limit: int | Mapping[str, int] | None = field(token_limit, default=None, allows_none=True)
     enqueued_request_limit: int | None = _limit(None)
     max_batches_per_hour: int | None = _limit(2_000)
     max_uploads_per_minute: int | None = _limit(1_000)
     max_project_bytes: int | None = _limit(2_500_000_000_000)
-    batch_retention_s: float | None = _limit(None)
-    max_lines: int = 50_000
-    max_embedding_inputs: int = 50_000
-    max_bytes: int = 209_715_200
-    max_file_bytes: int = 512 * 1024 * 1024
-    client_timeout_s: float = attrs.field(default=60.0, validator=attrs.validators.gt(0))
-    unknown_cursor: Literal["restart", "empty", "error"] = attrs.field(
-        default="error", validator=attrs.validators.in_(("restart", "empty", "error"))
-    )
-    unknown_input_file: Literal["fail_batch", "reject"] = attrs.field(
-        default="fail_batch", validator=attrs.validators.in_(("fail_batch", "reject"))
-    )
+    batch_retention_s: float | None = field(number, default=None, allows_none=True, least=0)
+    max_lines: int = field(whole, default=50_000)
+    max_embedding_inputs: int = field(whole, default=50_000)
+    max_bytes: int = field(whole, default=209_715_200)
+    max_file_bytes: int = field(whole, default=512 * 1024 * 1024)
+    client_timeout_s: float = field(number, default=60.0, above=0)
+    unknown_cursor: Literal["restart", "empty", "error"] = _one_of("restart", "empty", "error", default="error")
+    unknown_input_file: Literal["fail_batch", "reject"] = _one_of("fail_batch", "reject")
 
     def tokens_of(self, model: str | None) -> int | None:
         """Return the most enqueued tokens of `model`; None has no limit."""

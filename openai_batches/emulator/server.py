@@ -10,13 +10,14 @@ from typing import Literal, Self
 
 from aiohttp import web
 
+from . import checking
 from .agenda import Agenda
 from .app import build_app
 from .clock import Clock, RealClock
-from .connections import Connection, Site
+from .connections import Connection, OpenTransports, Site
 from .desk import Desk, RequestRecord
 from .echo import EchoExecutor
-from .executors import Executor, Staff
+from .executors import Executor, Staff, check_executor
 from .faults import Fault, Faults
 from .keys import ApiKey, keys_by_name
 from .lifecycle import Lifecycle
@@ -24,12 +25,14 @@ from .profiles import OPENAI, Profile, named
 from .retention import Janitor
 from .rules import Choices, Rules, Timings
 from .store import Store
-from .webhook_endpoints import Delivery, WebhookEndpoint
+from .webhook_endpoints import Delivery, WebhookEndpoint, endpoints_of
 from .webhooks import Webhooks
 
 _REMEMBERED_REQUESTS = 100_000
 _SHUTDOWN_S = 1.0
 _THREADS = 4
+# A server that listens everywhere is asked here.
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - it is told from them, not bound to them
 
 
 class BatchServer:
@@ -38,13 +41,13 @@ class BatchServer:
     Use it as an asynchronous context manager, or call `start` and `close`.
 
     Args:
-        host: Address to listen on.
+        host: Address to listen on; one that is not loopback wants `api_keys`.
         port: Port to listen on; 0 takes a free one.
         profile: The service to play: `openai`, `azure`, `groq`, `siliconflow`, `vllm`, `ogx`, or a `Profile` of yours.
         api_keys: Keys that are accepted, as text, as `ApiKey` or as a mapping of keys to projects; None accepts any.
             Each key sees the batches and files of its project only, and is a project of its own if it has none.
         clock: What time it is inside; a `RealClock` by default.
-        speed: Emulated seconds per real second of the default clock.
+        speed: Emulated seconds per real second of the default clock, up to a million.
         executor: Answers the lines; an `EchoExecutor` by default.
         timings: How long each state of a batch lasts, in emulated seconds.
         models: Models that validation knows; None knows any.
@@ -66,7 +69,7 @@ class BatchServer:
         unknown_input_file: Whether a batch of a file that is not there fails in validation, or is refused with 400.
         choices: What is done where nothing is published about what the service does.
         webhooks: Who is told of batches that are over; more can be appended to `webhooks.endpoints` later.
-        faults: Faults to start with.
+        faults: Faults to start with, or texts for `Fault.parse`.
         seed: Makes ids repeatable; None draws them from the system's entropy.
         data: Folder in which everything outlives the server, however it ends, for the next one to take up; None keeps
             everything as long as the server runs. What was answered is on disk by then, and batches go on where
@@ -74,7 +77,7 @@ class BatchServer:
 
     Raises:
         ValueError: A parameter makes no sense, such as a `clock` together with a `speed`.
-        TypeError: A clock, timings or keys are of the wrong type.
+        TypeError: A parameter is of the wrong type.
     """
 
     def __init__(
@@ -104,13 +107,17 @@ class BatchServer:
         unknown_input_file: Literal["fail_batch", "reject"] = "fail_batch",
         choices: Choices = Choices(),  # noqa: B008 - it is frozen
         webhooks: Iterable[WebhookEndpoint] | WebhookEndpoint = (),
-        faults: Iterable[Fault] | Fault | None = None,
+        faults: Iterable[Fault | str] | Fault | str | None = None,
         seed: int | None = None,
         data: Path | str | None = None,
     ) -> None:
         if clock is not None and speed != 1.0:
             raise ValueError("speed belongs to the default clock; give either clock or speed")
-        _check_types(clock, timings, api_keys)
+        _check_types(clock, timings, api_keys, executor)
+        checking.host(host, has_keys=api_keys is not None)
+        checking.whole("port", port, most=65_535)
+        folder = checking.folder("data", data)
+        endpoints = endpoints_of(webhooks)
         profile = named(profile)
         self.profile: Profile = profile
         rules = Rules(
@@ -133,10 +140,8 @@ class BatchServer:
             unknown_input_file=unknown_input_file,
         )
         self.clock: Clock = RealClock(speed=speed) if clock is None else clock
-        self.store: Store = Store(
-            seed=seed, data=None if data is None else Path(data), clock=self.clock, new_ids=profile.ids
-        )
-        self.faults: Faults = Faults((faults,) if isinstance(faults, Fault) else faults or (), now=self.clock.now)
+        self.store: Store = Store(seed=seed, data=folder, clock=self.clock, new_ids=profile.ids)
+        self.faults: Faults = Faults(() if faults is None else faults, now=self.clock.now)
         self.requests: deque[RequestRecord] = deque(maxlen=_REMEMBERED_REQUESTS)
         self._host, self._port = host, port
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="openai-batches-emulator")
@@ -147,7 +152,7 @@ class BatchServer:
             agenda=self._agenda,
             store=self.store,
             plan=self.faults.deliveries,
-            endpoints=(webhooks,) if isinstance(webhooks, WebhookEndpoint) else webhooks,
+            endpoints=endpoints,
         )
         self._lifecycle = Lifecycle(
             store=self.store,
@@ -171,6 +176,7 @@ class BatchServer:
             profile=profile,
         )
         self._janitor = Janitor(store=self.store, clock=self.clock, agenda=self._agenda, rules=rules)
+        self._open_transports = OpenTransports()
         self._runner: web.AppRunner | None = None
         self._is_started = False
 
@@ -181,7 +187,7 @@ class BatchServer:
 
     @property
     def base_url(self) -> str:
-        """The URL for clients, `/v1` or the profile's own prefix included.
+        """The URL for clients on this machine, `/v1` or the profile's own prefix included.
 
         Raises:
             RuntimeError: The server is not running.
@@ -189,6 +195,7 @@ class BatchServer:
         if self._runner is None:
             raise RuntimeError("the server is not running")
         host, port = self._runner.addresses[0][:2]
+        host = _WILDCARDS.get(str(host), str(host))
         origin = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         return origin + self.profile.prefixes[0]
 
@@ -214,12 +221,18 @@ class BatchServer:
             await Site(self._runner, self._host, self._port, self._connect).start()
         except BaseException:
             await self.close()
+            await asyncio.to_thread(self.store.undo)
             raise
         return self
 
     def _connect(self, server: web.Server) -> Connection:
         rules, ids = self._desk.rules, self.store.ids
-        return Connection(server, client_timeout_s=rules.client_timeout_s, new_request_id=ids.request)
+        return Connection(
+            server,
+            client_timeout_s=rules.client_timeout_s,
+            new_request_id=ids.request,
+            open_transports=self._open_transports,
+        )
 
     async def close(self) -> None:
         """Stop listening, drop what runs and remove what was temporary; a second call does nothing."""
@@ -232,6 +245,7 @@ class BatchServer:
             await runner.cleanup()
         await asyncio.to_thread(self._pool.shutdown)
         await self.store.close()
+        await self._open_transports.abort()
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -259,10 +273,14 @@ class BatchServer:
         await self._agenda.advance_to(when, self._lifecycle.is_busy)
 
 
-def _check_types(clock: object, timings: object, api_keys: object) -> None:
+def _check_types(clock: object, timings: object, api_keys: object, executor: object) -> None:
     if isinstance(clock, type) or (clock is not None and not hasattr(clock, "now")):
         raise TypeError(f"clock must be a clock, such as SteppedClock(), not {clock!r}")
     if timings is not None and not isinstance(timings, Timings):
         raise TypeError(f"timings must be Timings(...), not {timings!r}")
     if isinstance(api_keys, str):
         raise TypeError("api_keys must be a collection of keys, not one str")
+    if api_keys is not None and not isinstance(api_keys, Collection):
+        raise TypeError(f"api_keys must be a collection of keys, not {type(api_keys).__name__}")
+    if executor is not None:
+        check_executor(executor)

@@ -7,7 +7,9 @@ import json
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
+
+from .json_values import members
 
 Record = dict[str, Any]
 Shape = Callable[[Record], Record]
@@ -48,7 +50,7 @@ def azure_file(record: Record) -> Record:
 def azure_line(line: Record) -> Record:
     """Leave out the line's id, and say what the content filters thought."""
     line.pop("id", None)
-    body = _record(_record(line["response"]).get("body"))
+    body = members(members(line["response"]).get("body"))
     if "choices" in body:
         for choice in body["choices"]:
             choice.setdefault("content_filter_results", {})
@@ -133,13 +135,8 @@ def ogx_line(line: Record) -> Record:
 
 def _error_in(body: Any) -> Record:
     """Return the error of a refused request, with a message and a type in any case."""
-    given = _record(_record(body).get("error"))
+    given = members(members(body).get("error"))
     return {"type": "server_error", **given, "message": given.get("message") or "The request failed."}
-
-
-def _record(value: Any) -> Record:
-    """Return an object as it is, and anything else as an empty one."""
-    return cast("Record", value) if isinstance(value, dict) else {}
 
 
 def _uuid_of(text: str) -> uuid.UUID:

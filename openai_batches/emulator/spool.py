@@ -3,13 +3,15 @@
 import contextlib
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
 from .executors import LineAnswer, LineError, Outcome, broken
+from .json_values import members
 from .records import Counts, Usage
 
 # Enough to make an append cheap, few enough to keep results out of memory.
@@ -95,13 +97,13 @@ class Spool:
         self._count()
         self._clear()
 
-    def restore(self) -> set[str]:
-        """Read what a crash left, cut off what it tore, correct counts and usage, and return the ids of the lines."""
+    def restore(self) -> Counter[str]:
+        """Read what a crash left, cut off what it tore, correct counts and usage, and count the lines by their ids."""
         self._clear()
         counts, usage = self._counts, self._usage
         counts.completed = counts.failed = 0
         usage.input_tokens = usage.cached_tokens = usage.output_tokens = usage.reasoning_tokens = 0
-        found: set[str] = set()
+        found: Counter[str] = Counter()
         for path in (self._output, self._errors):
             if path.exists():
                 self._read_back(path, found)
@@ -125,7 +127,7 @@ class Spool:
         response = {"status_code": outcome.status, "request_id": request_id, "body": outcome.body}
         return {**record, "response": response, "error": None}
 
-    def _read_back(self, path: Path, found: set[str]) -> None:
+    def _read_back(self, path: Path, found: Counter[str]) -> None:
         whole_bytes = 0
         with path.open("r+b") as spool:
             for raw in spool:
@@ -135,7 +137,7 @@ class Spool:
                     spool.truncate(whole_bytes)
                     break
                 whole_bytes += len(raw)
-                found.add(record.custom_id)
+                found[record.custom_id] += 1
                 if path == self._output:
                     self._completed += 1
                     _add_usage(self._used, record.response and record.response.body.usage)
@@ -177,17 +179,13 @@ def _append(path: Path, data: bytearray) -> None:
 
 def _add_usage(usage: Usage, given: Any) -> None:
     """Add a line's usage, in the words of chat completions or of responses."""
-    words = _object(given)
+    words = members(given)
     usage.input_tokens += _count(words, "input_tokens", "prompt_tokens")
     usage.output_tokens += _count(words, "output_tokens", "completion_tokens")
-    inputs = _object(words.get("input_tokens_details") or words.get("prompt_tokens_details"))
-    outputs = _object(words.get("output_tokens_details") or words.get("completion_tokens_details"))
+    inputs = members(words.get("input_tokens_details") or words.get("prompt_tokens_details"))
+    outputs = members(words.get("output_tokens_details") or words.get("completion_tokens_details"))
     usage.cached_tokens += _count(inputs, "cached_tokens")
     usage.reasoning_tokens += _count(outputs, "reasoning_tokens")
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _count(words: dict[str, Any], *names: str) -> int:

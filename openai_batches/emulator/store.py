@@ -3,14 +3,16 @@
 import asyncio
 import hashlib
 import logging
+from collections import Counter
 from pathlib import Path
 from typing import TypeVar
 
 from .clock import Clock, LastingClock, RealClock
 from .committing import Commits, NoCommits
-from .folder import Folder
+from .folder import Folder, Trace
 from .ids import Ids
 from .records import Record, StoredBatch, StoredFile, StoredMessage, StoredPart, StoredUpload
+from .rules import ORGANIZATION
 from .shelves import Shelf
 
 _logger = logging.getLogger(__name__)
@@ -48,11 +50,13 @@ class Store:
         self.uploads: Shelf[StoredUpload] = Shelf("upload")
         self.parts: Shelf[StoredPart] = Shelf("part")
         self.messages: Shelf[StoredMessage] = Shelf("message")
+        self._bytes: Counter[str] = Counter()
         self._seed = seed
         self._data = data
         self._clock: Clock = RealClock() if clock is None else clock
         self._contents: Folder | None = None
         self._commits: Commits | NoCommits = NoCommits()
+        self._trace = Trace()
 
     @property
     def is_durable(self) -> bool:
@@ -76,8 +80,10 @@ class Store:
         from .loading import load  # noqa: PLC0415 - SQLite is imported only where it is used
 
         shelves = (self.files, self.batches, self.uploads, self.parts, self.messages)
-        database, self._contents = load(self._data, shelves)
+        database, self._contents, self._trace = load(self._data, shelves)
         self._commits = Commits(database, self._contents, self._clock)
+        for file in self.files.items.values():
+            self._bytes[file.scope] += file.bytes
         for file in [file for file in self.files.items.values() if not file.path.exists()]:
             _logger.error("the bytes of %s are gone, and so is the file", file.id)
             self.remove_file(file)
@@ -109,6 +115,10 @@ class Store:
         if self._contents is not None:
             self._contents.close()
             self._contents = None
+
+    def undo(self) -> None:
+        """Remove what `open` had to make on disk, after a start that failed; the store is closed."""
+        self._trace.remove()
 
     def owner(self, key: str) -> str:
         """Return the name under which the things of an API key are kept: no key is written to disk."""
@@ -155,6 +165,7 @@ class Store:
             expires_at=None if lifetime_s is None else created_at + lifetime_s,
         )
         self._put(self.files, file)
+        self._bytes[scope] += file.bytes
         return file
 
     def new_batch(
@@ -168,6 +179,7 @@ class Store:
         window_s: int = 86_400,
         metadata: dict[str, str] | None = None,
         output_lifetime_s: int = 30 * 86_400,
+        organization: str = ORGANIZATION,
     ) -> StoredBatch:
         """Add a batch of `scope` created at `now` (Unix seconds), in its first state."""
         batch = StoredBatch(
@@ -180,6 +192,7 @@ class Store:
             expires_at=int(now) + window_s,
             metadata=metadata,
             output_lifetime_s=output_lifetime_s,
+            organization=organization,
             since=now,
         )
         self._put(self.batches, batch)
@@ -193,9 +206,16 @@ class Store:
             return None
         return file
 
+    def bytes_of(self, scope: str) -> int:
+        """Return how many bytes the files of `scope` have, those that expired and were not removed yet among them."""
+        return self._bytes[scope]
+
     def remove_file(self, file: StoredFile) -> None:
         """Delete the record and the bytes."""
         self._remove(self.files, file)
+        self._bytes[file.scope] -= file.bytes
+        if not self._bytes[file.scope]:
+            del self._bytes[file.scope]
         self.discard(file.path)
 
     def remove_batch(self, batch: StoredBatch) -> None:

@@ -87,6 +87,7 @@ class UploadRoutes:
             size = sum(part.bytes for part in parts)
             if size != upload.bytes:
                 raise out_of_range("bytes", size, minimum=upload.bytes, maximum=upload.bytes)
+            self._desk.limits.check_room(scope, size)
             target = await self._joined(upload, parts, _declared_md5(body))
             file = self._desk.store.new_file(
                 scope=scope,
@@ -121,6 +122,8 @@ class UploadRoutes:
                 _check_md5(await asyncio.to_thread(_md5, target), md5)
             await check_content(target, upload.filename, upload.purpose)
             await store.secure(target)
+            # Its time may have come meanwhile.
+            self._check_pending(upload)
         except BaseException:
             target.unlink(missing_ok=True)
             raise
@@ -128,15 +131,17 @@ class UploadRoutes:
 
     def _pending(self, request: web.Request, scope: str) -> StoredUpload:
         upload_id = request.match_info["id"]
-        store = self._desk.store
-        upload = store.uploads.get(scope, upload_id)
+        upload = self._desk.store.uploads.get(scope, upload_id)
         if upload is None:
             raise APIError(f"No such Upload object: {upload_id}", status=404, param="id")
-        if upload.expires_at <= self._desk.clock.now():
-            store.end_upload(upload, "expired")
-        if upload.status != "pending":
-            raise APIError(f"The upload '{upload_id}' has the status '{upload.status}' and takes no more calls.")
+        self._check_pending(upload)
         return upload
+
+    def _check_pending(self, upload: StoredUpload) -> None:
+        if upload.expires_at <= self._desk.clock.now():
+            self._desk.store.end_upload(upload, "expired")
+        if upload.status != "pending":
+            raise APIError(f"The upload '{upload.id}' has the status '{upload.status}' and takes no more calls.")
 
 
 def _chosen(parts: dict[str, StoredPart], body: dict[str, Any]) -> list[StoredPart]:

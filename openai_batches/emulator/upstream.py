@@ -26,6 +26,7 @@ from .answers import error_object
 from .executors import Answer, LineAnswer, LineError
 from .upstream_replies import Reply, to_answer
 
+CONCURRENCY = 8
 _MIB = 1024 * 1024
 _CONNECT_S = 10.0
 # Larger bodies must not hold up the event loop.
@@ -77,7 +78,7 @@ class UpstreamExecutor:
         api_key: str | None = None,
         model: str | Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-        concurrency: int = 8,
+        concurrency: int = CONCURRENCY,
         attempts: int = 5,
         patience_s: float = 300.0,
         timeout_s: float = 600.0,
@@ -90,6 +91,8 @@ class UpstreamExecutor:
         _check_numbers(patience_s=(patience_s, 0), first_pause_s=(first_pause_s, 0), max_pause_s=(max_pause_s, 0))
         _check_numbers(timeout_s=(timeout_s, 0.001))
         _check_model(model)
+        if headers is not None and not isinstance(headers, Mapping):
+            raise TypeError(f"headers must be a mapping of str to str, not {type(headers).__name__}")
         self.concurrency: int = concurrency
         self._address = _Address.of(base_url)
         self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
@@ -237,8 +240,12 @@ class _Address:
         if not isinstance(base_url, str):
             raise TypeError(f"base_url must be a str, not {base_url!r}")
         parts = urlsplit(base_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
-            raise ValueError("base_url must be a URL such as http://localhost:8000/v1")
+        try:
+            is_address = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        except ValueError:
+            is_address = False
+        if not is_address:
+            raise ValueError("base_url must be a URL such as http://localhost:8000/v1, with a port of 1 to 65535")
         if parts.username is not None or parts.password is not None:
             raise ValueError("base_url must not carry credentials: give an api_key or headers")
         path = parts.path.rstrip("/") or "/v1"
@@ -260,6 +267,8 @@ def _check_numbers(**numbers: tuple[object, float]) -> None:
 
 
 def _check_model(model: object) -> None:
+    if model == "":
+        raise ValueError("model must not be empty")
     if model is not None and not isinstance(model, (str, Mapping)):
         raise TypeError(f"model must be a name or a table of names, not {model!r}")
 

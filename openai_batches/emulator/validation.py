@@ -9,7 +9,8 @@ import attrs
 import msgspec
 
 from .answers import kind
-from .rules import ORGANIZATION, Rules
+from .json_values import is_array, is_object, members
+from .rules import Rules
 
 # What each endpoint's body needs besides its model, and how the service calls the endpoint.
 _NEEDED = {
@@ -34,7 +35,7 @@ class Verdict:
         embedding_inputs: Inputs of all lines of an embeddings batch.
     """
 
-    errors: list[dict[str, Any]] = attrs.field(factory=list)
+    errors: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]])
     total: int = 0
     model: str | None = None
     tokens: int = 0
@@ -57,8 +58,7 @@ def first_model(path: Path) -> str | None:
     """Return the model that the first line of the file at `path` names; meant for a worker thread."""
     with path.open("rb") as source:
         record = _parse(source.readline())
-    body = record.get("body") if isinstance(record, dict) else None
-    model = body.get("model") if isinstance(body, dict) else None
+    model = members(members(record).get("body")).get("model")
     return model if isinstance(model, str) else None
 
 
@@ -67,9 +67,9 @@ def estimated_tokens(size: int) -> int:
     return size // _BYTES_PER_TOKEN
 
 
-def not_found(file_id: str) -> str:
+def not_found(file_id: str, organization: str) -> str:
     """Return the sentence for an input file that is not there."""
-    return f"Cannot find file {file_id}, or organization {ORGANIZATION} does not have access to it."
+    return f"Cannot find file {file_id}, or organization {organization} does not have access to it."
 
 
 def wrong_purpose(file_id: str, purpose: str) -> str:
@@ -77,18 +77,18 @@ def wrong_purpose(file_id: str, purpose: str) -> str:
     return f"Invalid purpose of file '{file_id}': expected 'batch', but got '{purpose}' instead."
 
 
-def request_limit_reached(limit: int) -> str:
+def request_limit_reached(limit: int, organization: str) -> str:
     """Return the sentence for a batch that would exceed the enqueued requests."""
     return (
-        f"Enqueued request limit reached in organization {ORGANIZATION}. "
+        f"Enqueued request limit reached in organization {organization}. "
         f"Limit: {limit:,} enqueued requests. Please try again once some in_progress batches have been completed."
     )
 
 
-def token_limit_reached(model: str | None, limit: int) -> str:
+def token_limit_reached(model: str | None, limit: int, organization: str) -> str:
     """Return the sentence for a batch that would exceed the enqueued tokens."""
     return (
-        f"Enqueued token limit reached for {model} in organization {ORGANIZATION}. "
+        f"Enqueued token limit reached for {model} in organization {organization}. "
         f"Limit: {limit:,} enqueued tokens. Please try again once some in_progress batches have been completed."
     )
 
@@ -132,7 +132,7 @@ class _Check:
     endpoint: str
     rules: Rules
     verdict: Verdict
-    seen: set[str] = attrs.field(factory=set)
+    seen: set[str] = attrs.field(factory=set[str])
     longest_id: float = attrs.field(init=False)
     most_errors: float = attrs.field(init=False)
 
@@ -147,7 +147,7 @@ class _Check:
         if self.verdict.total > self.rules.max_lines or len(self.verdict.errors) >= self.most_errors:
             return
         record = _parse(line)
-        if not isinstance(record, dict):
+        if not is_object(record):
             self.verdict.refuse("invalid_json_line", "This line is not parseable as valid JSON.", line=number)
             return
         for code, message, param in self.faults(record):
@@ -187,7 +187,7 @@ class _Check:
             self.seen.add(custom_id)
 
     def body(self, body: Any) -> Iterator[tuple[str, str, str]]:
-        if not isinstance(body, dict):
+        if not is_object(body):
             message = f"Invalid type for 'body': expected an object, but got {kind(body)} instead."
             yield "invalid_type", message, "body"
             return
@@ -239,6 +239,6 @@ class _Check:
 
 def _embedding_inputs(value: Any) -> int:
     """Count the inputs; a list of integers is one input given as tokens."""
-    if isinstance(value, list) and not all(isinstance(item, int) for item in value):
+    if is_array(value) and not all(isinstance(item, int) for item in value):
         return len(value)
     return 1

@@ -1,12 +1,13 @@
 """Webhooks as values: the receivers, the messages, and what came of each attempt."""
 
 import secrets
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import attrs
 
+from .checking import field, instance, number, one_of, text, texts, whole
 from .rules import SECONDS_PER_DAY
 from .signing import secret_of, signing_key
 
@@ -25,9 +26,9 @@ class WebhookRetries:
         give_up_after_s: No attempt starts later than this after the first.
     """
 
-    first_s: float = attrs.field(default=5.0, validator=attrs.validators.gt(0))
-    longest_s: float = attrs.field(default=4 * 3600.0, validator=attrs.validators.gt(0))
-    give_up_after_s: float = attrs.field(default=3.0 * SECONDS_PER_DAY, validator=attrs.validators.ge(0))
+    first_s: float = field(number, default=5.0, above=0)
+    longest_s: float = field(number, default=4 * 3600.0, above=0)
+    give_up_after_s: float = field(number, default=3.0 * SECONDS_PER_DAY, least=0)
 
     def pause_s(self, attempts: int) -> float:
         """Return the pause behind the attempt that was number `attempts`, from 1."""
@@ -58,26 +59,31 @@ class WebhookEndpoint:
     secret: str | Sequence[str] | None = attrs.field(default=None, kw_only=True, repr=False)
     event_types: Sequence[str] = attrs.field(default=EVENT_TYPES, kw_only=True)
     project: str | None = attrs.field(default=None, kw_only=True)
-    timeout_s: float = attrs.field(default=10.0, kw_only=True, validator=attrs.validators.gt(0))
-    max_concurrent: int = attrs.field(default=8, kw_only=True, validator=attrs.validators.ge(1))
-    timestamps: Literal["machine", "emulated"] = attrs.field(
-        default="machine", kw_only=True, validator=attrs.validators.in_(("machine", "emulated"))
+    timeout_s: float = field(number, default=10.0, kw_only=True, above=0)
+    max_concurrent: int = field(whole, default=8, kw_only=True, least=1)
+    timestamps: Literal["machine", "emulated"] = field(one_of, ("machine", "emulated"), default="machine", kw_only=True)
+    retries: WebhookRetries = attrs.field(
+        factory=WebhookRetries, kw_only=True, validator=attrs.validators.instance_of(WebhookRetries)
     )
-    retries: WebhookRetries = attrs.field(factory=WebhookRetries, kw_only=True)
     # Secrets with the end of their validity in emulated Unix seconds, the newest first.
     _secrets: list[tuple[str, float]] = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
+        text("url", self.url)
         parts = urlsplit(self.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError(f"url must be an http or https URL, not {self.url!r}")
+        texts("event_types", self.event_types)
         for name in self.event_types:
             if name not in EVENT_TYPES:
                 raise ValueError(f"unknown event type {name!r}; there are {', '.join(EVENT_TYPES)}")
+        if not isinstance(self.secret, str | Sequence | None):
+            raise TypeError(f"secret must be a str or several, not {type(self.secret).__name__}")
         given = (self.secret,) if isinstance(self.secret, str) else self.secret
         chosen = tuple(given) if given is not None else (new_secret(),)
         if not chosen:
             raise ValueError("an endpoint needs a secret")
+        texts("secret", chosen)
         for secret in chosen:
             signing_key(secret)
         self.secret = chosen[0]
@@ -153,6 +159,18 @@ class Delivery:
     def is_accepted(self) -> bool:
         """Whether the receiver answered with a status of 200 to 299."""
         return self.status is not None and 200 <= self.status <= 299
+
+
+def endpoints_of(given: Any) -> tuple[WebhookEndpoint, ...]:
+    """Return the endpoints that a server is given, one or several.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    each: tuple[Any, ...] = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
+    for endpoint in each:
+        instance("webhooks", endpoint, WebhookEndpoint, "WebhookEndpoint(...), or several")
+    return each
 
 
 def new_secret() -> str:

@@ -6,8 +6,9 @@ import attrs
 from aiohttp import web
 
 from . import parameters
-from .answers import APIError, json_response, missing, wrong_type, wrong_value
+from .answers import APIError, json_response, missing, page_of, wrong_type, wrong_value
 from .desk import Desk
+from .json_values import is_array
 from .rules import SECONDS_PER_DAY
 from .shelves import Shelf
 from .webhook_endpoints import EVENT_TYPES, Delivery, WebhookEndpoint
@@ -94,10 +95,7 @@ class WebhookRoutes:
         if after is not None and not self._shelf.knows(scope, after):
             raise _unknown(after)
         items, has_more = self._shelf.page(scope, after=after, limit=limit, newest_first=True, keep=lambda _: True)
-        data = [item.to_wire() for item in items]
-        first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
-        page = {"object": "list", "data": data, "first_id": first, "last_id": last, "has_more": has_more}
-        return json_response(page)
+        return json_response(page_of([item.to_wire() for item in items], has_more=has_more))
 
     async def retrieve(self, request: web.Request, scope: str) -> web.StreamResponse:
         """Answer one endpoint."""
@@ -189,7 +187,7 @@ def _event_types(body: dict[str, Any]) -> tuple[str, ...]:
     if "event_types" not in body:
         raise missing("event_types")
     given: Any = body["event_types"]
-    if not isinstance(given, list):
+    if not is_array(given):
         raise wrong_type("event_types", "an array of strings", given)
     names: tuple[Any, ...] = tuple(given)
     for index, name in enumerate(names):

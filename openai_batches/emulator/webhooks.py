@@ -102,12 +102,20 @@ class Webhooks:
 
     def resume(self) -> None:
         """Go on with the messages that were not accepted when the server ended, where their receivers still are."""
-        endpoints = {endpoint.url: endpoint for endpoint in reversed(self.endpoints)}
         for stored in tuple(self._store.messages.items.values()):
-            if stored.url in endpoints:
-                self._enter(endpoints[stored.url], stored, attempts=stored.attempts, first=stored.first, due=stored.due)
+            endpoint = self._receiver_of(stored)
+            if endpoint is not None:
+                self._enter(endpoint, stored, attempts=stored.attempts, first=stored.first, due=stored.due)
             else:
                 self._store.remove_message(stored)
+
+    def _receiver_of(self, stored: StoredMessage) -> WebhookEndpoint | None:
+        batch = self._store.batches.items.get(stored.batch_id)
+        for endpoint in self.endpoints:
+            # Several projects may have one address, and a secret each.
+            if endpoint.url == stored.url and (batch is None or self._is_theirs(endpoint, batch.scope)):
+                return endpoint
+        return None
 
     async def close(self) -> None:
         """Close the connections; attempts run in the agenda and end with it."""

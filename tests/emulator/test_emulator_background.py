@@ -19,6 +19,7 @@ from asking import CHAT, chat_file
 from openai_batches.emulator import (
     BackgroundServer,
     BatchServer,
+    EchoExecutor,
     Fault,
     RealClock,
     SteppedClock,
@@ -232,6 +233,24 @@ class TestEnd:
             server.close()
             with pytest.raises(RuntimeError, match="closed meanwhile"):
                 waiter.result(5)
+
+    def test_a_look_while_it_closes_comes_afterwards(self) -> None:
+        """What another thread wants to see while the server closes is not looked at beside the server's own thread."""
+        closing, order = threading.Event(), []
+
+        class Lingering(EchoExecutor):
+            async def close(self) -> None:
+                closing.set()
+                await asyncio.sleep(0.05)
+                order.append("closed")
+
+        server = BackgroundServer(executor=Lingering()).start()
+        with ThreadPoolExecutor(1) as pool:
+            closer = pool.submit(server.close)
+            assert closing.wait(5)
+            server.call(lambda: order.append("looked"))
+            closer.result(5)
+        assert order == ["closed", "looked"]
 
     def test_a_loop_that_breaks_is_told(self) -> None:
         """Who waits for a loop that is gone is told, and so is who closes it."""

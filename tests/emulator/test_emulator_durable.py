@@ -134,7 +134,7 @@ async def test_a_line_that_a_crash_tore(serve: Serve, kill: Any, make_raw: MakeR
     await server.advance(seconds=5)
     data = kill(server)
     output = server.store.batches.items[batch["id"]].run.output
-    torn = data / "files" / output.name
+    torn = data / "emulator.contents" / output.name
     torn.write_bytes(torn.read_bytes()[:-10])
     raw = make_raw(server := await serve(data, timings=Timings(line_s=1)))
     await server.advance(hours=1)
@@ -257,8 +257,8 @@ async def test_a_source_that_is_gone_fails_its_batch_alone(
     await server.advance(seconds=4)
     await raw.batch(gone["id"])
     data = kill(server)
-    (data / "files" / server.store.batches.items[gone["id"]].run.source.name).unlink()
-    (data / "files" / server.store.files.items[file["id"]].path.name).unlink()
+    (data / "emulator.contents" / server.store.batches.items[gone["id"]].run.source.name).unlink()
+    (data / "emulator.contents" / server.store.files.items[file["id"]].path.name).unlink()
     raw = make_raw(server := await serve(data, timings=Timings(line_s=1)))
     assert "are gone" in caplog.text
     assert (await raw("GET", f"/files/{file['id']}"))[0] == 404
@@ -406,7 +406,9 @@ async def test_no_key_is_on_disk(serve: Serve, make_raw: MakeRaw, tmp_path: Path
     assert len(paths) == 3
     assert not any(b"very-secret" in path.read_bytes() for path in paths)
     assert {path.stat().st_mode & 0o777 for path in paths} == {0o600}
-    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "data", tmp_path / "data" / "files")} == {0o700}
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "data", tmp_path / "data" / "emulator.contents")} == {
+        0o700
+    }
 
 
 async def test_the_folder_can_move(serve: Serve, make_raw: MakeRaw, tmp_path: Path) -> None:

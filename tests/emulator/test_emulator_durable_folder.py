@@ -4,6 +4,7 @@ import ast
 import asyncio
 import errno
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -105,7 +106,7 @@ async def test_damaged_records(tmp_path: Path, make_raw: MakeRaw, statements: An
     change(tmp_path, *statements)
     with pytest.raises(DataFolderError, match=r"damaged|cannot be used"):
         await start(tmp_path)
-    assert len(os.listdir(tmp_path / "files")) == 1  # noqa: PTH208 - a Path may not be walked in a coroutine
+    assert len(os.listdir(tmp_path / "emulator.contents")) == 1  # noqa: PTH208 - a Path may not be walked in a coroutine
     if statements[0].startswith("UPDATE"):
         change(tmp_path, "DELETE FROM record")
         await start(tmp_path)
@@ -133,8 +134,8 @@ async def test_something_else_in_the_way(tmp_path: Path, place: Any) -> None:
         (data / "emulator.sqlite3").mkdir(parents=True)
     else:
         data.mkdir()
-        (data / "files").write_bytes(b"")
-    with pytest.raises(DataFolderError, match=r"cannot be used as a data folder: .*data"):
+        (data / "emulator.contents").write_bytes(b"")
+    with pytest.raises(DataFolderError, match=r"data.* is not a folder|cannot be used as a data folder: .*data"):
         await start(data)
 
 
@@ -173,14 +174,94 @@ async def test_a_read_only_database(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 async def test_leftovers_go(tmp_path: Path, make_raw: MakeRaw) -> None:
-    """Contents that no record speaks of are removed at the start."""
+    """Contents that no record speaks of are removed at the start, and what is not ours is not."""
     async with BatchServer(clock=SteppedClock(), data=tmp_path) as server:
         file = await make_raw(server).upload(chat_file(1))
-    for name in ("77.spool", "3.spool.new", "notes.txt"):
-        (tmp_path / "files" / name).write_bytes(b"half-wri")
+    contents = tmp_path / "emulator.contents"
+    for name in ("77.spool", "3.spool.new", "3.spoiled", "notes.txt", "0x7.spool"):
+        (contents / name).write_bytes(b"half-wri")
+    (contents / "8.spool").mkdir()
+    (contents / "7.spool").symlink_to(contents / "notes.txt")
     async with BatchServer(clock=SteppedClock(), data=tmp_path) as server:
-        assert [path.stem for path in server.store.folder.iterdir()] == ["1"]
+        assert set(os.listdir(contents)) == {"1.spool", "7.spool", "8.spool", "notes.txt", "0x7.spool"}  # noqa: PTH208
+        assert server.store.new_path().name == "9.spool"
         assert await make_raw(server).content(file["id"]) == chat_file(1)
+
+
+def everything(folder: Path) -> dict[str, bytes | None]:
+    """What lies below a folder: bytes of files, None of folders."""
+    paths = folder.rglob("*")
+    return {str(path.relative_to(folder)): None if path.is_dir() else path.read_bytes() for path in paths}
+
+
+@pytest.mark.parametrize("mine", ["files", "emulator.contents"])
+def test_a_folder_of_somebody_keeps_what_is_in_it(tmp_path: Path, mine: str) -> None:
+    """A folder that was not the emulator's is served from, or refused, but nothing in it is lost."""
+    (tmp_path / mine).mkdir()
+    (tmp_path / mine / "1.spool").write_bytes(b"mine")
+    before = everything(tmp_path)
+    if mine == "files":
+        asyncio.run(start(tmp_path))
+    else:
+        with pytest.raises(DataFolderError, match=r"has contents, but there is no emulator\.sqlite3"):
+            asyncio.run(start(tmp_path))
+        assert everything(tmp_path) == before
+    assert before.items() <= everything(tmp_path).items()
+
+
+def test_contents_are_not_reached_through_a_link(tmp_path: Path) -> None:
+    """A link in the place of the contents is refused, whether there are records or not."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "1.spool").write_bytes(b"mine")
+    data = tmp_path / "data"
+    asyncio.run(start(data))
+    (data / "emulator.contents").rmdir()
+    (data / "emulator.contents").symlink_to(tmp_path / "mine")
+    for _ in range(2):
+        before = everything(tmp_path)
+        with pytest.raises(DataFolderError, match=r"emulator\.contents is not a folder of the emulator's own"):
+            asyncio.run(start(data))
+        assert everything(tmp_path) == before
+        (data / "emulator.sqlite3").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("lost", ["emulator.sqlite3", "emulator.contents"])
+async def test_one_half_without_the_other(tmp_path: Path, make_raw: MakeRaw, lost: str) -> None:
+    """Neither contents without records nor records without contents are thrown away: the other half may come back."""
+    async with BatchServer(clock=SteppedClock(), data=tmp_path / "data") as server:
+        file = await make_raw(server).upload(chat_file(1))
+    (tmp_path / "data" / lost).rename(tmp_path / lost)
+    before = everything(tmp_path)
+    with pytest.raises(DataFolderError, match=r"there is no emulator.sqlite3|is gone, and with it the contents"):
+        await start(tmp_path / "data")
+    assert everything(tmp_path).keys() == before.keys()
+    (tmp_path / lost).rename(tmp_path / "data" / lost)
+    async with BatchServer(clock=SteppedClock(), data=tmp_path / "data") as server:
+        assert await make_raw(server).content(file["id"]) == chat_file(1)
+
+
+async def test_a_start_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    """Where the server cannot listen, its folder is not made either, and one of before stays."""
+    async with BatchServer(data=tmp_path / "kept") as other:
+        port = int(other.base_url.rpartition(":")[2].partition("/")[0])
+        for data in (tmp_path / "deep" / "data", tmp_path / "kept"):
+            with pytest.raises(OSError, match=r"in use"):
+                await start(data, port=port)
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
+        await start(tmp_path / "kept", port=taken.getsockname()[1])
+    assert set(everything(tmp_path)) == {"kept", "kept/emulator.contents", "kept/emulator.sqlite3"}
+
+
+async def test_contents_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is told at the start, not to whoever uploads first, and nothing is left behind."""
+
+    def refuse(path: Path, *_: Any) -> Any:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(DataFolderError, match=os.strerror(errno.EROFS)):
+        await start(tmp_path / "data")
+    assert not everything(tmp_path)
 
 
 async def test_a_full_database(tmp_path: Path, make_raw: MakeRaw, caplog: pytest.LogCaptureFixture) -> None:

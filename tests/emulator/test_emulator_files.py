@@ -1,6 +1,7 @@
 """Files and uploads in parts."""
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -177,6 +178,22 @@ async def test_parts_become_a_file(server: BatchServer, raw: Raw) -> None:
     for verb in ("complete", "cancel"):
         assert (await raw("POST", f"/uploads/{upload}/{verb}", json={"part_ids": ids}))[0] == 400
     assert (await raw("POST", f"/uploads/{upload}/parts", data=part(b"x")))[0] == 400
+
+
+async def test_an_upload_whose_time_comes_while_it_is_joined(
+    server: BatchServer, raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It expires, although its parts were all there, and leaves no file."""
+    upload, ids = await start_upload(raw, b"{}", b"\n")
+
+    async def take_an_hour(*_: Path) -> None:
+        server.clock.move_to(server.clock.now() + 3600)
+        server.store.give_up_uploads(server.clock.now())
+
+    monkeypatch.setattr(server.store, "secure", take_an_hour)
+    status, body, _ = await raw("POST", f"/uploads/{upload}/complete", json={"part_ids": ids})
+    assert (status, "'expired'" in check_error(body)["message"]) == (400, True)
+    assert (list(server.store.folder.iterdir()), server.store.files.items) == ([], {})
 
 
 async def test_uploads_that_do_not_fit(server: BatchServer, raw: Raw) -> None:

@@ -402,7 +402,7 @@ async def test_closing_stops_what_runs(make_raw: MakeRaw) -> None:
 
 def test_clocks_refuse_nonsense() -> None:
     """Time neither stands still at a speed nor runs backwards."""
-    with pytest.raises(ValueError, match="above zero"):
+    with pytest.raises(ValueError, match="above 0"):
         RealClock(speed=0)
     clock = SteppedClock(start=100)
     assert (clock.real_delay(100), clock.real_delay(101)) == (0, None)

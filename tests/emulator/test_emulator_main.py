@@ -3,11 +3,14 @@
 import ast
 import asyncio
 import contextlib
+import errno
+import io
 import json
 import os
 import shlex
 import signal
 import socket
+import subprocess
 import sys
 import urllib.request
 from importlib import metadata
@@ -121,6 +124,7 @@ class TestOptions:
             ("--help", ["--data DIR", "examples:", "--fault rate_limited:retry_after_s=2"]),
             ("--list-faults", ["lost_answer: ", "rate_limited: ", "    retry_after_s, "]),
             ("--list-profiles", ["openai\n", "azure\n"]),
+            ("--version", [f"{__version__}\n"]),
         ],
     )
     def test_what_it_tells(self, option: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,7 +140,18 @@ class TestOptions:
         [
             (["--host", "0.0.0.0"], "can be reached from outside: give an --api-key-env"),
             (["--host", "example.test"], "can be reached from outside"),
-            (["--speed", "0"], "--speed must be above zero"),
+            (["--speed", "0"], "--speed: the speed must be above 0"),
+            (["--speed", "inf"], "--speed: the speed must be a finite number"),
+            (["--speed", "1e30"], "--speed: the speed must be at most 1e"),
+            (["--data", ""], "--data must not be empty"),
+            (["--api-key", ""], "--api-key: an API key must not be empty"),
+            (["--api-key", "cl\u00e9"], "--api-key: an API key must be of printable ASCII"),
+            (["--upstream", "http://x:99999"], "--upstream: base_url must be a URL"),
+            (["--upstream", "http://x/v1", "--upstream-model", "a="], "--upstream-model: several models are given"),
+            (
+                ["--upstream", "http://x/v1", "--upstream-model=a=b", "--upstream-model=a=c"],
+                "--upstream-model: 'a' is given twice",
+            ),
             (["--port", "70000"], "--port must be 0 to 65535"),
             (["--profile", "nobody"], "invalid choice: 'nobody'"),
             (["--fault", "nothing"], "unknown kind of fault 'nothing'"),
@@ -147,7 +162,7 @@ class TestOptions:
             (["--upstream", "http://x/v1", "--upstream-key-env", "NOWHERE_KEY"], "NOWHERE_KEY is not set"),
             (
                 ["--upstream", "http://x/v1", "--upstream-model", "a", "--upstream-model", "b=c"],
-                "--upstream: several models are given as FROM=TO",
+                "--upstream-model: several models are given as FROM=TO",
             ),
             (["--upstream-model", "a"], "--upstream-model needs --upstream"),
             (["--webhook-secret-env", "HOME"], "--webhook-secret-env needs --webhook"),
@@ -162,18 +177,76 @@ class TestOptions:
         assert (ended.value.code, told.out) == (2, "")
         assert message in told.err.splitlines()[-1]
 
+    @pytest.mark.parametrize(("profile", "path"), [("azure", "AZURE_OPENAI_ENDPOINT"), ("groq", "GROQ_BASE_URL")])
+    def test_a_services_own_variables(
+        self, served: Any, capsys: pytest.CaptureFixture[str], profile: str, path: str
+    ) -> None:
+        """The service's own SDK finds the server, too: it wants the root."""
+        assert program.main(["--port", "0", "--profile", profile]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        base = lines[0].removeprefix("export OPENAI_BASE_URL=")
+        key = path.replace("ENDPOINT", "API_KEY").replace("BASE_URL", "API_KEY")
+        assert lines[1:] == [
+            "export OPENAI_API_KEY=sk-emulator",
+            f"export {path}={base.removesuffix('/openai/v1')}",
+            f"export {key}=sk-emulator",
+        ]
+
+    @pytest.mark.parametrize("broken", ["closed", "full"])
+    @pytest.mark.parametrize("arguments", [["--port", "0"], ["--version"]])
+    def test_nobody_can_be_told(
+        self, arguments: list[str], broken: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A standard output that is closed or full ends the program with a sentence."""
+
+        class Full(io.StringIO):
+            def flush(self) -> None:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(sys, "stdout", None if broken == "closed" else Full())
+        try:
+            status = program.main(arguments)
+        except SystemExit as ended:
+            status = ended.code
+        assert status == 1
+        told = "is closed" if broken == "closed" else f"cannot be written: {os.strerror(errno.ENOSPC)}"
+        assert capsys.readouterr().err == f"python -m openai_batches.emulator: standard output {told}\n"
+
+    def test_an_interrupt_before_it_serves(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Ctrl-C is no error to be explained."""
+
+        def interrupted(argv: Any) -> Any:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(program, "read_options", interrupted)
+        assert program.main([]) == 130
+
+    def test_a_server_that_makes_no_sense(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """What only the server knows to be wrong is told likewise."""
+        assert program.main(["--host", "", "--api-key", "sk-test"]) == 2
+        assert capsys.readouterr().err == "python -m openai_batches.emulator: host must not be empty\n"
+
+    def test_an_empty_variable(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        """A variable that is set to nothing is another mistake than one that is not set."""
+        monkeypatch.setenv("EMPTY_KEY", "")
+        with pytest.raises(SystemExit):
+            program.main(["--api-key-env", "EMPTY_KEY"])
+        assert "the variable EMPTY_KEY is empty" in capsys.readouterr().err
+
     def test_a_port_in_use(self, capsys: pytest.CaptureFixture[str]) -> None:
         """A port that is taken ends the program with a sentence."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
             assert program.main(["--port", str(taken.getsockname()[1])]) == 1
-        assert "address already in use" in capsys.readouterr().err
+        told = capsys.readouterr().err
+        assert "address already in use" in told
+        assert "--port chooses another" in told
 
     def test_a_folder_that_is_none(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """So does a data folder that cannot be used."""
         (tmp_path / "file").write_text("", "utf-8")
         assert program.main(["--port", "0", "--data", str(tmp_path / "file")]) == 1
         (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith("python -m openai_batches.emulator: ")
+        assert line == f"python -m openai_batches.emulator: {tmp_path / 'file'} is not a folder"
 
     def test_where_the_loop_cannot_watch_signals(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Ctrl-C ends the program without a traceback there, too."""
@@ -238,6 +311,27 @@ class TestProgram:
         assert await running.end(number) == (0, b"")
         assert os.listdir(tmp_path) == []  # noqa: PTH208 - a Path may not be walked in a coroutine
 
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+    @pytest.mark.parametrize("redirect", [">&-", ">/dev/full", "| true"])
+    def test_an_output_that_takes_nothing(self, redirect: str) -> None:
+        """There is one sentence on standard error, and no word of the interpreter's."""
+        wait = "sleep 1; " if redirect == "| true" else ""
+        command = f"({wait}exec {sys.executable} -m openai_batches.emulator --port 0) {redirect}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=20, check=False)
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("python -m openai_batches.emulator: standard output ")
+
+    def test_an_interrupt_while_it_is_loaded(self) -> None:
+        """Nothing but the status tells of a Ctrl-C in the first moments."""
+        code = (
+            "import runpy, sys, builtins\nreal = builtins.__import__\n"
+            "def load(name, *rest, **named):\n    if name == 'options':\n        raise KeyboardInterrupt\n"
+            "    return real(name, *rest, **named)\nbuiltins.__import__ = load\n"
+            "runpy.run_module('openai_batches.emulator', run_name='__main__', alter_sys=True)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
     async def test_an_answer_that_is_on_its_way_arrives(self, tmp_path: Path) -> None:
         """A download that began before the signal is not cut."""
         size = 16 * 1024 * 1024
@@ -289,7 +383,7 @@ def test_the_version_of_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "version", version)
-    assert health._version.__wrapped__() == "unknown"
+    assert health.package_version.__wrapped__() == "unknown"
 
 
 async def test_ipv6() -> None:

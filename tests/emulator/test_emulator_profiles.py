@@ -420,6 +420,19 @@ class TestResultStyles:
         assert (output.read_bytes(), errors.read_bytes()) == (b"untouched", b"")
 
 
+@pytest.mark.parametrize("name", PROFILES)
+async def test_a_file_in_an_upload_is_a_file_like_any_other(play: Play, name: str) -> None:
+    """The file that an upload became looks in the upload as it does alone."""
+    client = await play(name)
+    wanted = {"filename": "a.jsonl", "purpose": "batch", "bytes": len(MIXED), "mime_type": "text/jsonl"}
+    _, upload = await client("POST", "/uploads", json=wanted)
+    data = aiohttp.FormData()
+    data.add_field("data", MIXED, filename="upload")
+    _, part = await client("POST", f"/uploads/{upload['id']}/parts", data=data)
+    _, done = await client("POST", f"/uploads/{upload['id']}/complete", json={"part_ids": [part["id"]]})
+    assert done["file"] == (await client("GET", f"/files/{done['file']['id']}"))[1]
+
+
 def test_where_nothing_differs_nothing_is_done() -> None:
     """OpenAI's profile shapes nothing."""
     shapes = (OPENAI.batch, OPENAI.file, OPENAI.refusal, OPENAI.results.line)

@@ -399,6 +399,28 @@ class TestRestarts:
             await server.advance(hours=72)
             assert not server.deliveries
 
+    async def test_projects_of_one_address_keep_their_secrets(
+        self, make_raw: MakeRaw, receiver: Receiver, tmp_path: Path
+    ) -> None:
+        """After a restart a message is still signed with the secret of its own project."""
+        receiver.statuses = [500] * 2
+        endpoints = [
+            WebhookEndpoint(receiver.url, secret=name, project=f"sk-{name}", retries=WebhookRetries(first_s=600))
+            for name in ("ann", "bob")
+        ]
+        async with self.server(tmp_path, *endpoints) as server:
+            await finish(server, make_raw(server, "sk-bob"))
+            now = server.clock.now()
+            assert [status for _, status in outcomes(server)] == [500]
+        receiver.got.clear()
+        async with self.server(tmp_path, *endpoints, start=now) as server:
+            await server.advance(hours=1)
+        for headers, body in receiver.got:
+            stamp = int(headers["webhook-timestamp"])
+            expected = signature_header(headers["webhook-id"], stamp, body, ["bob"])
+            assert headers["webhook-signature"] == expected
+        assert receiver.got
+
     async def test_an_attempt_under_way_at_the_end_is_made_again(
         self, make_raw: MakeRaw, receiver: Receiver, tmp_path: Path
     ) -> None:

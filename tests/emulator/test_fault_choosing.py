@@ -101,8 +101,10 @@ def test_a_fault_takes_its_own_parameters_only() -> None:
     """What a kind would ignore is refused where it is written."""
     with pytest.raises(ValueError, match="reset_before takes no 'status'; it takes method, path"):
         Fault("reset_before", status=400)
-    with pytest.raises(ValueError, match="missing_lines takes no 'method'"):
+    with pytest.raises(TypeError, match="missing_lines takes no 'method'"):
         Fault.missing_lines(method="GET")
+    with pytest.raises(ValueError, match="missing_lines takes no 'method'"):
+        Fault("missing_lines", method="GET")
 
 
 async def asked(raw: Raw, count: int, path: str = "/batches") -> list[int]:

@@ -79,7 +79,8 @@ async def test_a_batch_is_stuck_until_it_is_released(slow: BatchServer, raw: Raw
     if state == "cancelling":
         await raw("POST", f"/batches/{batch_id}/cancel")
     await slow.advance(hours=20)
-    assert (await status(raw, batch_id), fault.fired, slow.faults.is_holding(batch_id)) == (state, 1, True)
+    is_held = slow.faults.is_holding(slow.store.batches.items[batch_id])
+    assert (await status(raw, batch_id), fault.fired, is_held) == (state, 1, True)
     other = await start(raw)
     fault.release()
     await slow.advance(seconds=100)

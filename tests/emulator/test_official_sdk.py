@@ -11,7 +11,7 @@ import openai
 import pytest
 from asking import CHAT, chat_file, records
 
-from openai_batches.emulator import BatchServer, Fault, SteppedClock, Timings
+from openai_batches.emulator import BackgroundServer, BatchServer, Fault, SteppedClock, Timings
 
 HOUR = {"anchor": "created_at", "seconds": 3600}
 
@@ -298,3 +298,17 @@ async def test_what_is_over_cannot_be_cancelled(open_desk: OpenDesk, end: Any) -
         await server.advance(hours=25)
         with pytest.raises(openai.ConflictError, match=f"Cannot cancel a batch with status '{end}'"):
             await desk(lambda client: client.batches.cancel(batch.id))
+
+
+@pytest.mark.parametrize("address", ["azure_endpoint", "base_url"])
+def test_the_client_for_azure(address: str) -> None:
+    """It finds its way with the root of the resource and with the whole address, and gives a file a life."""
+    with BackgroundServer(profile="azure", speed=1_000) as server:
+        url = server.base_url.removesuffix("/openai/v1") if address == "azure_endpoint" else server.base_url
+        given: Any = {address: url}
+        with openai.AzureOpenAI(**given, api_key=server.api_key, api_version="2024-10-21", max_retries=0) as client:
+            life = {"expires_after.anchor": "created_at", "expires_after.seconds": 1_209_600}
+            file = client.files.create(file=("in.jsonl", chat_file(1)), purpose="batch", extra_body=life)
+            assert file.expires_at is not None
+            assert client.files.retrieve(file.id).id == file.id
+            assert client.batches.list().data == []

@@ -313,7 +313,7 @@ async def test_before_its_start() -> None:
         ({"base_url": "localhost:8000"}, ValueError, "base_url must be a URL such as"),
         ({"base_url": "http://"}, ValueError, "base_url must be a URL such as"),
         ({"base_url": "http://x:0"}, ValueError, "base_url must be a URL such as"),
-        ({"base_url": "http://x:y"}, ValueError, "Port could not be cast"),
+        ({"base_url": "http://x:y"}, ValueError, "base_url must be a URL such as .*, with a port"),
         ({"base_url": b"http://x"}, TypeError, "base_url must be a str"),
         ({"base_url": "http://me:secret@x/v1"}, ValueError, "must not carry credentials"),
         ({"base_url": "http://me@x/v1"}, ValueError, "must not carry credentials"),

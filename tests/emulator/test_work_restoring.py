@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 import pytest
+from asking import chat_line, jsonl
 from working import Bench, Watched, ids_of
 
 from openai_batches.emulator import EchoExecutor
@@ -115,7 +116,7 @@ async def test_many_lines_that_are_done(bench: Bench, executor: Any) -> None:
     work = bench.work(executor(), lines=2000)
     await _finish(work, 2000)
     assert Counter(ids_of(work.output)) == Counter(f"batch_1-{index}" for index in range(2000))
-    assert work._lines.skipped == set()
+    assert not work._lines.skipped
 
 
 async def test_giving_up_after_a_crash_in_giving_up(bench: Bench) -> None:
@@ -131,3 +132,19 @@ async def test_giving_up_after_a_crash_in_giving_up(bench: Bench) -> None:
     assert sorted(ids_of(again.errors)) == [f"batch_1-{index}" for index in range(4, 10)]
     assert work.errors.read_bytes() == content
     assert again._counts == work._counts
+
+
+async def test_lines_of_one_id_are_told_apart(bench: Bench) -> None:
+    """Where ids may come twice, a line that has no result yet is asked, and one that has is not, whatever its id."""
+    (bench.folder / "batch_1.in").write_bytes(jsonl(*(chat_line(name) for name in "aabbb")))
+    await bench.work(EchoExecutor(), lines=5).run_to(3)
+    again = bench.work(again_asked := Watched(), lines=5)
+    await _finish(again, 5)
+    assert (ids_of(again.output), again_asked.asked) == (list("aabbb"), list("bb"))
+    given_up = bench.work(EchoExecutor(), "batch_2", lines=5)
+    (bench.folder / "batch_2.in").write_bytes((bench.folder / "batch_1.in").read_bytes())
+    await given_up.run_to(3)
+    again = bench.work(EchoExecutor(), "batch_2", lines=5)
+    await again.restore()
+    await again.give_up("batch_expired", "over")
+    assert (ids_of(again.output), ids_of(again.errors)) == (list("aab"), list("bb"))
