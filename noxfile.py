@@ -79,12 +79,28 @@ def profiles(session: nox.Session, profile: str) -> None:
 
 
 @nox.session
+def simulate(session: nox.Session) -> None:
+    """Thousands of schedules of jobs in simulated time; `SEED=… nox -s simulate` goes through a single one again."""
+    session.install(".[test]")
+    env = {**INSTALLED, "SCHEDULES": os.environ.get("SCHEDULES", "5000"), "SEED": os.environ.get("SEED")}
+    session.run("python", "-m", "pytest", "tests/test_jobs_simulated.py", *session.posargs, env=env)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Every line and every branch is run by the tests."""
     session.install(".[test]")
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *session.posargs, env=INSTALLED)
     session.run("coverage", "report", "--fail-under=100")
+
+
+@nox.session
+def crashes(session: nox.Session) -> None:
+    """A job is killed before and after every commit of its journal, and at many random moments; it takes minutes."""
+    session.install(".[test]")
+    env = {**INSTALLED, "OPENAI_BATCHES_CRASHES": "full"}
+    session.run("python", "-m", "pytest", "tests/test_jobs_crashes.py", "-s", *session.posargs, env=env)
 
 
 @nox.session

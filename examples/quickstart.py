@@ -1,4 +1,4 @@
-"""The whole way of a batch: upload, create, wait, list, read the results.
+"""The whole way of 100 requests: checked, cut into batches, waited for, collected; kill it, and run it again.
 
 With OPENAI_API_KEY set it runs against the service (or OPENAI_BASE_URL), which costs a few cents and takes a while.
 Without a key it starts the emulator and runs against that, where minutes pass in seconds and every answer is an echo.
@@ -9,39 +9,45 @@ Without a key it starts the emulator and runs against that, where minutes pass i
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
-from collections import Counter
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
-from typing import Any
 
-from openai_batches import Batch, BatchesError, BatchSession
+from openai_batches import BatchesError, BatchJob, BatchSession, JobEvent, PollPolicy, ShardLimits
 from openai_batches.emulator import BatchServer
 
 
-async def open_session(stack: AsyncExitStack) -> BatchSession:
+async def open_session(stack: AsyncExitStack, data: Path) -> BatchSession:
     """Return a session with the service if there is a key for it, else with an emulator started for this run."""
     if os.environ.get("OPENAI_API_KEY"):
         return await stack.enter_async_context(BatchSession())
-    server = await stack.enter_async_context(BatchServer(speed=60))
+    # Its folder is to the emulator what its data centre is to a service: it survives, whatever becomes of this program.
+    server = await stack.enter_async_context(BatchServer(speed=2, data=data))
     print(f"No OPENAI_API_KEY: this runs against the emulator at {server.base_url}, and the answers are echoes.\n")
-    return await stack.enter_async_context(BatchSession("any-key", base_url=server.base_url))
-
-
-async def run(session: BatchSession, requests: Path) -> Batch:
-    """Upload the requests, create a batch of them, and wait until it has ended."""
-    file = await session.files.create(requests)
-    print(f"uploaded  {file.filename} as {file.id}, {file.bytes:,} bytes")
-    batch = await session.batches.create(
-        input_file_id=file.id, endpoint="/v1/chat/completions", metadata={"example": "quickstart"}
+    return await stack.enter_async_context(
+        BatchSession("any-key", base_url=server.base_url, poll=PollPolicy.every(0.1))
     )
-    print(f"created   {batch.id}")
-    is_emulated = session.base_url.startswith("http://127.0.0.1")
-    batch = await session.batches.wait(batch, poll=0.1 if is_emulated else None)
-    print(f"ended     {batch.status}\n")
-    return batch
+
+
+def told(event: JobEvent) -> None:
+    """Print what happens, without each step of the counts."""
+    if event.kind != "changed":
+        print(f"{event.kind:10} {event}")
+
+
+async def run(session: BatchSession, requests: Path) -> None:
+    """Carry the requests to their end; what an earlier run has done is not done again."""
+    async with BatchJob(session, requests, limits=ShardLimits(max_requests=25), on_event=told) as job:
+        shown = 0
+        async with aclosing(job.results(ordered=True)) as results:
+            async for result in results:
+                shown += 1
+                if shown % 25 == 1:
+                    print(f"{'':10} {result.custom_id}: {result.outcome}, {cut(result.output_text or '', 60)!r}, ...")
+        ledger = await job.summary()
+    print(f"\n{ledger.succeeded} of {ledger.inputs} requests succeeded, {ledger.usage.total_tokens:,} tokens")
+    print(f"The journal and the results are in {job.directory}: delete it to begin anew.\n")
 
 
 async def print_batches(session: BatchSession) -> None:
@@ -52,30 +58,6 @@ async def print_batches(session: BatchSession) -> None:
         counts = batch.request_counts
         done = f"{counts.completed + counts.failed}/{counts.total}" if counts else ""
         print(f"{batch.id:38} {batch.status:12} {created:19} {done:>11}  {batch.model or ''}")
-    print()
-
-
-async def print_results(session: BatchSession, batch: Batch, requests: Path) -> None:
-    """Print what became of each request beside its question: results come in any order, custom_id joins them."""
-    text = await asyncio.to_thread(requests.read_text, "utf-8")
-    questions = {
-        line["custom_id"]: question(line.get("body", {}))
-        for line in map(json.loads, filter(str.strip, text.split("\n")))
-    }
-    outcomes: Counter[str] = Counter()
-    async for result in session.batches.results(batch):
-        outcomes[result.outcome] += 1
-        answer = result.output_text or (result.error.message if result.error else "(no text)")
-        asked = questions.get(result.custom_id or "", "(not asked)")
-        print(f"{result.custom_id or '?':24} {result.outcome:9}  {cut(asked, 40)}  ->  {cut(answer, 40)}")
-    told = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
-    print(f"\n{told or 'no results'} of {len(questions)} requests")
-
-
-def question(body: dict[str, Any]) -> str:
-    """Return the text of the last user message."""
-    content = next((said["content"] for said in reversed(body.get("messages", [])) if said["role"] == "user"), "")
-    return content if isinstance(content, str) else " ".join(part.get("text", "") for part in content)
 
 
 def cut(text: str, width: int) -> str:
@@ -88,10 +70,9 @@ async def main() -> None:
     """Run the whole way once."""
     requests = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("requests.jsonl")
     async with AsyncExitStack() as stack:
-        session = await open_session(stack)
-        batch = await run(session, requests)
+        session = await open_session(stack, Path(f"{requests}.emulator"))
+        await run(session, requests)
         await print_batches(session)
-        await print_results(session, batch, requests)
 
 
 if __name__ == "__main__":
@@ -99,3 +80,5 @@ if __name__ == "__main__":
         asyncio.run(main())
     except (BatchesError, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        sys.exit("\nStopped; run it again, and it goes on from here.")

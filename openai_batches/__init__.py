@@ -15,7 +15,7 @@ For those who work on it: the rooms, from the foundation up; each imports only r
 * rules, without network, clock or disk
 
   * of the wire: ``converters``, ``protocol``, ``checking``, ``pagination``, ``lines``, ``multipart``, ``ranges``,
-    ``compression``
+    ``compression``, ``webhooks``, ``progress``
   * of requests: ``encoding``, ``requests``, ``schemas``, ``judging``, ``reports``, ``validation``, ``sharding``
   * of results: ``outputs``, ``dialects``, ``results``, ``reading``, ``summaries``, ``rows``, ``formats``
   * of money: ``pricing``, ``billing``, ``counting``
@@ -23,8 +23,15 @@ For those who work on it: the rooms, from the foundation up; each imports only r
 * doors to the world: ``exchange`` (one attempt, through aiohttp), ``transport`` (attempts), ``sources`` (uploads),
   ``readers`` (requests), ``shards`` and ``duplicates`` (request files), ``partfile`` (downloads), ``joining``,
   ``collecting`` and ``resending`` (results and their inputs), ``writers`` (tables), ``estimating``
-* verbs: ``downloads``, ``parts``, ``files``, ``creating``, ``waiting``, ``batches``
-* the front desk: ``session``
+* verbs: ``downloads``, ``parts``, ``files``, ``creating``, ``looking``, ``waiting``, ``watching``, ``batches``,
+  ``receiving`` (webhooks)
+* the engine room, for jobs of many batches
+
+  * what is known: ``attempts``, ``events``, ``ledgers``, ``journal``, ``bookkeeping``
+  * what is done: ``planning``, ``admission``, ``sweeping``, ``launching``, ``reconciling``, ``finishing``, ``runner``
+  * what is given: ``harvesting``, ``merging``, ``walking``, ``jobs``; ``adopting``, ``stopping``, ``doctoring``
+
+* the front desk: ``session``, which is a ``service`` to the engine room
 * apart from all of them: ``emulator``, a server of the API, and ``pytest_plugin``, which brings it to tests
 """
 
@@ -34,10 +41,12 @@ from typing import TYPE_CHECKING
 from openai_batches.version import __version__
 
 if TYPE_CHECKING:
+    from openai_batches.attempts import Step
     from openai_batches.batches import Batches
     from openai_batches.billing import Bill, ModelBill
     from openai_batches.collecting import BatchResults
     from openai_batches.converters import configure_converter, make_converter
+    from openai_batches.doctoring import Cleanup, Diagnosis
     from openai_batches.downloads import BatchDownload, DownloadedFile
     from openai_batches.errors import (
         AmbiguousCreateError,
@@ -53,6 +62,10 @@ if TYPE_CHECKING:
         InputError,
         InternalServerError,
         InvalidRequestsError,
+        JobError,
+        JobPausedError,
+        JobStoppedError,
+        JournalError,
         NotFoundError,
         PaginationError,
         PermissionDeniedError,
@@ -63,9 +76,13 @@ if TYPE_CHECKING:
         TransportTimeoutError,
         UnprocessableEntityError,
         WaitTimeoutError,
+        WebhookSignatureError,
     )
     from openai_batches.estimating import Estimate, ModelEstimate, estimate, read_prices
+    from openai_batches.events import JobEvent, JobEventKind
     from openai_batches.files import FileContent, Files
+    from openai_batches.jobs import BatchJob
+    from openai_batches.ledgers import Ledger, ShardLedger
     from openai_batches.models import (
         Batch,
         BatchError,
@@ -83,6 +100,7 @@ if TYPE_CHECKING:
     from openai_batches.policy import PollPolicy, RetryPolicy
     from openai_batches.pricing import PRICES, ModelPrice, PriceTable, cost_of
     from openai_batches.problems import Problem, Repair
+    from openai_batches.progress import BatchChange
     from openai_batches.protocol import Answer
     from openai_batches.providers import (
         AZURE,
@@ -100,6 +118,7 @@ if TYPE_CHECKING:
         Provider,
     )
     from openai_batches.readers import RequestSource
+    from openai_batches.receiving import WebhookReceiver
     from openai_batches.reports import ValidationReport
     from openai_batches.requests import BatchRequest, parse_request, requests_from
     from openai_batches.resending import to_requests
@@ -109,6 +128,8 @@ if TYPE_CHECKING:
     from openai_batches.sharding import Shard, ShardLimits
     from openai_batches.shards import iter_shards, validate_requests, write_shards
     from openai_batches.summaries import ResultSummary
+    from openai_batches.watching import BatchChanges, CompletedBatches
+    from openai_batches.webhooks import WebhookEvent, sign_webhook, verify_webhook
     from openai_batches.writers import CsvWriter, JsonlWriter, ParquetWriter, ResultWriter, write_results
 
 __all__ = [
@@ -132,10 +153,13 @@ __all__ = [
     "AuthenticationError",
     "BadRequestError",
     "Batch",
+    "BatchChange",
+    "BatchChanges",
     "BatchDownload",
     "BatchError",
     "BatchErrors",
     "BatchFailedError",
+    "BatchJob",
     "BatchRequest",
     "BatchResult",
     "BatchResults",
@@ -146,10 +170,13 @@ __all__ = [
     "BatchesError",
     "BatchesWarning",
     "Bill",
+    "Cleanup",
+    "CompletedBatches",
     "ConflictError",
     "CsvWriter",
     "DecodeError",
     "DeletedFile",
+    "Diagnosis",
     "DownloadedFile",
     "Estimate",
     "FileContent",
@@ -160,7 +187,14 @@ __all__ = [
     "InputTokensDetails",
     "InternalServerError",
     "InvalidRequestsError",
+    "JobError",
+    "JobEvent",
+    "JobEventKind",
+    "JobPausedError",
+    "JobStoppedError",
+    "JournalError",
     "JsonlWriter",
+    "Ledger",
     "ModelBill",
     "ModelEstimate",
     "ModelPrice",
@@ -186,12 +220,17 @@ __all__ = [
     "ResultWriter",
     "RetryPolicy",
     "Shard",
+    "ShardLedger",
     "ShardLimits",
+    "Step",
     "TransportError",
     "TransportTimeoutError",
     "UnprocessableEntityError",
     "ValidationReport",
     "WaitTimeoutError",
+    "WebhookEvent",
+    "WebhookReceiver",
+    "WebhookSignatureError",
     "__version__",
     "configure_converter",
     "cost_of",
@@ -202,35 +241,44 @@ __all__ = [
     "parse_request",
     "read_prices",
     "requests_from",
+    "sign_webhook",
     "to_requests",
     "validate_requests",
+    "verify_webhook",
     "write_results",
     "write_shards",
 ]
 
 # Rooms are opened when they are first asked for: the name of the package costs nothing, nor does what nobody uses.
 _ROOMS = {
+    "Step": "attempts",
     "Batches": "batches",
     "Bill": "billing",
     "ModelBill": "billing",
     "BatchResults": "collecting",
     "configure_converter": "converters",
     "make_converter": "converters",
+    "Cleanup": "doctoring",
+    "Diagnosis": "doctoring",
     "BatchDownload": "downloads",
     "DownloadedFile": "downloads",
-    "AmbiguousCreateError": "errors",
     "APIError": "errors",
+    "AmbiguousCreateError": "errors",
     "AuthenticationError": "errors",
     "BadRequestError": "errors",
+    "BatchFailedError": "errors",
     "BatchesError": "errors",
     "BatchesWarning": "errors",
-    "BatchFailedError": "errors",
     "ConflictError": "errors",
     "DecodeError": "errors",
     "IncompleteOutputError": "errors",
     "InputError": "errors",
     "InternalServerError": "errors",
     "InvalidRequestsError": "errors",
+    "JobError": "errors",
+    "JobPausedError": "errors",
+    "JobStoppedError": "errors",
+    "JournalError": "errors",
     "NotFoundError": "errors",
     "PaginationError": "errors",
     "PermissionDeniedError": "errors",
@@ -241,12 +289,18 @@ _ROOMS = {
     "TransportTimeoutError": "errors",
     "UnprocessableEntityError": "errors",
     "WaitTimeoutError": "errors",
+    "WebhookSignatureError": "errors",
     "Estimate": "estimating",
     "ModelEstimate": "estimating",
     "estimate": "estimating",
     "read_prices": "estimating",
+    "JobEvent": "events",
+    "JobEventKind": "events",
     "FileContent": "files",
     "Files": "files",
+    "BatchJob": "jobs",
+    "Ledger": "ledgers",
+    "ShardLedger": "ledgers",
     "Batch": "models",
     "BatchError": "models",
     "BatchErrors": "models",
@@ -267,6 +321,7 @@ _ROOMS = {
     "cost_of": "pricing",
     "Problem": "problems",
     "Repair": "problems",
+    "BatchChange": "progress",
     "Answer": "protocol",
     "AZURE": "providers",
     "DASHSCOPE": "providers",
@@ -282,6 +337,7 @@ _ROOMS = {
     "ZHIPU": "providers",
     "Provider": "providers",
     "RequestSource": "readers",
+    "WebhookReceiver": "receiving",
     "ValidationReport": "reports",
     "BatchRequest": "requests",
     "parse_request": "requests",
@@ -298,6 +354,11 @@ _ROOMS = {
     "validate_requests": "shards",
     "write_shards": "shards",
     "ResultSummary": "summaries",
+    "BatchChanges": "watching",
+    "CompletedBatches": "watching",
+    "WebhookEvent": "webhooks",
+    "sign_webhook": "webhooks",
+    "verify_webhook": "webhooks",
     "CsvWriter": "writers",
     "JsonlWriter": "writers",
     "ParquetWriter": "writers",

@@ -11,26 +11,30 @@ from typing import TYPE_CHECKING, Any
 
 from openai_batches.checking import (
     ExpiresAfter,
+    check_file_id,
     checked_expiry,
+    checked_key,
     checked_limit,
     checked_metadata,
     unknown_endpoint,
     unknown_window,
 )
-from openai_batches.collecting import BatchResults
+from openai_batches.collecting import BatchResults, check_has_results
 from openai_batches.compression import suffix
 from openai_batches.creating import Creator
 from openai_batches.downloads import download_batch
-from openai_batches.errors import BatchesWarning, BatchFailedError, InputError, NotFoundError
-from openai_batches.models import Batch, BatchStatus, FileObject, Page
+from openai_batches.errors import BatchesWarning, InputError, NotFoundError
+from openai_batches.models import Batch, FileObject, Page
 from openai_batches.pagination import AsyncPaginator, whole_list
-from openai_batches.policy import PollPolicy
+from openai_batches.policy import PollPolicy, as_poll_policy
 from openai_batches.protocol import Request, query_string, segment
-from openai_batches.waiting import wait_for_end
+from openai_batches.waiting import Poller
+from openai_batches.watching import BatchChanges, CompletedBatches, wait_for_end
 
 if TYPE_CHECKING:
+    import datetime as dt
     import os
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Iterable, Mapping
 
     from openai_batches.compression import Compression
     from openai_batches.downloads import BatchDownload, DownloadProgress
@@ -42,14 +46,17 @@ if TYPE_CHECKING:
 __all__ = ["Batches"]
 
 _MAX_LIMIT = 100
-_SHOWN_ERRORS = 3
 
 
 class Batches:
     """The batches of the key's project: create, look, list, cancel, wait, read the results."""
 
-    def __init__(self, transport: Transport, files: Files, *, provider: Provider) -> None:
+    def __init__(
+        self, transport: Transport, files: Files, *, provider: Provider, poll: PollPolicy | float | None = None
+    ) -> None:
         self._transport = transport
+        self._poll = as_poll_policy(poll, PollPolicy())
+        self._made_poller: Poller | None = None
         self._files = files
         self._provider = provider
         self._creator = Creator(
@@ -69,6 +76,7 @@ class Batches:
         completion_window: str = "24h",
         metadata: Mapping[str, str] | None = None,
         output_expires_after: ExpiresAfter | None = None,
+        idempotency_key: str | None = None,
         **extra: Any,
     ) -> Batch:
         """Create a batch, once.
@@ -89,6 +97,8 @@ class Batches:
             metadata: up to 16 pairs (15 with our key) of strings, keys up to 64, values up to 512 characters.
             output_expires_after: when the result files expire: seconds (3,600 to 2,592,000), a timedelta, or the wire's
                 mapping; counted from the creation of those files.
+            idempotency_key: the key to use instead of a random one, 1 to 512 characters. Note it before you call: after
+                a crash ``find`` tells whether the batch exists.
             extra: further fields of the body, for services that know more.
 
         Raises:
@@ -100,10 +110,7 @@ class Batches:
 
         Source: https://platform.openai.com/docs/api-reference/batch/create
         """
-        if not isinstance(input_file_id, str) or not input_file_id:
-            hint = ": pass its .id" if hasattr(input_file_id, "id") else ""
-            given = repr(input_file_id) if isinstance(input_file_id, str) else type(input_file_id).__name__
-            raise InputError(f"input_file_id must be the id of an uploaded file, not {given}{hint}")
+        check_file_id(input_file_id)
         service = self._provider
         window_warning = unknown_window(completion_window, service.window_hours, service=service.name)
         pairs = checked_metadata(metadata)
@@ -119,7 +126,28 @@ class Batches:
         }
         if expiry_s is not None:
             fields["output_expires_after"] = {"anchor": "created_at", "seconds": expiry_s}
-        return await self._creator.create(fields, pairs)
+        return await self._creator.create(fields, pairs, key=checked_key(idempotency_key))
+
+    async def find(self, idempotency_key: str, *, since: dt.datetime, input_file_id: str | None = None) -> Batch | None:
+        """Return the batch that was created with a key, or None if there is none.
+
+        All batches newer than ``since`` are looked at, page after page. Where several carry the key, which takes a
+        service that carried out an attempt late, the oldest is returned and the others are cancelled.
+
+        Args:
+            idempotency_key: the key, as it was given to ``create``.
+            since: since when the batch may exist, by the service's clock: ``created_at`` of its input file is right.
+            input_file_id: the file that this batch, and no other, was made of: on a service that shows no metadata the
+                batch is known by it.
+
+        Raises:
+            InputError: the key cannot be one, or ``since`` has no time zone.
+            AmbiguousCreateError: the list could not be read to its end, so that nobody can tell.
+        """
+        key = checked_key(idempotency_key)
+        if key is None or since.tzinfo is None:
+            raise InputError("a batch is found by its key and a time with a time zone, such as its file's created_at")
+        return await self._creator.find(key, since_s=since.timestamp(), file_id=input_file_id)
 
     async def retrieve(self, batch_id: str) -> Batch:
         """Return a batch as it is now.
@@ -132,7 +160,7 @@ class Batches:
 
         Source: https://platform.openai.com/docs/api-reference/batch/retrieve
         """
-        return await self._transport.send(Request(method="GET", path=_path(batch_id), returns=Batch))
+        return self._noted(await self._looked_at(batch_id))
 
     async def cancel(self, batch_id: str) -> Batch:
         """Ask the service to stop a batch; it is ``cancelling`` for up to ten minutes, then ``cancelled``.
@@ -149,7 +177,8 @@ class Batches:
 
         Source: https://platform.openai.com/docs/api-reference/batch/cancel
         """
-        return await self._transport.send(Request(method="POST", path=f"{_path(batch_id)}/cancel", returns=Batch))
+        request = Request(method="POST", path=f"{_path(batch_id)}/cancel", returns=Batch)
+        return self._noted(await self._transport.send(request))
 
     def list(self, *, after: str | None = None, limit: int = 100, prefetch: int = 0) -> AsyncPaginator[Batch]:
         """Return the list of batches, newest first, which is fetched while it is read.
@@ -182,25 +211,97 @@ class Batches:
     ) -> Batch:
         """Return a batch once it has ended: completed, failed, expired or cancelled.
 
-        Young batches are asked about often, old ones rarely, from every 5 s to every 5 min. A question that fails in
-        passing is logged and asked again later. The batch itself is never touched, whatever becomes of the waiter.
+        Young batches are asked about often, old ones rarely, from every 5 s to every 5 min, and those whose end is
+        foreseen more often again. All who wait share their questions: a thousand batches take some ten requests a
+        round. A question that fails in passing is logged and asked again later. The batch itself is never touched,
+        whatever becomes of the waiter.
 
         Args:
             batch: the batch, or its id. One that has ended already is returned without asking.
             timeout: seconds after which to give up; None never does.
-            poll: how long to pause between two questions, as a policy or as a fixed number of seconds.
+            poll: how long to pause between two questions, as a policy or as a fixed number of seconds; without it, the
+                session's. Of several who wait for a batch the most eager one decides.
 
         Raises:
-            InputError: this cannot be an id, or a number is out of range.
+            InputError: this cannot be an id, a number is out of range, or the session was closed meanwhile.
             WaitTimeoutError: the time is up; ``batch`` is the batch as it was last seen.
             APIError: the service said no, in a way that does not pass.
             TransportError: the first question had no answer, and only an id is known of the batch.
             DecodeError: five answers in a row made no sense, or the first one where only an id is known of the batch.
         """
-        policy = poll if isinstance(poll, PollPolicy) else PollPolicy() if poll is None else _every(poll)
-        return await wait_for_end(
-            batch, retrieve=self.retrieve, poll=policy, timeout_s=timeout, now=self._transport.now
-        )
+        policy = as_poll_policy(poll, self._poll)
+        return await wait_for_end(batch, poller=self.poller, poll=policy, timeout_s=timeout)
+
+    def as_completed(
+        self, batches: Iterable[Batch | str], *, timeout: float | None = None, poll: PollPolicy | float | None = None
+    ) -> CompletedBatches:
+        """Return an async iterator over batches, each as it ends: those that have ended already first.
+
+        Nothing is asked before the first step. An error about one batch is raised in its turn, and a further step goes
+        on with the others. To leave the loop ends the waiting, and touches no batch.
+
+        Args:
+            batches: batches or their ids; one that is given twice is yielded once.
+            timeout: seconds, from the first step, after which to give up; None never does.
+            poll: how long to pause between two questions, as for ``wait``.
+
+        Raises:
+            InputError: this is no batch, or a number is out of range.
+            WaitTimeoutError: while iterating: the time is up; ``batches`` are those that have not ended.
+            APIError: while iterating: the service said no, in a way that does not pass.
+            TransportError: while iterating: the first question had no answer, and only an id is known of a batch.
+        """
+        policy = as_poll_policy(poll, self._poll)
+        return CompletedBatches(batches, poller=self.poller, poll=policy, timeout_s=timeout)
+
+    def watch(
+        self,
+        batch: Batch | str,
+        *,
+        poll: PollPolicy | float | None = None,
+        stall_after: float | Mapping[str, float] | None = None,
+    ) -> BatchChanges:
+        """Return an async iterator over what happens to a batch: its present state, then each change until its end.
+
+        A change is one of the status or of the counts. What an answer shows that is older than what was seen is left
+        out. Nothing is asked before the first step. To leave the loop ends the watching, and touches no batch.
+
+        Args:
+            batch: the batch, or its id.
+            poll: how long to pause between two questions, as for ``wait``.
+            stall_after: seconds without a change after which that is told, as a change with ``is_stall``, and again
+                after each further such time; or a mapping of statuses to seconds, for those alone.
+
+        Raises:
+            InputError: this is no batch, or a number is out of range.
+            APIError: while iterating: the service said no, in a way that does not pass.
+            TransportError: while iterating: the first question had no answer, and only an id is known of the batch.
+        """
+        policy = as_poll_policy(poll, self._poll)
+        return BatchChanges(batch, poller=self.poller, poll=policy, stall_after_s=stall_after)
+
+    def wake(self, batch_id: str) -> None:
+        """Ask about a batch at once, if somebody waits for it: there is reason to believe that it has changed.
+
+        Args:
+            batch_id: its id. A batch that nobody waits for is not asked about.
+        """
+        if self._made_poller is not None:
+            self._made_poller.wake(batch_id)
+
+    @property
+    def poller(self) -> Poller:
+        """What asks for all who wait. One task can take the news of thousands of batches from ``poller.watch()``."""
+        if self._made_poller is None:
+            self._made_poller = Poller(
+                retrieve=self._looked_at, list_batches=self.list, poll=self._poll, now=self._transport.now
+            )
+        return self._made_poller
+
+    async def close(self) -> None:
+        """End all waiting with an error; the session does so when it is closed."""
+        if self._made_poller is not None:
+            await self._made_poller.close()
 
     def results(
         self,
@@ -284,16 +385,22 @@ class Batches:
             self._transport, ended, directory, compress=compress, overwrite=overwrite, progress=progress
         )
 
+    async def _looked_at(self, batch_id: str) -> Batch:
+        return await self._transport.send(Request(method="GET", path=_path(batch_id), returns=Batch))
+
+    def _noted(self, batch: Batch) -> Batch:
+        """Let those who wait know of a record as well."""
+        if self._made_poller is not None:
+            self._made_poller.note(batch)
+        return batch
+
     async def _ended(self, batch: Batch | str) -> Batch:
         """Return a batch that has results."""
         if not isinstance(batch, Batch):
             batch = await self.retrieve(batch)
         elif not batch.is_terminal:
             batch = await self.retrieve(batch.id)  # it may have ended since it was looked at
-        if not batch.is_terminal:
-            raise InputError(f"Batch {batch.id} is {batch.status}: its results can be read once it has ended")
-        if batch.status == BatchStatus.FAILED and not (batch.output_file_id or batch.error_file_id):
-            raise BatchFailedError(_why_failed(batch), batch=batch)
+        check_has_results(batch)
         return batch
 
     async def _line_blocks(self, file_id: str) -> AsyncGenerator[bytes, None]:
@@ -308,18 +415,5 @@ class Batches:
             return None
 
 
-def _every(seconds: float) -> PollPolicy:
-    if not isinstance(seconds, int | float) or not seconds > 0:
-        raise InputError(f"poll must be seconds above 0 or a PollPolicy, not {seconds!r}")
-    return PollPolicy.every(seconds)
-
-
 def _path(batch_id: str) -> str:
     return f"/batches/{segment(batch_id, name='batch_id')}"
-
-
-def _why_failed(batch: Batch) -> str:
-    errors = [str(error) for error in batch.errors or ()]
-    shown = "; ".join(errors[:_SHOWN_ERRORS]) or "the service gives no reason"
-    more = f"; and {len(errors) - _SHOWN_ERRORS:,} more" if len(errors) > _SHOWN_ERRORS else ""
-    return f"Batch {batch.id} failed before any of its requests ran: {shown}{more}"

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_METADATA_PAIRS",
     "ExpiresAfter",
+    "check_file_id",
     "checked_expiry",
+    "checked_key",
     "checked_limit",
     "checked_metadata",
     "unknown_endpoint",
@@ -27,6 +29,7 @@ __all__ = [
 ]
 
 MAX_METADATA_PAIRS = 16
+_MAX_KEY_CHARS = 512
 _MAX_METADATA_KEY_CHARS = 64
 _MAX_METADATA_VALUE_CHARS = 512
 _WINDOW = re.compile(r"([0-9]{1,6})([hd])", re.ASCII)
@@ -136,3 +139,26 @@ def unknown_window(window: str, known_hours: tuple[int, int] | None, *, service:
         return None
     known = f"'{shortest}h'" if shortest == longest else f"'{shortest}h' to '{longest}h'"
     return f"{window!r} is not a window {service} is known to take ({known}); it is sent as it is"
+
+
+def check_file_id(file_id: object) -> None:
+    """Refuse what is no id of an uploaded file.
+
+    Raises:
+        InputError: it is none.
+    """
+    if not isinstance(file_id, str) or not file_id:
+        hint = ": pass its .id" if hasattr(file_id, "id") else ""
+        given = repr(file_id) if isinstance(file_id, str) else type(file_id).__name__
+        raise InputError(f"input_file_id must be the id of an uploaded file, not {given}{hint}")
+
+
+def checked_key(key: str | None) -> str | None:
+    """Return an idempotency key that can travel in the metadata, or None where there is none.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if key is not None and (not isinstance(key, str) or not 1 <= len(key) <= _MAX_KEY_CHARS):
+        raise InputError(f"idempotency_key must be a text of 1 to {_MAX_KEY_CHARS} characters, not {key!r:.80}")
+    return key

@@ -7,8 +7,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self
 
-from openai_batches.errors import InputError
+from openai_batches.errors import BatchFailedError, InputError
 from openai_batches.joining import ResultJoin
+from openai_batches.models import Batch, BatchStatus
 from openai_batches.reading import ResultReader
 from openai_batches.resending import ids_in_block, iter_ids
 from openai_batches.results import BatchResult
@@ -17,13 +18,13 @@ from openai_batches.summaries import ResultSummary
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from openai_batches.models import Batch
     from openai_batches.resending import Inputs
 
-__all__ = ["BatchResults"]
+__all__ = ["BatchResults", "check_has_results"]
 
 # Blocks are gathered before they go to a thread, which costs the same for any size.
 _GATHERED_BYTES = 1 << 20
+_SHOWN_ERRORS = 3
 
 
 class BatchResults(AsyncIterator[BatchResult]):
@@ -173,3 +174,23 @@ async def _gathered(blocks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes
                 held, size = [], 0
     if held:
         yield b"".join(held)
+
+
+def check_has_results(batch: Batch) -> None:
+    """Refuse a batch that has no results: not yet, or never.
+
+    Raises:
+        InputError: it has not ended.
+        BatchFailedError: the service refused it as a whole.
+    """
+    if not batch.is_terminal:
+        raise InputError(f"Batch {batch.id} is {batch.status}: its results can be read once it has ended")
+    if batch.status == BatchStatus.FAILED and not (batch.output_file_id or batch.error_file_id):
+        raise BatchFailedError(_why_failed(batch), batch=batch)
+
+
+def _why_failed(batch: Batch) -> str:
+    errors = [str(error) for error in batch.errors or ()]
+    shown = "; ".join(errors[:_SHOWN_ERRORS]) or "the service gives no reason"
+    more = f"; and {len(errors) - _SHOWN_ERRORS:,} more" if len(errors) > _SHOWN_ERRORS else ""
+    return f"Batch {batch.id} failed before any of its requests ran: {shown}{more}"

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import secrets
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -25,14 +25,14 @@ from openai_batches.errors import (
     InputError,
     NotFoundError,
 )
-from openai_batches.models import Batch, FileObject
+from openai_batches.models import Batch, BatchStatus, FileObject
 from openai_batches.pagination import AsyncPaginator
 from openai_batches.policy import RetryPolicy
 from openai_batches.protocol import Repeat, Request, is_ambiguous
 from openai_batches.transport import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["KEY_NAME", "Creator"]
 
@@ -46,6 +46,23 @@ _PENDING_S = 300.0
 _NO_METADATA = "the service shows no metadata, in which the key to find it by would be"
 # How long "Cannot find file" is put down to a service that has not seen its own new file yet.
 _FILE_PATIENCE = RetryPolicy(attempts=20, budget_s=60.0, initial_delay_s=1.0, max_delay_s=8.0)
+
+
+@attrs.define
+class _Seen:
+    """What a search saw: batches with the key, batches of the file without any metadata, and whether any has some."""
+
+    named: list[Batch] = attrs.field(factory=list)
+    nameless: list[Batch] = attrs.field(factory=list)
+    shows_metadata: bool = False
+
+    def add(self, batches: Iterable[Batch], key: str, file_id: str | None) -> None:
+        for batch in batches:
+            if (batch.metadata or {}).get(KEY_NAME) == key:
+                self.named.append(batch)
+            elif not batch.metadata and file_id is not None and batch.input_file_id == file_id:
+                self.nameless.append(batch)
+            self.shows_metadata = self.shows_metadata or bool(batch.metadata)
 
 
 @attrs.frozen(kw_only=True)
@@ -68,12 +85,15 @@ class Creator:
     waits_for_files: bool = False
     keeps_metadata: bool = True
 
-    async def create(self, fields: Mapping[str, Any], metadata: Mapping[str, str] | None) -> Batch:
+    async def create(
+        self, fields: Mapping[str, Any], metadata: Mapping[str, str] | None, *, key: str | None = None
+    ) -> Batch:
         """Return the one batch of these fields.
 
         Args:
             fields: the body, without its metadata.
             metadata: the user's own pairs. A key left from another batch is replaced: it would name that one.
+            key: the key to find the batch by; None draws one.
 
         Raises:
             AmbiguousCreateError: nobody can tell whether the batch exists.
@@ -81,7 +101,10 @@ class Creator:
             TransportError: the service cannot be reached, and has no such batch.
         """
         pairs = {name: value for name, value in (metadata or {}).items() if name != KEY_NAME}
-        key = secrets.token_hex(16) if len(pairs) < MAX_METADATA_PAIRS and self.keeps_metadata else None
+        has_room = len(pairs) < MAX_METADATA_PAIRS
+        if key is not None and not has_room:
+            raise InputError(f"metadata has {len(pairs)} pairs of its own, and the idempotency_key needs one of the 16")
+        key = key or secrets.token_hex(16) if has_room and self.keeps_metadata else None
         if key is not None:
             pairs[KEY_NAME] = key
         body = _encoded({**fields, "metadata": pairs})
@@ -89,6 +112,25 @@ class Creator:
         if self.waits_for_files:
             await self._file_ready(str(fields["input_file_id"]))
         return await self._once(request, key, str(fields["input_file_id"]))
+
+    async def find(self, key: str, *, since_s: float, file_id: str | None) -> Batch | None:
+        """Return the batch of a key, or None; doubles of it are cancelled.
+
+        Args:
+            key: the key it was created with.
+            since_s: since when it may exist, by the service's own clock, in Unix seconds.
+            file_id: a file that only this batch was made of: on a service that shows no metadata it is known by that.
+
+        Raises:
+            AmbiguousCreateError: the search failed.
+        """
+        _logger.info("GET /batches: looking for a batch that may exist already")
+        seen = await self._search(key, file_id, lambda _: since_s, None)
+        found = seen.named
+        if not found and not seen.shows_metadata:
+            # A batch that failed has run nothing: it is not the one that is looked for.
+            found = [batch for batch in seen.nameless if batch.status != BatchStatus.FAILED]
+        return await self._only_one(found[::-1]) if found else None
 
     async def _once(self, request: Request[Batch], key: str | None, file_id: str) -> Batch:
         loop = asyncio.get_running_loop()
@@ -128,39 +170,42 @@ class Creator:
             text = f"The batch may exist, but {why} ({failure}). Before you create it again, look at the newest batches"
             raise AmbiguousCreateError(text) from failure
         _logger.info("POST /batches: no clear answer, looking for the batch (%s)", failure)
-        found: list[Batch] = []
-        nameless: Batch | None = None
-        shows_metadata = False
+        seen = await self._search(key, file_id, lambda newest_s: newest_s - elapsed_s, failure)
+        if seen.nameless and not seen.shows_metadata:
+            first = seen.nameless[0]
+            text = f"Batch {first.id} may be the one: it is of the same file, but {_NO_METADATA} ({failure})"
+            raise AmbiguousCreateError(text, idempotency_key=key) from failure
+        return seen.named[::-1]
+
+    async def _search(
+        self, key: str, file_id: str | None, oldest_s: Callable[[float], float], failure: BatchesError | None
+    ) -> _Seen:
+        """Return the batches that may be the one, newest first, among all that are not older than the first attempt.
+
+        Args:
+            key: the key.
+            file_id: the file it was made of.
+            oldest_s: when the first attempt was made, given when the newest batch was, both by the service's clock.
+            failure: what left the outcome open.
+        """
+        seen = _Seen()
+        newest_s = 0.0
         try:
-            async for batch in self._recent(elapsed_s):
-                if (batch.metadata or {}).get(KEY_NAME) == key:
-                    found.append(batch)
-                elif not batch.metadata and batch.input_file_id == file_id:
-                    nameless = nameless or batch
-                shows_metadata = shows_metadata or bool(batch.metadata)
+            async for page in self.list_batches().pages():
+                seen.add(page.data, key, file_id)
+                times = [batch.created_at.timestamp() for batch in page.data if batch.created_at is not None]
+                newest_s = max([newest_s, *times])
+                # Both ends are the service's own times, so that it does not matter how wrong either clock is; a list
+                # that is oldest first ends each page with its newest, and is so read to its end.
+                if times and times[-1] < oldest_s(newest_s) - _MARGIN_S:
+                    break
         except BatchesError as error:
             text = (
                 f"The batch may exist, and the search for it failed: {error}. Before you create it again, "
                 f"look for one whose metadata has {KEY_NAME}={key}"
             )
             raise AmbiguousCreateError(text, idempotency_key=key) from (failure or error)
-        if nameless is not None and not shows_metadata:
-            text = f"Batch {nameless.id} may be the one: it is of the same file, but {_NO_METADATA} ({failure})"
-            raise AmbiguousCreateError(text, idempotency_key=key) from failure
-        return found[::-1]
-
-    async def _recent(self, elapsed_s: float) -> AsyncIterator[Batch]:
-        """Yield the newest batches, at least all that are not older than the first attempt."""
-        newest_s = 0.0
-        async for page in self.list_batches().pages():
-            for batch in page.data:
-                yield batch
-            times = [batch.created_at.timestamp() for batch in page.data if batch.created_at is not None]
-            newest_s = max([newest_s, *times])
-            # Both ends are the service's own times, so that it does not matter how wrong either clock is; a list that
-            # is oldest first ends each page with its newest, and is so read to its end.
-            if times and times[-1] < newest_s - elapsed_s - _MARGIN_S:
-                return
+        return seen
 
     async def _only_one(self, found: list[Batch]) -> Batch:
         """Return the oldest batch of a key; the others, which a slow service created late, are cancelled."""

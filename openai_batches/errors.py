@@ -23,7 +23,12 @@
     ├── BatchFailedError              the service refused the whole batch
     ├── RequestFailedError            one request of a batch did not succeed
     ├── AmbiguousCreateError          nobody can tell whether the batch was created
-    └── WaitTimeoutError              the batch lives on, the waiter gave up; also a TimeoutError
+    ├── JobError                      a job cannot go on as it is; what it did is in its journal
+    │   ├── JobPausedError            ... until the account has quota again
+    │   ├── JobStoppedError           ... since a signal told it to stop
+    │   └── JournalError              ... because its journal or a file of its own cannot be used
+    ├── WaitTimeoutError              the batch lives on, the waiter gave up; also a TimeoutError
+    └── WebhookSignatureError         a webhook that does not prove where it comes from; also a ValueError
 
     BatchesWarning                    a UserWarning: it will be done, but look again
 
@@ -52,6 +57,10 @@ __all__ = [
     "InputError",
     "InternalServerError",
     "InvalidRequestsError",
+    "JobError",
+    "JobPausedError",
+    "JobStoppedError",
+    "JournalError",
     "NotFoundError",
     "PaginationError",
     "PermissionDeniedError",
@@ -62,6 +71,7 @@ __all__ = [
     "TransportTimeoutError",
     "UnprocessableEntityError",
     "WaitTimeoutError",
+    "WebhookSignatureError",
 ]
 
 
@@ -283,13 +293,43 @@ class AmbiguousCreateError(BatchesError):
         self.idempotency_key = idempotency_key
 
 
+class JobError(BatchesError):
+    """A job cannot go on as it is: what it did is in its journal, and running it again goes on from there."""
+
+
+class JobPausedError(JobError):
+    """The account has no quota left: what could be collected is, and the rest waits until the job is run again.
+
+    Attributes:
+        reason: the service's words.
+    """
+
+    def __init__(self, message: str = "", *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class JobStoppedError(JobError):
+    """A signal, or whoever had started it, stopped the job: its batches go on, and so does it when it is run again."""
+
+
+class JournalError(JobError):
+    """A job's journal cannot be used: locked, damaged, of a newer version, or not to be read or written."""
+
+
 class WaitTimeoutError(BatchesError, TimeoutError):
     """The waiter's timeout passed; the batch was not touched and goes on at the service.
 
     Attributes:
-        batch: the batch as it was last seen.
+        batch: the batch as it was last seen; of several, the first one that has not ended.
+        batches: all that were waited for and have not ended, as they were last seen.
     """
 
-    def __init__(self, message: str = "", *, batch: Batch | None = None) -> None:
+    def __init__(self, message: str = "", *, batch: Batch | None = None, batches: tuple[Batch, ...] = ()) -> None:
         super().__init__(message)
         self.batch = batch
+        self.batches: tuple[Batch, ...] = batches or ((batch,) if batch is not None else ())
+
+
+class WebhookSignatureError(BatchesError, ValueError):
+    """A webhook does not prove that it comes from the service: do not act on it."""

@@ -304,7 +304,7 @@ def transport_error(error: BaseException, method: str, path: str) -> TransportEr
         method: the method that failed.
         path: the path that failed; its query is not shown.
     """
-    text = str(error) or type(error).__name__
+    text = str(error).replace(" ssl:default", "") or type(error).__name__  # it says so of plain http as well
     if isinstance(error, aiohttp.ClientResponseError):
         text = f"{error.status} {error.message}"  # its own text has the whole URL
     message = f"{method} {path.partition('?')[0]}: {text}"

@@ -99,11 +99,11 @@ class AsyncPaginator(Generic[T]):
             max_items: stop after so many; None takes all, 0 sends nothing.
 
         Raises:
-            InputError: ``max_items`` is below 0.
+            InputError: ``max_items`` is below 0, or no whole number.
             PaginationError: the list cannot be followed to its end.
         """
-        if max_items is not None and max_items < 0:
-            raise InputError(f"max_items must be 0 or more, not {max_items!r}")
+        if max_items is not None and (type(max_items) is not int or max_items < 0):
+            raise InputError(f"max_items must be a whole number of 0 or more, or None, not {max_items!r}")
         items: list[T] = []
         if max_items == 0:
             return items

@@ -26,7 +26,7 @@ try:
 except ImportError:  # Windows does not let an open file be opened for writing or renamed anyway
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["PartFile", "refuse_existing"]
+__all__ = ["PartFile", "refuse_existing", "sync_folder"]
 
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
@@ -145,7 +145,7 @@ class PartFile:
             self.path.replace(self.target)
             self._is_over = True
             file.close()  # and with it, its lock
-        _sync_folder(self.target.parent)
+        sync_folder(self.target.parent)
 
     def discard(self) -> None:
         """Close and remove the file, if it was not kept."""
@@ -251,7 +251,7 @@ def _write_all(file: FileIO, data: bytes) -> None:
         view = view[file.write(view) :]
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename last, where the system can."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

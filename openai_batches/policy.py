@@ -8,7 +8,7 @@ import attrs
 
 from openai_batches.errors import InputError
 
-__all__ = ["PollPolicy", "RetryPolicy"]
+__all__ = ["PollPolicy", "RetryPolicy", "as_poll_policy"]
 
 
 def _check_number(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -91,7 +91,8 @@ class PollPolicy:
     """How long to wait before a batch is asked about again: young batches often, old ones rarely.
 
     The pause is a share of the batch's age, kept between a floor and a ceiling, so that the end of a batch is noticed
-    late by a small part of its life, never by more than ``max_delay_s``.
+    late by a small part of its life, never by more than ``max_delay_s``. Where its progress lets its end be foreseen,
+    the pause is at most half of the time until then, so that the questions close in on it.
 
     Args:
         min_delay_s: the shortest pause, in seconds.
@@ -126,12 +127,31 @@ class PollPolicy:
         """
         return cls(min_delay_s=seconds, max_delay_s=seconds, jitter=0.0)
 
-    def delay_s(self, *, age_s: float, chance: float = 0.0) -> float:
+    def delay_s(self, *, age_s: float, remaining_s: float | None = None, chance: float = 0.0) -> float:
         """Return the pause before the next question, in seconds.
 
         Args:
-            age_s: seconds since the batch was created.
+            age_s: seconds since the batch was created, or since something began that makes it worth a closer look.
+            remaining_s: seconds until the batch may end, as far as its progress tells.
             chance: a random number, 0 to 1, for the jitter.
         """
         delay = min(max(self.min_delay_s, age_s * self.share_of_age), self.max_delay_s)
+        if remaining_s is not None:
+            delay = min(delay, max(self.min_delay_s, remaining_s / 2))
         return delay * (1 - self.jitter * chance)
+
+
+def as_poll_policy(poll: PollPolicy | float | None, otherwise: PollPolicy) -> PollPolicy:
+    """Return the policy a caller means: a policy, a fixed number of seconds, or None for another's.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    if isinstance(poll, PollPolicy):
+        return poll
+    if poll is None:
+        return otherwise
+    seconds: Any = poll
+    if not isinstance(seconds, int | float) or not seconds > 0:
+        raise InputError(f"poll must be seconds above 0 or a PollPolicy, not {seconds!r}")
+    return PollPolicy.every(seconds)

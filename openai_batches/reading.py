@@ -17,7 +17,7 @@ from openai_batches.results import BatchResult, Outcome, ResultDraft, read_resul
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ResultReader"]
+__all__ = ["ResultReader", "successes_in"]
 
 _SUCCEEDED = Outcome.SUCCEEDED
 _OPEN, _CLOSE = b"{}"
@@ -111,3 +111,31 @@ def _read_block(block: bytes, numbers: Iterator[int], body_type: Any) -> list[Ba
         else:
             append(read_result(raw, line_number=number, body_type=body_type))
     return results if start == len(block) else None
+
+
+def successes_in(block: bytes) -> tuple[list[str], list[BodyHead]] | None:
+    r"""Return the ids and the heads of the answers in a block where all is well, or None where it has to be read.
+
+    For one who only counts, this is a third cheaper than the results.
+
+    Args:
+        block: whole lines, each ended by ``\n``.
+    """
+    try:
+        lines = _decoder.decode_lines(block)
+    except UNREADABLE:
+        return None
+    ids: list[str] = []
+    heads: list[BodyHead] = []
+    find, start = block.find, 0
+    for line in lines:
+        end = find(b"\n", start)
+        if end <= start or block[start] != _OPEN or block[end - 1] != _CLOSE:
+            return None
+        start = end + 1
+        response = line.response
+        if response is None or line.error is not None or not 200 <= response.status_code < 300 or response.body is None:
+            return None
+        ids.append(line.custom_id)
+        heads.append(response.body)
+    return (ids, heads) if start == len(block) else None

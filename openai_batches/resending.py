@@ -18,11 +18,10 @@ from openai_batches.errors import InputError
 from openai_batches.outputs import UNREADABLE
 from openai_batches.readers import RequestSource, blocks_of_path, iter_blocks
 from openai_batches.requests import BatchRequest, as_line
+from openai_batches.results import BatchResult
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-
-    from openai_batches.results import BatchResult
 
 __all__ = ["Inputs", "ids_in_block", "iter_ids", "to_requests"]
 
@@ -34,7 +33,7 @@ _ITEMS = 4_096
 _SHOWN_IDS = 3
 
 
-class _Head(msgspec.Struct):
+class _Head(msgspec.Struct, gc=False):
     custom_id: str
 
 
@@ -78,16 +77,10 @@ async def to_requests(
 
     Raises:
         InputError: an id is not among the inputs (raised after the last of those that are), the inputs are ids only, or
-            lines of a result file, or not one of them is in the batch of these results.
+            lines of a result file, not one of them is in the batch of these results, or these are no results.
         OSError: a file cannot be read.
     """
-    wanted: set[str] = set()
-    if isinstance(unfinished, AsyncIterable):
-        async for item in unfinished:
-            wanted.update(_wanted(item, retry_failed=retry_failed))
-    else:
-        for item in unfinished:
-            wanted.update(_wanted(item, retry_failed=retry_failed))
+    wanted = await _all_wanted(unfinished, retry_failed=retry_failed)
     if getattr(getattr(unfinished, "summary", None), "is_of_other_inputs", False):
         raise InputError("not one of the inputs is in the batch of these results: are they those of another one?")
     if not wanted:
@@ -103,9 +96,27 @@ async def to_requests(
     raise InputError(f"{len(wanted):,} requests to send again are not among the inputs: {shown}")
 
 
+async def _all_wanted(
+    unfinished: Iterable[BatchResult | str] | AsyncIterable[BatchResult | str], *, retry_failed: bool
+) -> set[str]:
+    wanted: set[str] = set()
+    if isinstance(unfinished, AsyncIterable):
+        async for item in unfinished:
+            wanted.update(_wanted(item, retry_failed=retry_failed))
+    elif isinstance(unfinished, Iterable) and not isinstance(unfinished, str | bytes | Mapping):
+        for item in unfinished:
+            wanted.update(_wanted(item, retry_failed=retry_failed))
+    else:
+        what = "unfinished requests are an iterable or an async iterable of results or custom_ids"
+        raise InputError(f"{what}, not {type(unfinished).__name__}")
+    return wanted
+
+
 def _wanted(item: BatchResult | str, *, retry_failed: bool) -> Iterator[str]:
     if isinstance(item, str):
         yield item
+    elif not isinstance(item, BatchResult):
+        raise InputError(f"an unfinished request is a BatchResult or a custom_id, not {type(item).__name__}")
     elif item.custom_id is not None and (item.never_ran or (retry_failed and item.is_retryable)):
         yield item.custom_id
 
@@ -218,6 +229,12 @@ def ids_in_block(block: bytes) -> list[str]:
     Raises:
         InputError: a line has no custom_id.
     """
+    try:
+        heads = _decoder.decode_lines(block)
+    except UNREADABLE:
+        heads = []
+    if len(heads) == block.count(b"\n"):
+        return [head.custom_id for head in heads]
     return [custom_id for custom_id, _ in _pairs_in(block)]
 
 

@@ -8,6 +8,7 @@ import platform
 import time
 import warnings
 from collections.abc import Mapping
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode
 
@@ -25,12 +26,16 @@ from openai_batches.transport import Transport
 from openai_batches.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from types import TracebackType
 
     import aiohttp
 
+    from openai_batches.doctoring import Cleanup, Diagnosis, Directories
     from openai_batches.exchange import ApiKey
+    from openai_batches.policy import PollPolicy
+    from openai_batches.readers import RequestSource
+    from openai_batches.results import BatchResult
 
 __all__ = ["BatchSession"]
 
@@ -62,6 +67,8 @@ class BatchSession:
         timeout: seconds of silence after which an attempt has failed (120), or an ``aiohttp.ClientTimeout``. To wait
             for one of the connector's connections (100, unless you pass another) is no silence, and not bounded.
         retry: how often, and after which pauses, a failed attempt is repeated.
+        poll: how often batches that are waited for are asked about, where the waiter does not say; a policy, or a
+            fixed number of seconds.
         headers: sent with every request.
         provider: the service, where it is another than OpenAI; key, address, organization and project are then not
             taken from OpenAI's variables.
@@ -87,6 +94,7 @@ class BatchSession:
         session: aiohttp.ClientSession | None = None,
         timeout: float | aiohttp.ClientTimeout | None = None,
         retry: RetryPolicy | None = None,
+        poll: PollPolicy | float | None = None,
         headers: Mapping[str, str] | None = None,
         provider: Provider = OPENAI,
         require_tls: bool = False,
@@ -100,7 +108,7 @@ class BatchSession:
         if isinstance(api_key, str):
             api_key = Secret(api_key)  # a mistake in another argument must not show it among the local variables
         _check_types(retry, headers, provider)
-        url = _base_url(base_url or _address_in_environment(provider) or provider.base_url, provider)
+        url = _base_url(_given_address(base_url) or _address_in_environment(provider) or provider.base_url, provider)
         _check_encryption(url, require_tls=require_tls)
         own_options = {
             "connector": connector,
@@ -129,8 +137,9 @@ class BatchSession:
             now=now,
         )
         self._base_url = url
+        self._provider = provider
         self.files: Files = Files(self._transport, provider=provider)
-        self.batches: Batches = Batches(self._transport, self.files, provider=provider)
+        self.batches: Batches = Batches(self._transport, self.files, provider=provider, poll=poll)
 
     def __repr__(self) -> str:
         if not hasattr(self, "_base_url"):
@@ -153,13 +162,123 @@ class BatchSession:
         return self._base_url
 
     @property
+    def provider(self) -> Provider:
+        """The service, as data."""
+        return self._provider
+
+    def now(self) -> float:
+        """Return the wall clock's time in Unix seconds, from the clock the session was given."""
+        return self._transport.now()
+
+    @property
     def closed(self) -> bool:
         """Whether the session was closed."""
         return self._exchange.is_closed
 
     async def close(self) -> None:
-        """Close our own ``aiohttp.ClientSession``, never a borrowed one. Closing twice does nothing."""
+        """Close our own ``aiohttp.ClientSession``, never a borrowed one. Closing twice does nothing.
+
+        Whoever still waits for a batch gets an ``InputError`` that says so; the batches go on.
+        """
+        await self.batches.close()
         await self._exchange.close()
+
+    async def run(
+        self,
+        source: RequestSource,
+        *,
+        directory: str | os.PathLike[str] | None = None,
+        ordered: bool = False,
+        body_type: Any = None,
+        **options: Any,
+    ) -> AsyncGenerator[BatchResult, None]:
+        """Carry any number of requests to their end; yield one result for each, from when the first shard is done.
+
+        This is a :class:`BatchJob`, whose options it has: what was interrupted, by closing this iterator, by a crash or
+        by the loss of power, goes on when it is called again with the same source and directory, and yields all
+        results.
+
+        Args:
+            source: a path (``.jsonl``, ``.jsonl.gz``, ``.jsonl.zst``), or an iterable or async iterable of requests,
+                mappings and raw lines.
+            directory: where the journal, the shards and the results are kept; None: beside the source, with ``.job``
+                behind its name.
+            ordered: yield in the order of the source.
+            body_type: a type, as for ``result.parse``, that ``result.body`` of a success is given as.
+            options: see :class:`BatchJob`.
+
+        Raises:
+            BatchesError: as ``BatchJob.run``.
+            OSError: as ``BatchJob.run``.
+        """
+        from openai_batches.jobs import BatchJob  # noqa: PLC0415  # a session without jobs does not load them
+
+        job = BatchJob(self, source, directory=directory, **options)
+        # The job is closed first, so that whoever wants the directory next knows that it will be free.
+        async with aclosing(job.results(ordered=ordered, body_type=body_type)) as results, job:
+            async for result in results:
+                yield result
+
+    async def doctor(
+        self,
+        directories: Directories = (),
+        *,
+        stalled_after_s: float = 26 * 3_600.0,
+        expiring_within_s: float = 3 * 86_400.0,
+    ) -> Diagnosis:
+        """Return what is at the service that nobody needs or knows, seen from some jobs; nothing is changed.
+
+        All batches and files are listed: a request for every 100 batches and every 1,000 files.
+
+        Args:
+            directories: the directories of the jobs whose files and batches are known.
+            stalled_after_s: after how many seconds without a change of its status an open batch counts as stalled.
+            expiring_within_s: how far ahead to look for result files that expire.
+
+        Raises:
+            InputError: a directory holds no job, or an argument cannot be right.
+            APIError: the service said no.
+            TransportError: no whole answer came.
+        """
+        from openai_batches import arguments  # noqa: PLC0415  # a session without jobs does not load them
+        from openai_batches.doctoring import examine  # noqa: PLC0415
+
+        arguments.check_directories(directories)
+        arguments.check_seconds(stalled_after_s=stalled_after_s, expiring_within_s=expiring_within_s)
+        return await examine(self, directories, stalled_after_s=stalled_after_s, expiring_within_s=expiring_within_s)
+
+    async def gc(
+        self,
+        directories: Directories = (),
+        *,
+        dry_run: bool = True,
+        older_than_s: float = 86_400.0,
+        with_results: bool = False,
+    ) -> Cleanup:
+        """Delete the files at the service that are safe to delete, or say which these are.
+
+        They are the input files that jobs of this library have uploaded (their names say so), older than the limit,
+        that no open batch uses and none of the given jobs still needs.
+
+        Args:
+            directories: the directories of jobs whose files are not touched until they are done with them.
+            dry_run: only say what would be deleted.
+            older_than_s: how old a file must be, in seconds; one day.
+            with_results: also delete result files of the given jobs, once their results are on the disk and counted.
+
+        Raises:
+            InputError: a directory holds no job, or an argument cannot be right.
+            JournalError: a journal cannot be read: what it needs is not known.
+            APIError: the service said no.
+            TransportError: no whole answer came.
+        """
+        from openai_batches import arguments  # noqa: PLC0415  # a session without jobs does not load them
+        from openai_batches.doctoring import clean_up  # noqa: PLC0415
+
+        arguments.check_directories(directories)
+        arguments.check_flags(dry_run=dry_run, with_results=with_results)
+        arguments.check_seconds(older_than_s=older_than_s)
+        return await clean_up(self, directories, dry_run=dry_run, older_than_s=older_than_s, with_results=with_results)
 
     async def request(
         self,
@@ -233,6 +352,13 @@ def _key(api_key: ApiKey | None, provider: Provider) -> ApiKey:
     return api_key if callable(api_key) else checked_key(api_key)
 
 
+def _given_address(base_url: str | None) -> str | None:
+    """Return the address that was given; an empty one would let the key go to a service that was not meant."""
+    if base_url == "":
+        raise InputError("base_url is empty: leave it out for the service's own address, or pass the one you mean")
+    return base_url
+
+
 def _address_in_environment(provider: Provider) -> str:
     """Return the address that the provider's variable holds, or ``""``."""
     address = os.environ.get(provider.base_url_env, "").strip().rstrip("/")
@@ -281,6 +407,9 @@ def _is_loopback(host: str) -> bool:
 def _headers(
     headers: Mapping[str, str] | None, organization: str | None, project: str | None, provider: Provider
 ) -> dict[str, str]:
+    for name, value in {"organization": organization, "project": project}.items():
+        if value is not None and not isinstance(value, str):
+            raise InputError(f"{name} must be a str, not {type(value).__name__}")
     given = _checked_headers(headers, "the session")
     if provider.auth_header.lower() in {name.lower() for name in given}:
         raise InputError(f"{provider.auth_header} is set from the key: pass it as api_key=…, not among headers")

@@ -15,10 +15,11 @@ from openai_batches.outputs import read_head, usage_of
 from openai_batches.results import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from openai_batches.billing import Bill
     from openai_batches.models import BatchUsage
+    from openai_batches.outputs import BodyHead
     from openai_batches.pricing import PriceTable
     from openai_batches.results import BatchResult
 
@@ -69,6 +70,11 @@ class ResultSummary:
     def is_of_other_inputs(self) -> bool:
         """Whether not one of the inputs is in the batch, which has other requests instead."""
         return bool(self.inputs) and self.foreign > 0 and self.outcomes[Outcome.MISSING] == self.inputs
+
+    @property
+    def tokens(self) -> dict[str, list[int]]:
+        """Input, output, cached and reasoning tokens of all answers, by model: what ``usage_by_model`` is made of."""
+        return {model: list(sums) for model, sums in self._tokens.items()}
 
     @property
     def usage_by_model(self) -> dict[str, BatchUsage]:
@@ -125,14 +131,18 @@ class ResultSummary:
 
     def add(self, results: Iterable[BatchResult]) -> None:
         """Count results."""
-        succeeded = 0
-        model, sums = None, None
+        heads: list[BodyHead] = []
         for result in results:
-            if result.outcome is not _SUCCEEDED:
+            if result.outcome is _SUCCEEDED:
+                heads.append(result.head or read_head(result.raw_body))
+            else:
                 self._add_unsuccessful(result)
-                continue
-            succeeded += 1
-            head = result.head or read_head(result.raw_body)
+        self.add_successes(heads)
+
+    def add_successes(self, heads: Sequence[BodyHead]) -> None:
+        """Count successes, of which no more is needed than the heads of their answers."""
+        model, sums = None, None
+        for head in heads:
             usage = head.usage
             if usage is None:
                 continue
@@ -151,7 +161,7 @@ class ResultSummary:
             details = usage.completion_tokens_details
             if details is not None and details.reasoning_tokens:
                 sums[3] += details.reasoning_tokens
-        self.outcomes[_SUCCEEDED] += succeeded
+        self.outcomes[_SUCCEEDED] += len(heads)
 
     def _add_unsuccessful(self, result: BatchResult) -> None:
         self.outcomes[result.outcome] += 1

@@ -10,7 +10,7 @@ import asyncio
 import gzip
 import os
 import tempfile
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -18,13 +18,11 @@ from typing import IO, TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, ca
 
 from openai_batches.errors import InputError
 from openai_batches.formats import CsvFormat, JsonlFormat, ParquetFormat, RowFormat
+from openai_batches.results import BatchResult
 from openai_batches.rows import RowMaker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from types import TracebackType
-
-    from openai_batches.results import BatchResult
 
 __all__ = ["CsvWriter", "JsonlWriter", "OutputFormat", "ParquetWriter", "ResultWriter", "write_results"]
 
@@ -199,11 +197,13 @@ class ResultWriter:
         """Write one result.
 
         Raises:
-            InputError: outside of the ``async with`` block.
+            InputError: outside of the ``async with`` block, or this is no result.
             OSError: the file cannot be written.
         """
         if not self._is_open:
             raise InputError("results are written inside the writer's block: async with JsonlWriter(path) as writer")
+        if not isinstance(result, BatchResult):
+            raise InputError(f"a writer writes BatchResults, not {type(result).__name__}")
         self._held.append(result)
         self._held_bytes += len(result.raw_line)
         if len(self._held) >= _HELD_ROWS or self._held_bytes >= _HELD_BYTES:
@@ -213,15 +213,18 @@ class ResultWriter:
         """Write results as they come, from an iterable or an async one.
 
         Raises:
-            InputError: outside of the ``async with`` block.
+            InputError: outside of the ``async with`` block, or these are no results.
             OSError: the file cannot be written.
         """
         if isinstance(results, AsyncIterable):
             async for result in results:
                 await self.write(result)
-        else:
+        elif isinstance(results, Iterable):
             for result in results:
                 await self.write(result)
+        else:
+            wrong = type(results).__name__
+            raise InputError(f"results are an iterable or an async iterable of BatchResults, not {wrong}")
 
     async def _flush(self) -> None:
         held, self._held, self._held_bytes = self._held, [], 0
@@ -334,7 +337,8 @@ async def write_results(
         overwrite: whether a file of that name is replaced; it stays as it is until the new one is whole.
 
     Raises:
-        InputError: the format is not known, the file exists, the type has no fields, or pyarrow is missing.
+        InputError: the format is not known, the file exists, the type has no fields, pyarrow is missing, or these are
+            no results.
         OSError: the file cannot be written.
     """
     async with _writer_class(Path(path), format)(path, parse=parse, prefix=prefix, overwrite=overwrite) as writer:

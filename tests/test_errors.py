@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +28,7 @@ from openai_batches import (
     TransportError,
     TransportTimeoutError,
     WaitTimeoutError,
+    WebhookSignatureError,
     errors,
 )
 from openai_batches.problems import Problem
@@ -47,6 +50,7 @@ VALUES: dict[str, Any] = {
     "line_number": 7,
     "after": "batch_0",
     "batch": BATCH,
+    "batches": (BATCH, BATCH),
     "idempotency_key": "key",
     "problems": (Problem(code="invalid_url", message="m", line=3),),
     "more_problems": 2,
@@ -98,7 +102,12 @@ def test_every_error_shows_its_message(cls: type[BatchesError]) -> None:
 
 @pytest.mark.parametrize(
     ("cls", "builtin"),
-    [(TransportTimeoutError, TimeoutError), (WaitTimeoutError, TimeoutError), (InputError, ValueError)],
+    [
+        (TransportTimeoutError, TimeoutError),
+        (WaitTimeoutError, TimeoutError),
+        (InputError, ValueError),
+        (WebhookSignatureError, ValueError),
+    ],
 )
 def test_errors_are_what_python_calls_them(cls: type[BatchesError], builtin: type[Exception]) -> None:
     """Timeouts are caught as ``TimeoutError``, mistakes of the caller as ``ValueError``."""
@@ -142,7 +151,25 @@ def test_defaults_claim_nothing() -> None:
     assert (DecodeError().details, DecodeError().line_number) == ((), None)
     assert PaginationError().after is None
     assert BatchFailedError().batch is WaitTimeoutError().batch is None
+    assert WaitTimeoutError().batches == ()
     assert AmbiguousCreateError().idempotency_key is None
+
+
+def test_the_tree_in_the_pages_is_the_tree() -> None:
+    """The page on errors draws every class, under its parent."""
+    page = Path(__file__).parents[1].joinpath("docs", "errors.md").read_text("utf-8")
+    lines = page.partition("```\n")[2].partition("```")[0].splitlines()
+    parents: list[str] = []
+    drawn = set()
+    for line in lines:
+        depth = max(line.find("── "), 0) // 4 + ("── " in line)
+        names = re.findall(r"[A-Z]\w*Error", line.partition(";")[0].partition(" also ")[0])
+        assert names, line
+        for name in names:
+            assert depth == 0 or getattr(errors, name).__mro__[1].__name__ == parents[depth - 1]
+        parents[depth:] = [names[0]]
+        drawn.update(names)
+    assert drawn == set(errors.__all__) - {"BatchesWarning"}
 
 
 def test_the_tree_in_the_docstring_is_the_tree() -> None:

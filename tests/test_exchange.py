@@ -538,6 +538,12 @@ class TestErrorsOfTheNetwork:
         """What the operating system says becomes ours too."""
         assert type(transport_error(error, "GET", "/x")) is kind
 
+    async def test_who_is_not_there_is_named_alone(self, open_session: OpenSession) -> None:
+        """Nothing is said of TLS where none was asked for."""
+        with pytest.raises(TransportError, match=r"Cannot connect to host 127\.0\.0\.1:9 \[") as caught:
+            await open_session("http://127.0.0.1:9", retry=ONCE).batches.retrieve("b")
+        assert "ssl" not in str(caught.value)
+
     async def test_a_name_that_does_not_resolve(self, open_session: OpenSession) -> None:
         """A host that nobody knows is a TransportError that names it, and nothing was sent."""
 

@@ -57,3 +57,12 @@ def test_the_package_loads_no_porch_and_no_comparison() -> None:
     done = _run(f"import sys, {PACKAGE}; print(*sys.modules, sep='\\n')")
     assert done.returncode == 0, done.stderr
     assert {f"{PACKAGE}.emulator", f"{PACKAGE}.cli", "openai"}.isdisjoint(done.stdout.split())
+
+
+def test_a_session_loads_no_engine_room() -> None:
+    """Who runs no job pays for none: neither its rooms nor SQLite are loaded before the first one is asked for."""
+    rooms = {"jobs", "runner", "journal", "planning", "launching", "finishing", "harvesting", "walking", "doctoring"}
+    code = f"import sys, {PACKAGE}; {PACKAGE}.BatchSession('k'); print(*sys.modules, sep='\\n'); {PACKAGE}.BatchJob"
+    done = _run(code)
+    assert done.returncode == 0, done.stderr
+    assert {"sqlite3", *(f"{PACKAGE}.{room}" for room in rooms)}.isdisjoint(done.stdout.split())

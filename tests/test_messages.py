@@ -8,15 +8,31 @@ import aiohttp
 import pytest
 from http_servers import CHAT, KEY, ONCE, QUICK
 
-from openai_batches import APIError, Batch, BatchSession, BatchStatus, InputError, NotFoundError, to_requests
+from openai_batches import (
+    APIError,
+    Batch,
+    BatchSession,
+    BatchStatus,
+    InputError,
+    NotFoundError,
+    WebhookReceiver,
+    to_requests,
+    verify_webhook,
+    write_results,
+)
 from openai_batches.emulator import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from openai_batches.emulator import BatchServer
 
 LINE = b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[{}]}}\n'
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
 
 
 @pytest.mark.parametrize(
@@ -26,6 +42,9 @@ LINE = b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"
         ({"session": "x"}, "session must be an aiohttp.ClientSession, not 'x'"),
         ({"session": aiohttp.ClientSession}, "session must be an aiohttp.ClientSession, not <class"),
         ({"headers": "x"}, "headers must be a mapping of str to str, not str"),
+        ({"base_url": ""}, "base_url is empty: leave it out for the service's own address"),
+        ({"organization": 5}, "organization must be a str, not int"),
+        ({"project": b"p"}, "project must be a str, not bytes"),
     ],
 )
 def test_a_session_refuses_what_it_cannot_use(options: dict[str, Any], message: str) -> None:
@@ -46,6 +65,58 @@ async def test_waiting_names_its_own_arguments(session: BatchSession, options: d
     """The message speaks of the argument that was written, not of one further in."""
     with pytest.raises(InputError, match=message):
         await session.batches.wait("batch_1", **options)
+
+
+@pytest.mark.parametrize("most", ["x", 1.5, True])
+async def test_a_number_of_items_that_is_none(session: BatchSession, most: Any) -> None:
+    with pytest.raises(InputError, match="max_items must be a whole number of 0 or more, or None, not"):
+        await session.batches.list().collect(most)
+
+
+@pytest.mark.parametrize(
+    ("results", "message"),
+    [
+        ([5], "a writer writes BatchResults, not int"),
+        ([{"custom_id": "a"}], "a writer writes BatchResults, not dict"),
+        (None, "results are an iterable or an async iterable of BatchResults, not NoneType"),
+        (5, "results are an iterable or an async iterable of BatchResults, not int"),
+    ],
+)
+async def test_what_is_no_result_is_not_written(results: Any, message: str, tmp_path: Path) -> None:
+    """And no file is left of it."""
+    with pytest.raises(InputError, match=message):
+        await write_results(results, tmp_path / "results.jsonl")
+    assert _names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("unfinished", "message"),
+    [
+        (5, "unfinished requests are an iterable or an async iterable of results or custom_ids, not int"),
+        ("a", "unfinished requests are an iterable or an async iterable of results or custom_ids, not str"),
+        (None, "unfinished requests are an iterable .*, not NoneType"),
+        ([5], "an unfinished request is a BatchResult or a custom_id, not int"),
+    ],
+)
+async def test_what_is_no_unfinished_request(unfinished: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        _ = [line async for line in to_requests(unfinished, [LINE])]
+
+
+@pytest.mark.parametrize("secret", [None, 5])
+async def test_what_is_no_secret(session: BatchSession, secret: Any) -> None:
+    """The environment is read by the receiver only, and only where nothing is said."""
+    with pytest.raises(InputError, match=f"a webhook's secret must be a str, or several, not {type(secret).__name__}"):
+        verify_webhook({}, b"", secret, now=0)
+    wrong: Any = 5
+    with pytest.raises(InputError, match="a webhook's secret must be a str, or several, not int"):
+        WebhookReceiver(session, wrong)
+
+
+@pytest.mark.parametrize("wrong", [None, 5])
+def test_what_is_no_session_of_a_receiver(wrong: Any) -> None:
+    with pytest.raises(InputError, match="a WebhookReceiver takes a BatchSession, or its batches, not "):
+        WebhookReceiver(wrong, "secret")
 
 
 async def test_a_record_in_place_of_its_id(session: BatchSession) -> None:

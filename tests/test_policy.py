@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_batches import InputError, PollPolicy, RetryPolicy
+from openai_batches.policy import as_poll_policy
 
 seconds = st.floats(0, 1e6)
 share = st.floats(0, 1)
@@ -165,6 +166,25 @@ def test_a_fixed_interval() -> None:
     """``every`` asks like a clock."""
     policy = PollPolicy.every(2.5)
     assert {policy.delay_s(age_s=age, chance=chance) for age in (0, 1e6) for chance in (0, 0.5, 1)} == {2.5}
+
+
+@pytest.mark.parametrize(
+    ("remaining", "pause"), [(0, 5), (9, 5), (40, 20), (600, 180), (math.inf, 180), (math.nan, 5), (None, 180)]
+)
+def test_an_end_that_is_foreseen_is_closed_in_on(remaining: float | None, pause: float) -> None:
+    """The pause is at most half of the time that is left, and never below the floor."""
+    assert PollPolicy().delay_s(age_s=3_600, remaining_s=remaining) == pause
+
+
+def test_what_a_caller_means_by_poll() -> None:
+    """A policy is itself, a number its interval, and None another's."""
+    policy = PollPolicy(max_delay_s=60)
+    assert as_poll_policy(policy, PollPolicy()) is policy
+    assert as_poll_policy(None, policy) is policy
+    assert as_poll_policy(2, policy) == PollPolicy.every(2)
+    for wrong in (0, -1, math.nan, "1"):
+        with pytest.raises(InputError, match="poll must be seconds above 0 or a PollPolicy"):
+            as_poll_policy(wrong, policy)  # type: ignore[arg-type]
 
 
 @given(policy=poll_policies, age=seconds, younger=share, chance=share)

@@ -52,6 +52,18 @@ NO_ASYNCIO = ("-p", "no:asyncio", "-p", "no:anyio")
 ASYNCIO = ("-p", "no:anyio", "-o", "asyncio_default_fixture_loop_scope=function")
 
 
+@pytest.fixture(autouse=True)
+def _own_root(tmp_path: Path) -> None:
+    """The tests inside have a folder of their own for their root, wherever temporary folders are."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\n", "utf-8")
+
+
+@pytest.fixture(autouse=True)
+def _pytesters_root(request: pytest.FixtureRequest) -> None:
+    if "pytester" in request.fixturenames:
+        request.getfixturevalue("pytester").makeini("[pytest]\n")
+
+
 def run(pytester: pytest.Pytester, source: str, *options: str, conftest: str = FORGOTTEN) -> pytest.RunResult:
     """Run tests of their own, in which every warning is an error."""
     pytester.makeconftest(conftest)

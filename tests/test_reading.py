@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from openai_batches import BatchResult, Outcome
 from openai_batches.lines import BlockSplitter
-from openai_batches.reading import ResultReader
+from openai_batches.reading import ResultReader, successes_in
 from openai_batches.results import read_result
 
 
@@ -144,3 +144,37 @@ def test_lines_from_anywhere() -> None:
         read_result(kept[2], line_number=2),
     ]
     assert reader.read_numbered([], []) == []
+
+
+GOOD = encoded(success("b"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        encoded(failure()),
+        encoded({**success(), "error": {"code": "c"}}),
+        encoded({**success(), "response": None}),
+        encoded({**success(), "response": {"status_code": 200, "request_id": "r", "body": None}}),
+        b"<html>",
+        b"",
+        b" " + GOOD,
+        GOOD + b"\r",
+        GOOD + GOOD,
+        GOOD.replace(b",", b",\n", 1),
+        b"\xef\xbb\xbf" + GOOD,
+    ],
+)
+def test_a_block_with_any_other_line_has_to_be_read(line: bytes) -> None:
+    """The short way is for blocks of successes alone, each on a line of its own."""
+    assert successes_in(GOOD + b"\n" + line + b"\n" + GOOD + b"\n") is None
+
+
+@given(st.lists(st.sampled_from([GOOD, encoded(success("a", usage=None)), encoded(failure()), b"{}", b""]), max_size=4))
+def test_the_short_way_says_what_the_long_one_says(lines: list[bytes]) -> None:
+    block = b"".join(line + b"\n" for line in lines)
+    found, results = successes_in(block), ResultReader().read(block)
+    is_short = all(result.outcome is Outcome.SUCCEEDED for result in results) and len(results) == len(lines)
+    assert (found is not None) == is_short
+    if found is not None:
+        assert list(zip(*found, strict=True)) == [(result.custom_id, result.head) for result in results]

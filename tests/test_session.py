@@ -99,6 +99,11 @@ class TestSettings:
         """An address is kept without the slash at its end."""
         assert BatchSession(KEY, base_url=given).base_url == kept
 
+    def test_an_empty_address_in_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A variable that is set to nothing is not set."""
+        monkeypatch.setenv("OPENAI_BASE_URL", "")
+        assert BatchSession(KEY).base_url == "https://api.openai.com/v1"
+
     def test_the_address_of_the_service(self) -> None:
         """Without a word, the address is the service's."""
         assert BatchSession(KEY).base_url == "https://api.openai.com/v1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import pytest
@@ -13,6 +13,7 @@ import virtual_time
 
 from openai_batches import (
     APIError,
+    AsyncPaginator,
     AuthenticationError,
     Batch,
     BatchesError,
@@ -26,10 +27,11 @@ from openai_batches import (
     TransportError,
     WaitTimeoutError,
 )
-from openai_batches.waiting import wait_for_end
+from openai_batches.waiting import Poller
+from openai_batches.watching import wait_for_end
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 START = 1_750_000_000
 RUNNING = Batch(id="b", status=BatchStatus.IN_PROGRESS, created_at=dt.datetime.fromtimestamp(START, dt.UTC))
@@ -56,15 +58,32 @@ class Service:
         self, batch: Batch | str, *, poll: PollPolicy = STEADY, timeout_s: float | None = None, age_s: float = 0
     ) -> Batch:
         """Wait in virtual time, in which the wall clock runs too."""
-        return virtual_time.run(
-            wait_for_end(
-                batch,
-                retrieve=self.retrieve,
-                poll=poll,
-                timeout_s=timeout_s,
-                now=lambda: START + age_s + virtual_time.now() - 1_000,
-            )
-        )
+        return virtual_time.run(waiting(self.retrieve, batch, poll=poll, timeout_s=timeout_s, age_s=age_s))
+
+
+async def waiting(
+    retrieve: Callable[[str], Awaitable[Batch]],
+    batch: Batch | str,
+    *,
+    poll: PollPolicy = STEADY,
+    timeout_s: float | None = None,
+    age_s: float = 0,
+) -> Batch:
+    """Wait with a poller of its own; nothing of it is left afterwards."""
+
+    def now() -> float:
+        return START + age_s + virtual_time.now() - 1_000
+
+    poller = Poller(retrieve=retrieve, list_batches=no_list, poll=PollPolicy(), now=now)
+    try:
+        return await wait_for_end(batch, poller=poller, poll=poll, timeout_s=timeout_s)
+    finally:
+        await asyncio.sleep(0.001)
+        assert [task for task in asyncio.all_tasks() if "poller" in task.get_name()] == []
+
+
+def no_list() -> AsyncPaginator[Batch]:
+    raise AssertionError("a few batches are not looked for in the list")
 
 
 @pytest.mark.parametrize("batch", [RUNNING, "b"])
@@ -133,7 +152,7 @@ def test_a_waiter_that_gives_up_before_the_first_answer() -> None:
         return RUNNING
 
     def wait(batch: Batch | str) -> None:
-        virtual_time.run(wait_for_end(batch, retrieve=never, poll=STEADY, timeout_s=5, now=lambda: START))
+        virtual_time.run(waiting(never, batch, timeout_s=5))
 
     with pytest.raises(WaitTimeoutError, match="Batch b was not seen yet after 5 s") as caught:
         wait("b")
@@ -164,7 +183,7 @@ def test_a_timeout_within_a_question_is_the_questions() -> None:
         raise TimeoutError("of something else")
 
     with pytest.raises(TimeoutError, match="of something else") as caught:
-        virtual_time.run(wait_for_end("b", retrieve=broken, poll=STEADY, timeout_s=50, now=lambda: START))
+        virtual_time.run(waiting(broken, "b", timeout_s=50))
     assert not isinstance(caught.value, WaitTimeoutError)
 
 
@@ -242,15 +261,13 @@ def test_waiting_is_cancelled_like_anything_else() -> None:
     """Cancelling the waiter is not a timeout."""
 
     async def main() -> None:
-        waiting: Callable[..., Any] = wait_for_end
         service = Service(RUNNING)
-        task = asyncio.create_task(
-            waiting("b", retrieve=service.retrieve, poll=STEADY, timeout_s=1_000, now=lambda: START)
-        )
+        task = asyncio.create_task(waiting(service.retrieve, "b", timeout_s=1_000))
         await asyncio.sleep(35)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        await asyncio.sleep(100)
         assert service.times == [0, 10, 20, 30]
 
     virtual_time.run(main())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, assert_type
 
 import aiohttp
+import aiohttp.web
 import cattrs
 
 from openai_batches import (
@@ -19,6 +20,8 @@ from openai_batches import (
     APIError,
     AsyncPaginator,
     Batch,
+    BatchChange,
+    BatchChanges,
     BatchDownload,
     BatchesError,
     BatchFailedError,
@@ -27,6 +30,7 @@ from openai_batches import (
     BatchSession,
     BatchStatus,
     Bill,
+    CompletedBatches,
     CsvWriter,
     DecodeError,
     DeletedFile,
@@ -49,6 +53,9 @@ from openai_batches import (
     TransportTimeoutError,
     ValidationReport,
     WaitTimeoutError,
+    WebhookEvent,
+    WebhookReceiver,
+    WebhookSignatureError,
     configure_converter,
     cost_of,
     estimate,
@@ -58,8 +65,10 @@ from openai_batches import (
     parse_request,
     read_prices,
     requests_from,
+    sign_webhook,
     to_requests,
     validate_requests,
+    verify_webhook,
     write_results,
     write_shards,
 )
@@ -78,7 +87,9 @@ async def sessions(borrowed: aiohttp.ClientSession) -> None:
     BatchSession("key", base_url="https://example.org/v1", organization="o", project="p", session=borrowed)
     BatchSession("key", base_url="https://x.example/openai/v1", provider=AZURE)
     assert_type(GROQ.window_hours, tuple[int, int] | None)
-    BatchSession(token, timeout=30, retry=RetryPolicy(attempts=3), headers={"x": "y"}, provider=OPENAI)
+    BatchSession(
+        token, timeout=30, poll=PollPolicy.every(60), retry=RetryPolicy(attempts=3), headers={"x": "y"}, provider=OPENAI
+    )
     BatchSession("key", timeout=aiohttp.ClientTimeout(total=5), require_tls=True, trust_env=False)
     BatchSession(b"key")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
@@ -99,6 +110,18 @@ async def batches(session: BatchSession) -> None:
     assert_type(await session.batches.cancel("b"), Batch)
     assert_type(await session.batches.wait(batch, timeout=3.5, poll=PollPolicy.every(2)), Batch)
     assert_type(await session.batches.wait("b", poll=2), Batch)
+    async for ended in session.batches.as_completed([batch, "b"], timeout=5, poll=2):
+        assert_type(ended, Batch)
+    session.batches.as_completed(batch)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    async for change in session.batches.watch(batch, poll=PollPolicy(), stall_after={BatchStatus.VALIDATING: 600}):
+        assert_type(change, BatchChange)
+        assert_type((change.batch, change.previous, change.is_stall), tuple[Batch, Batch | None, bool])
+        assert_type(change.in_status_s + change.unchanged_s, float)
+    changes = session.batches.watch("b", stall_after=600)
+    assert_type(changes, BatchChanges)
+    await changes.aclose()
+    assert_type(session.batches.as_completed(["b"]), CompletedBatches)
+    session.batches.wake("b")
     assert_type(session.batches.list(after="b", limit=10, prefetch=1), AsyncPaginator[Batch])
     assert_type(session.batches.results(batch), BatchResults)
     async for result in session.batches.results("b"):
@@ -218,3 +241,20 @@ def errors(error: BatchesError) -> None:
 
 value_error: type[ValueError] = InputError
 timeout_error: type[TimeoutError] = TransportTimeoutError
+
+
+async def webhooks(session: BatchSession, headers: Mapping[str, str], body: bytes) -> None:
+    assert_type(verify_webhook(headers, body, "whsec_", now=1.0), WebhookEvent)
+    assert_type(verify_webhook(headers, body, ["a", "b"], now=1, tolerance_s=5), WebhookEvent)
+    receiver = WebhookReceiver(session, ["a", "b"], tolerance_s=60)
+    WebhookReceiver(session.batches)
+    event = await receiver.receive(headers, body)
+    assert_type(event.batch_id, str | None)
+    assert_type(event.created_at, dt.datetime | None)
+    aiohttp.web.Application().router.add_post("/webhook", receiver.handle)
+    try:
+        verify_webhook(sign_webhook(body, "a", webhook_id="w", timestamp=1), body, "a", now=1)
+    except WebhookSignatureError as error:
+        assert_type(error, WebhookSignatureError)
+    except WaitTimeoutError as error:
+        assert_type(error.batches, tuple[Batch, ...])

@@ -1,0 +1,59 @@
+"""What a job tells while it runs."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+
+import attrs
+
+from openai_batches.models import Batch
+
+__all__ = ["JobEvent", "JobEventKind"]
+
+
+class JobEventKind(enum.StrEnum):
+    """What happened."""
+
+    PLANNED = "planned"  # the requests are checked and cut into shards; nothing was sent yet
+    RESUMED = "resumed"  # the journal was read; what is in it goes on
+    UPLOADED = "uploaded"  # a shard's requests are at the service
+    CREATED = "created"  # a batch was created
+    ADOPTED = "adopted"  # a batch was found that an earlier life had created, or somebody else
+    CHANGED = "changed"  # a batch has another status or other counts
+    STALLED = "stalled"  # a batch has not changed for longer than the limit for its status
+    ENDED = "ended"  # a batch has ended
+    REFUSED = "refused"  # the service had no room for a batch: it is created again when there is
+    POSTPONED = "postponed"  # something failed in passing, and is tried again later
+    VERIFIED = "verified"  # the results of a batch are on the disk, and each of its requests is accounted for
+    RESENT = "resent"  # some requests of a batch did not run: they are sent again in another one
+    PAUSED = "paused"  # the account has no quota left: nothing more is created in this run
+    CANCELLED = "cancelled"  # the job was told to end: nothing more is sent
+    FINISHED = "finished"  # every request has its outcome
+
+
+@attrs.frozen(kw_only=True)
+class JobEvent:
+    """One thing that happened in a job.
+
+    Attributes:
+        kind: what happened.
+        at: when, by this machine's clock.
+        message: the same for people, in one sentence.
+        shard: the shard it happened to; None for the job as a whole.
+        attempt: the attempt at that shard, from 1.
+        batch: the batch it happened to, as it was last seen.
+        delay_s: for ``postponed``: after how many seconds it is tried again; for ``stalled``: for how many the batch
+            has not changed.
+    """
+
+    kind: JobEventKind
+    at: dt.datetime
+    message: str
+    shard: int | None = None
+    attempt: int | None = None
+    batch: Batch | None = None
+    delay_s: float | None = None
+
+    def __str__(self) -> str:
+        return self.message

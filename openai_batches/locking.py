@@ -1,0 +1,62 @@
+"""One process at a time: a file whose lock dies with its holder."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from openai_batches.errors import JournalError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["locked"]
+
+# How a system says that the lock is somebody else's, rather than that it has no locks.
+_TAKEN = frozenset({errno.EAGAIN, errno.EACCES, errno.EDEADLK})
+
+
+def locked(path: Path) -> int:
+    """Return a descriptor that holds the lock of a job; the lock dies with its process.
+
+    Raises:
+        JournalError: another process holds it, or the file system has no locks.
+        OSError: the file cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        _lock(descriptor)
+        _check_place(descriptor, path)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno not in _TAKEN:
+            raise JournalError(f"{path} cannot be locked, and a job needs that: {error.strerror or error}") from error
+        text = f"Another process is at work on the job in {path.parent}: wait for it, or stop it first"
+        raise JournalError(text) from error
+    return descriptor
+
+
+def _check_place(descriptor: int, path: Path) -> None:
+    """Refuse a lock file that its last holder has removed: who comes next would lock another one."""
+    try:
+        is_there = os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        is_there = False
+    if not is_there:
+        raise BlockingIOError(errno.EAGAIN, "the lock was just removed")
+
+
+if os.name == "nt":  # pragma: no cover  # Windows
+
+    def _lock(descriptor: int) -> None:
+        import msvcrt  # noqa: PLC0415
+
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+
+else:
+
+    def _lock(descriptor: int) -> None:
+        import fcntl  # noqa: PLC0415
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

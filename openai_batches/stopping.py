@@ -1,0 +1,85 @@
+"""Stop a task on a signal, where it can go on from."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from openai_batches.errors import InputError, JobStoppedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["checked_signals", "stopped_elsewhere", "stopping"]
+
+_GOES_ON = "the batches that it has created, if any, go on at the service, and it goes on when it is run again"
+
+
+def checked_signals(signals: Collection[signal.Signals]) -> tuple[signal.Signals, ...]:
+    """Return the signals to stop on.
+
+    Raises:
+        InputError: these are no signals.
+    """
+    if isinstance(signals, str | bytes) or not isinstance(signals, Collection):
+        raise InputError(f"stop_on must be a collection of signals, such as [signal.SIGTERM], not {signals!r}")
+    for number in signals:
+        if not isinstance(number, signal.Signals):
+            raise InputError(f"stop_on must hold signals, such as signal.SIGTERM, not {number!r}")
+    return tuple(signals)
+
+
+@contextlib.contextmanager
+def stopped_elsewhere() -> Iterator[None]:
+    """Tell the end of a task that somebody else has stopped from the cancellation of the one who waits for it.
+
+    Raises:
+        JobStoppedError: the task was stopped, and the one who waits was not.
+    """
+    try:
+        yield
+    except asyncio.CancelledError:
+        waiter = asyncio.current_task()
+        if waiter is None or waiter.cancelling():
+            raise
+        raise JobStoppedError(f"The job was stopped elsewhere: {_GOES_ON}") from None
+
+
+@contextlib.contextmanager
+def stopping(task: asyncio.Task[None], signals: Collection[signal.Signals]) -> Iterator[None]:
+    """Cancel a task when a signal comes; what the signals did before is what they do afterwards no more.
+
+    Args:
+        task: the task, which is waited for inside.
+        signals: the signals; none leaves everything as it is.
+
+    Raises:
+        InputError: signals cannot be watched here: this is not the main thread, or the platform cannot.
+        JobStoppedError: one of them came.
+    """
+    loop = asyncio.get_running_loop()
+    came: list[signal.Signals] = []
+
+    def stop(number: signal.Signals) -> None:
+        came.append(number)
+        task.cancel()
+
+    watched: list[signal.Signals] = []
+    try:
+        for number in signals:
+            try:
+                loop.add_signal_handler(number, stop, number)
+            except (NotImplementedError, RuntimeError, ValueError) as error:
+                raise InputError(f"stop_on cannot watch {number!r} here: {error}") from error
+            watched.append(number)
+        yield
+    except asyncio.CancelledError:
+        if not came or (current := asyncio.current_task()) is None or current.cancelling():
+            raise  # somebody wants the waiting task itself to end, and may count on that
+        raise JobStoppedError(f"{came[0].name} stopped the job: {_GOES_ON}") from None
+    finally:
+        for number in watched:
+            loop.remove_signal_handler(number)
