@@ -268,7 +268,7 @@ class Program:
 
     @classmethod
     async def run(cls, *arguments: str, **environment: str) -> Self:
-        command = [sys.executable, "-X", "dev", "-W", "error", "-m", "openai_batches.emulator", "--port", "0"]
+        command = [sys.executable, "-W", "error", "-m", "openai_batches.emulator", "--port", "0"]
         process = await asyncio.create_subprocess_exec(
             *command,
             *arguments,
