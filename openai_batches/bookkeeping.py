@@ -62,12 +62,12 @@ class Book:
         patience_s: float,
         now: Callable[[], float],
     ) -> None:
-        self.job = job
+        self.job: JobRecord = job
         self.directory: Path = journal.directory
         self.attempts: dict[tuple[int, int], Attempt] = {}
         self.verified: list[Attempt] = []
-        self.is_cancelled = False
-        self.is_finished = False
+        self.is_cancelled: bool = False
+        self.is_finished: bool = False
         self.pause: str | None = None
         self._journal = journal
         self._on_event = on_event
