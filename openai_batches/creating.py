@@ -34,7 +34,7 @@ from openai_batches.transport import Transport
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["KEY_NAME", "Creator"]
+__all__ = ["KEY_NAME", "Creator", "is_unseen_file"]
 
 KEY_NAME = "openai_batches_key"
 
@@ -230,8 +230,7 @@ class Creator:
 
     async def _patience_s(self, failure: BatchesError, file_id: str, attempt: int, elapsed_s: float) -> float | None:
         """Return the pause after which the service may have seen the file, or None if that is not the trouble."""
-        said = failure.message.lower() if isinstance(failure, BadRequestError | NotFoundError) else ""
-        if not ("cannot find file" in said or "no such file" in said) or self.transport.retry.attempts <= 1:
+        if not is_unseen_file(failure) or self.transport.retry.attempts <= 1:
             return None
         delay_s = _FILE_PATIENCE.delay_s(attempt, elapsed_s=elapsed_s)
         if delay_s is None or await self.find_file(file_id) is None:
@@ -251,6 +250,12 @@ class Creator:
             if file is None or (file.status or "").lower() != "pending" or delay_s is None:
                 return
             await asyncio.sleep(delay_s)
+
+
+def is_unseen_file(error: BatchesError) -> bool:
+    """Tell whether a service refused a batch because it does not know the input file."""
+    said = error.message.lower() if isinstance(error, BadRequestError | NotFoundError) else ""
+    return "cannot find file" in said or "no such file" in said
 
 
 def _encoded(body: Mapping[str, Any]) -> bytes:

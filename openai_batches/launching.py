@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from openai_batches.admission import is_out_of_quota
 from openai_batches.attempts import Attempt, Step
-from openai_batches.errors import APIError, BadRequestError, JobError, NotFoundError
+from openai_batches.creating import is_unseen_file
+from openai_batches.errors import APIError, JobError
 from openai_batches.events import JobEventKind
 from openai_batches.models import BatchStatus
 from openai_batches.reconciling import check_size
@@ -187,12 +188,6 @@ def is_proven(batch: Batch) -> bool:
         BatchStatus.COMPLETED,
         BatchStatus.EXPIRED,
     }
-
-
-def is_unseen_file(error: APIError) -> bool:
-    """Tell whether the service does not know the input file."""
-    said = error.message.lower()
-    return isinstance(error, BadRequestError | NotFoundError) and ("cannot find file" in said or "no such file" in said)
 
 
 def _seconds(when: dt.datetime | None) -> float | None:

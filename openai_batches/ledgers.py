@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING
 import attrs
 
 from openai_batches.attempts import Step
-from openai_batches.outputs import usage_of
 from openai_batches.results import Outcome
+from openai_batches.summaries import TokenSums
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from openai_batches.attempts import Attempt
-    from openai_batches.billing import Bill
-    from openai_batches.models import BatchUsage
-    from openai_batches.pricing import PriceTable
 
 __all__ = ["Ledger", "ShardLedger"]
 
@@ -82,7 +79,7 @@ class ShardLedger:
 
 
 @attrs.frozen(kw_only=True)
-class Ledger:
+class Ledger(TokenSums):
     """What became of the requests of a job.
 
     Attributes:
@@ -164,24 +161,3 @@ class Ledger:
     def balances(self) -> bool:
         """Whether every request of every shard is accounted for once."""
         return all(shard.balances for shard in self.shards)
-
-    @property
-    def usage_by_model(self) -> dict[str, BatchUsage]:
-        """The tokens of all answers, by the model that the answers name; ``""`` where they name none."""
-        return {model: usage_of(sums) for model, sums in self._tokens.items()}
-
-    @property
-    def usage(self) -> BatchUsage:
-        """The tokens of all answers together."""
-        return usage_of([sum(column) for column in zip(*self._tokens.values(), strict=True)] or [0] * 4)
-
-    def bill(self, prices: PriceTable | None = None) -> Bill:
-        """Return what these answers cost: ``bill().cost`` in all, ``bill().by_model`` for each model.
-
-        Args:
-            prices: the table to look the models up in, instead of the built-in ``PRICES``.
-        """
-        from openai_batches.billing import Bill  # noqa: PLC0415  # who asks no prices does not load them
-        from openai_batches.pricing import PRICES  # noqa: PLC0415
-
-        return Bill.of(self.usage_by_model, PRICES if prices is None else prices)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from openai_batches.pricing import PriceTable
     from openai_batches.results import BatchResult
 
-__all__ = ["ResultSummary"]
+__all__ = ["ResultSummary", "TokenSums"]
 
 MAX_SAMPLES = 100
 # Nothing that a service writes bounds the number of codes or models.
@@ -32,8 +32,40 @@ _OTHERS = "others"
 _SUCCEEDED = Outcome.SUCCEEDED
 
 
+class TokenSums:
+    """What is said of the tokens of answers, by whatever keeps their sums.
+
+    Attributes:
+        _tokens: input, output, cached and reasoning tokens by model.
+    """
+
+    __slots__ = ()
+    _tokens: dict[str, list[int]]
+
+    @property
+    def usage_by_model(self) -> dict[str, BatchUsage]:
+        """The tokens of all answers, by the model that the answers name; ``""`` where they name none."""
+        return {model: usage_of(counts) for model, counts in self._tokens.items()}
+
+    @property
+    def usage(self) -> BatchUsage:
+        """The tokens of all answers together."""
+        return usage_of([sum(column) for column in zip(*self._tokens.values(), strict=True)] or [0] * 4)
+
+    def bill(self, prices: PriceTable | None = None) -> Bill:
+        """Return what these answers cost: ``bill().cost`` in all, ``bill().by_model`` for each model.
+
+        Args:
+            prices: the table to look the models up in, instead of the built-in ``PRICES``.
+        """
+        from openai_batches.billing import Bill  # noqa: PLC0415  # who asks no prices does not load them
+        from openai_batches.pricing import PRICES  # noqa: PLC0415
+
+        return Bill.of(self.usage_by_model, PRICES if prices is None else prices)
+
+
 @attrs.define(kw_only=True)
-class ResultSummary:
+class ResultSummary(TokenSums):
     """What became of the requests of one batch, as far as its files were read.
 
     Files are read a block ahead: while results are still coming, the counts may be some hundred ahead of them.
@@ -75,27 +107,6 @@ class ResultSummary:
     def tokens(self) -> dict[str, list[int]]:
         """Input, output, cached and reasoning tokens of all answers, by model: what ``usage_by_model`` is made of."""
         return {model: list(sums) for model, sums in self._tokens.items()}
-
-    @property
-    def usage_by_model(self) -> dict[str, BatchUsage]:
-        """The tokens of all answers, by the model that the answers name; ``""`` where they name none."""
-        return {model: usage_of(counts) for model, counts in self._tokens.items()}
-
-    @property
-    def usage(self) -> BatchUsage:
-        """The tokens of all answers together."""
-        return usage_of([sum(column) for column in zip(*self._tokens.values(), strict=True)] or [0] * 4)
-
-    def bill(self, prices: PriceTable | None = None) -> Bill:
-        """Return what these answers cost: ``bill().cost`` in all, ``bill().by_model`` for each model.
-
-        Args:
-            prices: the table to look the models up in, instead of the built-in ``PRICES``.
-        """
-        from openai_batches.billing import Bill  # noqa: PLC0415  # a session that asks no prices does not load them
-        from openai_batches.pricing import PRICES  # noqa: PLC0415
-
-        return Bill.of(self.usage_by_model, PRICES if prices is None else prices)
 
     @property
     def disagreements(self) -> tuple[str, ...]:

@@ -149,7 +149,7 @@ HOUSE: dict[str, dict[str, set[str]]] = {
     "engine room": {
         "attempts": {"models"},
         "events": {"models"},
-        "ledgers": {"attempts", "billing", "models", "outputs", "pricing", "results"},
+        "ledgers": {"attempts", "results", "summaries"},
         "admission": {"models"},
         "locking": {"errors"},
         "journal": {"attempts", "converters", "errors", "locking", "models"},
@@ -191,6 +191,7 @@ HOUSE: dict[str, dict[str, set[str]]] = {
         },
         "sweeping": {"attempts", "batches", "errors", "files", "models"},
         "launching": {
+            "creating",
             "admission",
             "attempts",
             "bookkeeping",
