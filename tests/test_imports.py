@@ -30,10 +30,15 @@ def _find_modules() -> list[str]:
 MODULES = _find_modules()
 
 
+# A process started from one thread reads the environment while pytest, in another, writes the name of the test to it,
+# which can end in EFAULT: it is given a copy of its own.
+ENVIRONMENT = dict(os.environ)
+
+
 def _run(code: str) -> subprocess.CompletedProcess[str]:
     """Run `code` in a fresh interpreter that forgives no warning and sees installed packages only."""
     command = [sys.executable, "-I", "-W", "error", "-c", code]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=ENVIRONMENT)
 
 
 @pytest.fixture(scope="module")
