@@ -361,6 +361,7 @@ class BatchJob:
         """Let go of the directory; nothing is left of a job that was not begun."""
         held, self._hold = self._hold, None
         if held is not None:
+            held.is_leaving = True
             await asyncio.to_thread(held.close)
 
     async def _or_let_go(self, beginning: Awaitable[T]) -> T:

@@ -316,6 +316,26 @@ class TestLeft:
             await late.aclose()
             assert (await running).succeeded == 5
 
+    async def test_the_file_is_not_asked_about_jobs_of_this_process(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """While one lets go, the next does not try the lock: what it then said could be outdated when it is read."""
+        opened: list[Path] = []
+
+        def journal(directory: Path) -> Journal:
+            opened.append(directory)
+            return Journal(directory)
+
+        monkeypatch.setattr(holding, "Journal", journal)
+        first = await holding.hold(tmp_path)
+        first.is_leaving = True
+        next_one = asyncio.create_task(holding.hold(tmp_path))
+        await asyncio.sleep(0.05)
+        assert opened == [tmp_path]
+        await asyncio.to_thread(first.close)
+        await asyncio.to_thread((await next_one).close)
+        assert opened == [tmp_path] * 2
+
     async def test_a_short_run_hands_over(self, tmp_path: Path) -> None:
         """The next one waits until the first has let go of the directory."""
         async with open_shop(tmp_path, requests=20) as shop:
