@@ -9,6 +9,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent))
+
+from _lifetime import until_told
 
 from openai_batches.emulator import BatchServer, Timings
 
@@ -17,19 +22,12 @@ SPEED = 100.0
 
 async def serve(validating_s: float, lifetime_s: float) -> None:
     """Serve until the standard input ends, and no longer than its lifetime."""
-    over = asyncio.Event()
-    loop = asyncio.get_running_loop()
     timings = Timings(validating_s=validating_s * SPEED, line_s=0.0, finalizing_s=1.0)
     async with BatchServer(speed=SPEED, timings=timings) as server:
-        loop.add_reader(sys.stdin.fileno(), over.set)
         print(server.base_url, flush=True)
         try:
-            async with asyncio.timeout(lifetime_s):
-                await over.wait()
-        except TimeoutError:
-            pass
+            await until_told(lifetime_s)
         finally:
-            loop.remove_reader(sys.stdin.fileno())
             asked = (one.method == "GET" and one.path.startswith("/v1/batches") for one in server.requests)
             print(sum(asked), flush=True)
 

@@ -12,6 +12,11 @@ import contextlib
 import json
 import random
 import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent))
+
+from _lifetime import until_told
 
 LINES = 20_000
 _WORDS = ["the", "answer", "of", "a", "model", "has", "words,", '"quotes"', "numbers", "42,", "lines\n", "and", "é"]
@@ -64,16 +69,10 @@ async def serve(size: int, lifetime_s: float) -> None:
         writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    over = asyncio.Event()
-    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), over.set)
     print(server.sockets[0].getsockname()[1], len(stretch), times, flush=True)
     try:
-        async with asyncio.timeout(lifetime_s):
-            await over.wait()
-    except TimeoutError:
-        pass
+        await until_told(lifetime_s)
     finally:
-        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
         server.close()
 
 

@@ -10,7 +10,12 @@ import argparse
 import asyncio
 import json
 import sys
+from pathlib import Path
 from typing import Any
+
+sys.path.append(str(Path(__file__).parent))
+
+from _lifetime import until_told
 
 PAGE = 100
 MAX_CONNECTIONS = 4_096
@@ -163,16 +168,10 @@ async def serve(total: int, lifetime_s: float) -> None:
     loop = asyncio.get_running_loop()
     batches = Batches(total)
     server = await loop.create_server(lambda: Connection(batches), "127.0.0.1", 0, backlog=MAX_CONNECTIONS)
-    over = asyncio.Event()
-    loop.add_reader(sys.stdin.fileno(), over.set)
     print(server.sockets[0].getsockname()[1], flush=True)
     try:
-        async with asyncio.timeout(lifetime_s):
-            await over.wait()
-    except TimeoutError:
-        pass
+        await until_told(lifetime_s)
     finally:
-        loop.remove_reader(sys.stdin.fileno())
         server.close()
 
 

@@ -11,6 +11,11 @@ import argparse
 import asyncio
 import json
 import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent))
+
+from _lifetime import until_told
 
 MAX_HEAD_BYTES = 64 * 1024
 _BUFFER_BYTES = 1024 * 1024
@@ -74,16 +79,10 @@ async def serve(lifetime_s: float) -> None:
     """Serve until the standard input ends, and no longer than its lifetime."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Sink, "127.0.0.1", 0)
-    over = asyncio.Event()
-    loop.add_reader(sys.stdin.fileno(), over.set)
     print(server.sockets[0].getsockname()[1], flush=True)
     try:
-        async with asyncio.timeout(lifetime_s):
-            await over.wait()
-    except TimeoutError:
-        pass
+        await until_told(lifetime_s)
     finally:
-        loop.remove_reader(sys.stdin.fileno())
         server.close()
 
 
