@@ -34,6 +34,14 @@ async def begun(shop: Shop, job: BatchJob, *, created: int = 4) -> asyncio.Task[
     return running
 
 
+async def broken_off(job: BatchJob, moment: asyncio.Event) -> None:
+    """A run of a job is cancelled at a moment, and has ended."""
+    running = asyncio.create_task(job.run())
+    await moment.wait()
+    running.cancel()
+    await asyncio.wait([running])
+
+
 async def goes_on(shop: Shop, *, requests: int = 20, batches: int = 4) -> None:
     """The batches run at the service; the next job collects them, and creates none again."""
     assert "cancelling" not in shop.statuses()
@@ -139,10 +147,7 @@ class TestStop:
 
             front.batches.create = slowly  # type: ignore[method-assign]
             async with shop.job(session=front) as job:
-                running = asyncio.create_task(job.run())
-                await has_begun.wait()
-                running.cancel()
-                await asyncio.wait([running])
+                await broken_off(job, has_begun)
                 (attempt,) = read_attempts(job.directory)
                 assert attempt.step is Step.CREATED
             await goes_on(shop, requests=5, batches=1)
@@ -161,10 +166,7 @@ class TestStop:
 
             front.batches.create = never  # type: ignore[method-assign]
             async with shop.job(session=front) as job:
-                running = asyncio.create_task(job.run())
-                await has_begun.wait()
-                running.cancel()
-                await asyncio.wait([running])
+                await broken_off(job, has_begun)
                 (attempt,) = read_attempts(job.directory)
                 assert (attempt.step, attempt.key is not None) == (Step.CREATING, True)
             await goes_on(shop, requests=5, batches=1)
@@ -457,10 +459,7 @@ class TestCancel:
 
             front.batches.create = never  # type: ignore[method-assign]
             async with shop.job(session=front) as job:
-                running = asyncio.create_task(job.run())
-                await has_begun.wait()
-                running.cancel()
-                await asyncio.wait([running])
+                await broken_off(job, has_begun)
             async with shop.job() as job:
                 assert (await job.summary()).unfinished == 5
                 assert (await job.cancel()).outcomes[Outcome.CANCELLED] == 5
