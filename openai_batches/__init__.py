@@ -15,21 +15,26 @@ For those who work on it: the rooms, from the foundation up; each imports only r
 * rules, without network, clock or disk
 
   * of the wire: ``converters``, ``protocol``, ``checking``, ``pagination``, ``lines``, ``multipart``, ``ranges``,
-    ``compression``, ``webhooks``, ``progress``
-  * of requests: ``encoding``, ``requests``, ``schemas``, ``judging``, ``reports``, ``validation``, ``sharding``
+    ``compression``, ``webhooks``, ``progress``, ``timeline``
+  * of requests: ``encoding``, ``requests``, ``schemas``, ``response_formats``, ``templates``, ``judging``,
+    ``reports``, ``validation``, ``sharding``
   * of results: ``outputs``, ``dialects``, ``results``, ``reading``, ``summaries``, ``rows``, ``formats``
   * of money: ``pricing``, ``billing``, ``counting``
 
 * doors to the world: ``exchange`` (one attempt, through aiohttp), ``transport`` (attempts), ``sources`` (uploads),
-  ``readers`` (requests), ``shards`` and ``duplicates`` (request files), ``partfile`` (downloads), ``joining``,
-  ``collecting`` and ``resending`` (results and their inputs), ``writers`` (tables), ``estimating``
-* verbs: ``downloads``, ``parts``, ``files``, ``creating``, ``looking``, ``waiting``, ``watching``, ``batches``,
-  ``receiving`` (webhooks)
+  ``readers`` (requests), ``shards`` and ``duplicates`` (request files), ``partfile`` (downloads), ``prompts``,
+  ``composing`` and ``request_files`` (prompts into requests), ``joining``, ``collecting`` and ``resending`` (results
+  and their inputs), ``writers`` (tables), ``estimating``
+* verbs: ``downloads``, ``parts``, ``files``, ``rereading``, ``creating``, ``looking``, ``waiting``, ``watching``,
+  ``batches``, ``receiving`` (webhooks)
 * the engine room, for jobs of many batches
 
-  * what is known: ``attempts``, ``events``, ``ledgers``, ``journal``, ``bookkeeping``
+  * what is known: ``attempts``, ``events``, ``ledgers``, ``entries``, ``journal``, ``bookkeeping``
   * what is done: ``planning``, ``admission``, ``sweeping``, ``launching``, ``reconciling``, ``finishing``, ``runner``
-  * what is given: ``harvesting``, ``merging``, ``walking``, ``jobs``; ``adopting``, ``stopping``, ``doctoring``
+  * what is given: ``harvesting``, ``merging``, ``walking``, ``jobs``; ``adopting``, ``discarding``,
+    ``stopping``, ``doctoring``
+  * what is shown, on one page: ``figures``, ``markup``, ``wording``, ``scales``, ``stylesheet``, ``charts``,
+    ``tables``, ``page``, ``reporting``
 
 * the front desk: ``session``, which is a ``service`` to the engine room
 * apart from all of them: ``emulator``, a server of the API, and ``pytest_plugin``, which brings it to tests
@@ -101,6 +106,7 @@ if TYPE_CHECKING:
     from openai_batches.pricing import PRICES, ModelPrice, PriceTable, cost_of
     from openai_batches.problems import Problem, Repair
     from openai_batches.progress import BatchChange
+    from openai_batches.prompts import PromptSource, read_prompts
     from openai_batches.protocol import Answer
     from openai_batches.providers import (
         AZURE,
@@ -119,7 +125,9 @@ if TYPE_CHECKING:
     )
     from openai_batches.readers import RequestSource
     from openai_batches.receiving import WebhookReceiver
+    from openai_batches.reporting import write_report
     from openai_batches.reports import ValidationReport
+    from openai_batches.request_files import RequestFile, write_request_file
     from openai_batches.requests import BatchRequest, parse_request, requests_from
     from openai_batches.resending import to_requests
     from openai_batches.results import BatchResult, Outcome, ResultError
@@ -208,12 +216,14 @@ __all__ = [
     "PollPolicy",
     "PriceTable",
     "Problem",
+    "PromptSource",
     "Provider",
     "RateLimitError",
     "RefusalError",
     "Repair",
     "RequestCounts",
     "RequestFailedError",
+    "RequestFile",
     "RequestSource",
     "ResultError",
     "ResultSummary",
@@ -240,11 +250,14 @@ __all__ = [
     "make_converter",
     "parse_request",
     "read_prices",
+    "read_prompts",
     "requests_from",
     "sign_webhook",
     "to_requests",
     "validate_requests",
     "verify_webhook",
+    "write_report",
+    "write_request_file",
     "write_results",
     "write_shards",
 ]
@@ -322,6 +335,8 @@ _ROOMS = {
     "Problem": "problems",
     "Repair": "problems",
     "BatchChange": "progress",
+    "PromptSource": "prompts",
+    "read_prompts": "prompts",
     "Answer": "protocol",
     "AZURE": "providers",
     "DASHSCOPE": "providers",
@@ -338,7 +353,10 @@ _ROOMS = {
     "Provider": "providers",
     "RequestSource": "readers",
     "WebhookReceiver": "receiving",
+    "write_report": "reporting",
     "ValidationReport": "reports",
+    "RequestFile": "request_files",
+    "write_request_file": "request_files",
     "BatchRequest": "requests",
     "parse_request": "requests",
     "requests_from": "requests",

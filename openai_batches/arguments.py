@@ -24,6 +24,7 @@ __all__ = [
     "check_seconds",
     "checked_pairs",
     "checked_source",
+    "checked_target",
     "job_directory",
     "shortened",
 ]
@@ -31,6 +32,8 @@ __all__ = [
 _MAX_SHOWN = 80
 # What file systems take for a name, in bytes.
 _MAX_NAME = 255
+# What a path leads to, where that is no folder.
+_KINDS = {"source": "file (text of requests is given as bytes)", "path": "file"}
 _SESSION = ("base_url", "batches", "files", "now", "provider")
 # What the metadata of a batch holds of ours: the key, the job, the shard and the attempt.
 _OWN_PAIRS = 4
@@ -127,6 +130,11 @@ def checked_source(source: str | os.PathLike[str]) -> Path:
     return _check_path("source", source)
 
 
+def checked_target(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a file that is to be written; what cannot be one is refused."""
+    return _check_path("path", path)
+
+
 def job_directory(source: RequestSource | None, directory: str | os.PathLike[str] | None) -> Path:
     """Return where a job is kept: beside its source, where nothing else is said."""
     if directory is not None:
@@ -140,6 +148,5 @@ def _check_path(name: str, path: object) -> Path:
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
     is_path = isinstance(text, str) and bool(text) and "\0" not in text
     if not isinstance(text, str) or not is_path or any(len(os.fsencode(part)) > _MAX_NAME for part in Path(text).parts):
-        kind = "file (text of requests is given as bytes)" if name == "source" else "folder"
-        raise InputError(f"{name} must be the path of a {kind}, not {shortened(path)}")
+        raise InputError(f"{name} must be the path of a {_KINDS.get(name, 'folder')}, not {shortened(path)}")
     return Path(text)

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -55,6 +55,11 @@ class Diagnosis:
     expiring: tuple[FileObject, ...]
     unreadable: dict[str, str]
     needed: frozenset[str]
+
+    @property
+    def leftovers(self) -> tuple[FileObject, ...]:
+        """The orphans that jobs of this library have uploaded, as their names say."""
+        return tuple(file for file in self.orphans if file.filename.startswith(JOB_PREFIX))
 
 
 @attrs.frozen(kw_only=True)
@@ -123,6 +128,8 @@ async def clean_up(
     dry_run: bool = True,
     older_than_s: float = _KEPT_S,
     with_results: bool = False,
+    only: Collection[str] | None = None,
+    on_deleted: Callable[[FileObject], object] | None = None,
 ) -> Cleanup:
     """Delete the files at the service that are safe to delete; return them.
 
@@ -135,6 +142,8 @@ async def clean_up(
         dry_run: only say what would be deleted.
         older_than_s: how old a file must be, in seconds, by the service's clock against this machine's; one day.
         with_results: also delete result files of the given jobs, once their results are on the disk and counted.
+        only: the ids of the files that may be deleted, such as those that a person has agreed to; None: all of them.
+        on_deleted: called with each file when it is gone.
 
     Raises:
         InputError: a directory holds no job.
@@ -147,21 +156,21 @@ async def clean_up(
     if diagnosis.unreadable:
         raise JournalError(f"Nothing is deleted: {'; '.join(diagnosis.unreadable.values())}")
     oldest = dt.datetime.fromtimestamp(session.now() - older_than_s, dt.UTC)
-    doomed = [
-        file
-        for file in diagnosis.orphans
-        if file.filename.startswith(JOB_PREFIX) and file.created_at is not None and file.created_at < oldest
-    ]
+    doomed = [file for file in diagnosis.leftovers if file.created_at is not None and file.created_at < oldest]
     if with_results:
         attempts, _ = await asyncio.to_thread(_known, paths)
         collected = {
             file_id for attempt in attempts if attempt.step is Step.VERIFIED for file_id in _result_ids(attempt)
         }
         doomed += [file async for file in session.files.list(purpose=_OUTPUT) if file.id in collected]
+    if only is not None:
+        doomed = [file for file in doomed if file.id in only]
     if not dry_run:
         for file in doomed:
             with contextlib.suppress(NotFoundError):
                 await session.files.delete(file.id)
+            if on_deleted is not None:
+                on_deleted(file)
     return Cleanup(files=tuple(doomed), is_dry_run=dry_run)
 
 

@@ -8,7 +8,7 @@ import functools
 import importlib
 import os
 import threading
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from decimal import Decimal
 from pathlib import Path
@@ -54,6 +54,8 @@ class ModelEstimate:
         requests_without_maximum: the number of requests that set none.
         cost_low: the price of the input alone; None where the table has no price for the model.
         cost_high: the price of the input and of the most output; None where one of them is not known.
+        standard_cost_low: what ``cost_low`` would be without a batch; None where only the batch price is known, too.
+        standard_cost_high: what ``cost_high`` would be without a batch, likewise.
         method: how the tokens were counted.
     """
 
@@ -64,6 +66,8 @@ class ModelEstimate:
     cost_low: Decimal | None
     cost_high: Decimal | None
     method: CountingMethod
+    standard_cost_low: Decimal | None = None
+    standard_cost_high: Decimal | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -79,6 +83,8 @@ class Estimate:
         unpriced_models: the models that the table has no price for.
         cost_low: the price of the input alone, none of it from the cache; None where a model has no price.
         cost_high: the price of the input and of the most output; None where one of them is not known.
+        standard_cost_low: what ``cost_low`` would be without a batch; None where only the batch price is known, too.
+        standard_cost_high: what ``cost_high`` would be without a batch, likewise.
         currency: what the prices are in.
         prices_as_of: the day of the prices.
         method: ``"tiktoken"`` where all was counted with the models' own vocabularies, else ``"approximation"``.
@@ -99,6 +105,8 @@ class Estimate:
     method: CountingMethod
     media_parts: int = 0
     unreadable_lines: int = 0
+    standard_cost_low: Decimal | None = None
+    standard_cost_high: Decimal | None = None
 
     def __str__(self) -> str:
         about = "" if self.method == "tiktoken" else "about "
@@ -194,17 +202,21 @@ def _priced(model: str, tally: Tally, table: PriceTable, method: CountingMethod,
     if tally.requests_without_maximum:
         most = None if assumed is None else tally.max_output_tokens + assumed * tally.answers_without_maximum
     price = table.find(model)
-    low = high = None
-    if price is not None:
-        low = price.cost(input_tokens=tally.input_tokens)
-        high = None if most is None else price.cost(input_tokens=tally.input_tokens, output_tokens=most)
+
+    def cost(output_tokens: int | None, *, in_batch: bool) -> Decimal | None:
+        if price is None or output_tokens is None:
+            return None
+        return price.cost(input_tokens=tally.input_tokens, output_tokens=output_tokens, in_batch=in_batch)
+
     return ModelEstimate(
         requests=tally.requests,
         input_tokens=tally.input_tokens,
         max_output_tokens=most,
         requests_without_maximum=tally.requests_without_maximum,
-        cost_low=low,
-        cost_high=high,
+        cost_low=cost(0, in_batch=True),
+        cost_high=cost(most, in_batch=True),
+        standard_cost_low=cost(0, in_batch=False),
+        standard_cost_high=cost(most, in_batch=False),
         method=method,
     )
 
@@ -214,8 +226,6 @@ def _together(
 ) -> Estimate:
     shares = by_model.values()
     most = [share.max_output_tokens for share in shares]
-    low = [share.cost_low for share in shares]
-    high = [share.cost_high for share in shares]
     return Estimate(
         requests=sum(share.requests for share in shares),
         input_tokens=sum(share.input_tokens for share in shares),
@@ -223,14 +233,25 @@ def _together(
         requests_without_maximum=sum(share.requests_without_maximum for share in shares),
         by_model=by_model,
         unpriced_models=tuple(model for model, share in by_model.items() if share.cost_low is None),
-        cost_low=None if None in low else sum(filter(None, low), Decimal(0)),
-        cost_high=None if None in high else sum(filter(None, high), Decimal(0)),
+        cost_low=_sum_of(share.cost_low for share in shares),
+        cost_high=_sum_of(share.cost_high for share in shares),
+        standard_cost_low=_sum_of(share.standard_cost_low for share in shares),
+        standard_cost_high=_sum_of(share.standard_cost_high for share in shares),
         currency=table.currency,
         prices_as_of=table.as_of,
         method="tiktoken" if shares and all(share.method == "tiktoken" for share in shares) else "approximation",
         media_parts=media_parts,
         unreadable_lines=unreadable_lines,
     )
+
+
+def _sum_of(costs: Iterable[Decimal | None]) -> Decimal | None:
+    total = Decimal(0)
+    for cost in costs:
+        if cost is None:
+            return None
+        total += cost
+    return total
 
 
 class _Counters:

@@ -159,7 +159,11 @@ class Finisher:
         attempt = await self._book.save(attempt, *others, step=Step.VERIFIED, tally=found.tally)
         self._tell_verified(attempt, found.tally)
         if following is not None:
-            self._book.tell(JobEventKind.RESENT, f"{following.requests:,} requests are sent again", following)
+            self._book.tell(
+                JobEventKind.RESENT,
+                f"{following.requests:,} of {attempt.requests:,} requests are sent again",
+                following,
+            )
         return attempt
 
     async def give_up(self, attempt: Attempt) -> Attempt:

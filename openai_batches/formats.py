@@ -51,7 +51,8 @@ class JsonlFormat:
     def append(self, rows: Sequence[Sequence[Any]]) -> None:
         """Write rows."""
         lines = [as_json(dict(zip(self._names, row, strict=True))) for row in rows]
-        self._stream.write(b"\n".join(lines) + b"\n")
+        # Each line ends, the last one too.
+        self._stream.write(b"\n".join([*lines, b""]))
 
     def finish(self) -> None:
         """Write nothing more."""

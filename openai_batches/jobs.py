@@ -12,6 +12,7 @@ from openai_batches.adopting import adopted, begun_with, empty_job
 from openai_batches.arguments import check_job, checked_pairs, job_directory
 from openai_batches.bookkeeping import Book
 from openai_batches.checking import checked_expiry
+from openai_batches.discarding import discard
 from openai_batches.errors import InputError, JobError, JobStoppedError
 from openai_batches.events import JobEvent, JobEventKind
 from openai_batches.holding import Hold, hold
@@ -170,6 +171,36 @@ class BatchJob:
             await _stop(self._task)
         async with self._opening:
             await self._let_go()
+
+    async def plan(self) -> Ledger:
+        """Check the requests and cut them into shards, and return the ledger; nothing is sent.
+
+        A job that is there is only compared with its source. ``run`` then goes on from here, and ``discard`` takes it
+        back.
+
+        Raises:
+            InputError: the source changed since the job was begun, or it is a job of another service.
+            InvalidRequestsError: the service would refuse some of the requests.
+            JournalError: another process is at work on the job, or its journal cannot be used.
+            JobError: the source is not there any more.
+            OSError: the disk is full, or a file cannot be read or written.
+        """
+        book = await self._opened()
+        return Ledger.of(book.attempts.values())
+
+    async def discard(self) -> None:
+        """Take back a job that was only planned: it is closed, and nothing of it stays on the disk.
+
+        Raises:
+            InputError: the job runs, or something of it was sent already.
+            JournalError: the journal cannot be written.
+            OSError: a file cannot be removed.
+        """
+        book = await self._opened()
+        if self._hold is None or await self._running() is not None:
+            raise InputError("A job is discarded before it is run")
+        await asyncio.to_thread(discard, self._hold.journal, book.job, book.attempts.values())
+        await self.close()
 
     async def run(self, *, stop_on: Collection[signal.Signals] = ()) -> Ledger:
         """Carry the job to its end, and return its ledger.

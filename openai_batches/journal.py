@@ -3,8 +3,8 @@
 What is going to be done is written down before it is done, and what came of it afterwards, each in one transaction that
 is on the disk before the next step is taken (WAL, ``synchronous=FULL``). So a process that is killed at any moment
 leaves a journal from which another one can go on. Requests and results are not in here: they are files beside it.
-Each row is sealed with a digest of itself, since SQLite does not see damage to what is in its pages. The file says
-whose it is (``application_id``): somebody else's database of this name is seen before anything is written to it.
+The file says whose it is (``application_id``): somebody else's database of this name is seen before anything is written
+to it.
 
 The methods block, and are meant for a thread; they may be called from any.
 
@@ -14,26 +14,25 @@ Sources: https://www.sqlite.org/pragma.html#pragma_synchronous, https://www.sqli
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import sqlite3
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
-import msgspec
 
-from openai_batches.attempts import Attempt, JobRecord, Step, Tally
-from openai_batches.converters import decode
-from openai_batches.errors import DecodeError, JournalError
-from openai_batches.locking import locked
-from openai_batches.models import Batch
+from openai_batches.attempts import Attempt, JobRecord
+from openai_batches.entries import JobEntry, attempts_in, forget_job, job_in, put_attempts, put_job
+from openai_batches.errors import JournalError
+from openai_batches.locking import is_locked, locked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["Journal", "journal_path", "read_attempts"]
+__all__ = ["Journal", "JournalView", "is_at_work", "journal_path", "read_attempts", "read_journal"]
+
+T = TypeVar("T")
 
 _NAME = "journal.sqlite"
 _LOCK_NAME = "journal.lock"
@@ -51,6 +50,15 @@ def journal_path(directory: Path) -> Path:
     return directory / _NAME
 
 
+def is_at_work(directory: Path) -> bool:
+    """Return whether a process is at work on the job in a directory; it is not disturbed. This blocks.
+
+    Raises:
+        JournalError: that cannot be told.
+    """
+    return is_locked(directory / _LOCK_NAME)
+
+
 _SCHEMA_1 = """
 CREATE TABLE job (id INTEGER PRIMARY KEY CHECK (id = 1), record BLOB NOT NULL, is_cancelled INTEGER NOT NULL DEFAULT 0,
     is_finished INTEGER NOT NULL DEFAULT 0, seal BLOB NOT NULL);
@@ -66,12 +74,6 @@ CREATE TABLE attempts (
 """
 # One step for each version of the schema: what turns the version before it into this one.
 _MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (lambda db: _run_script(db, _SCHEMA_1),)
-_COLUMNS = tuple(field.name for field in attrs.fields(Attempt))
-_SEALED = (*_COLUMNS, "seal")
-_SELECT = f"SELECT {', '.join(_SEALED)} FROM attempts ORDER BY shard, number"  # noqa: S608  # our own names
-_UPSERT = f"INSERT OR REPLACE INTO attempts ({', '.join(_SEALED)}) VALUES ({', '.join('?' * len(_SEALED))})"  # noqa: S608
-_SELECT_JOB = "SELECT record, is_cancelled, is_finished, seal FROM job"
-_UPSERT_JOB = "INSERT OR REPLACE INTO job (id, record, is_cancelled, is_finished, seal) VALUES (1, ?, ?, ?, ?)"
 
 
 class Journal:
@@ -136,49 +138,60 @@ class Journal:
     def begin(self, job: JobRecord, attempts: list[Attempt]) -> None:
         """Write down what is to be done: the job and all its shards, or nothing."""
         with self._transaction() as db:
-            db.execute(_UPSERT_JOB, _sealed((_encode(job), 0, 0)))
-            db.executemany(_UPSERT, map(_row, attempts))
+            put_job(db, JobEntry.of(job))
+            put_attempts(db, attempts)
+
+    def forget(self) -> None:
+        """Let the job be one that was never planned: closing leaves nothing of the journal behind."""
+        with self._transaction() as db:
+            forget_job(db)
+        if not self._is_new:
+            self._is_new, self._made = True, [self.directory]
 
     def job(self) -> JobRecord | None:
         """Return what the job is about, or None if it was not planned yet."""
         with self._reading() as db:
-            row = _job_row(db)
-            return None if row is None else _decode(row[0], JobRecord)
+            entry = job_in(db)
+            return None if entry is None else entry.job
 
     def attempts(self) -> list[Attempt]:
         """Return all attempts, in the order of their shards."""
         with self._reading() as db:
-            return [_attempt(_unsealed(row)) for row in db.execute(_SELECT)]
+            return attempts_in(db)
 
     def save(self, *attempts: Attempt) -> None:
         """Write down how far some attempts have come: all of them or none."""
         with self._transaction() as db:
-            db.executemany(_UPSERT, map(_row, attempts))
+            put_attempts(db, attempts)
 
     def marks(self) -> tuple[bool, bool]:
         """Return whether the job was told to end without sending anything more, and whether nothing is left to do."""
         with self._reading() as db:
-            _, is_cancelled, is_finished = _job_row(db) or (b"", 0, 0)
-        return bool(is_cancelled), bool(is_finished)
+            entry = job_in(db)
+        return (False, False) if entry is None else (entry.is_cancelled, entry.is_finished)
 
     def cancel(self) -> None:
         """Write down that nothing more is to be sent."""
-        self._mark(is_cancelled=1)
+        self._mark(is_cancelled=True)
 
     def reopen(self) -> None:
         """Write down that there is something to do again."""
-        self._mark(is_finished=0)
+        self._mark(is_finished=False)
 
     def finish(self) -> None:
         """Write down that nothing is left to do, at the service neither."""
-        self._mark(is_finished=1)
+        self._mark(is_finished=True)
 
-    def _mark(self, **marks: int) -> None:
+    def _mark(self, *, is_cancelled: bool | None = None, is_finished: bool | None = None) -> None:
         with self._transaction() as db:
-            row = _job_row(db)
-            if row is not None:
-                known = {"is_cancelled": row[1], "is_finished": row[2], **marks}
-                db.execute(_UPSERT_JOB, _sealed((row[0], *known.values())))
+            entry = job_in(db)
+            if entry is not None:
+                known = JobEntry(
+                    entry.record,
+                    is_cancelled=entry.is_cancelled if is_cancelled is None else is_cancelled,
+                    is_finished=entry.is_finished if is_finished is None else is_finished,
+                )
+                put_job(db, known)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -200,27 +213,81 @@ class Journal:
                 raise
 
 
+@attrs.frozen(kw_only=True)
+class JournalView:
+    """What a journal says of a job, all of it at one moment.
+
+    Attributes:
+        job: what the job is about.
+        attempts: all attempts, in the order of their shards.
+        is_cancelled: whether the job was told to end without sending anything more.
+        is_finished: whether nothing is left to do, at the service neither.
+    """
+
+    job: JobRecord
+    attempts: tuple[Attempt, ...]
+    is_cancelled: bool
+    is_finished: bool
+
+
+def read_journal(directory: Path) -> JournalView:
+    """Return what is known of a job, which this or another process may be at work on; it is not held up.
+
+    This blocks: call it in a thread.
+
+    Raises:
+        JournalError: there is no job in the directory yet, or its journal cannot be read, or is of another version of
+            this library.
+    """
+    path = journal_path(directory)
+    if not os.path.lexists(path):
+        raise JournalError(f"There is no job in {directory}")
+    view = _looked(path, _view)
+    if view is None:
+        raise JournalError(f"There is no job in {directory} yet: its requests were not planned to their end")
+    return view
+
+
 def read_attempts(directory: Path) -> list[Attempt]:
     """Return all attempts of a job, which another process may be at work on.
 
     Raises:
         JournalError: the journal cannot be read, or is of another version of this library.
     """
-    path = journal_path(directory)
+    return _looked(journal_path(directory), attempts_in)
+
+
+def _view(db: sqlite3.Connection) -> JournalView | None:
+    entry = job_in(db)
+    if entry is None:
+        return None
+    return JournalView(
+        job=entry.job,
+        attempts=tuple(attempts_in(db)),
+        is_cancelled=entry.is_cancelled,
+        is_finished=entry.is_finished,
+    )
+
+
+def _looked(path: Path, take: Callable[[sqlite3.Connection], T]) -> T:
+    """Take something from a journal without a trace."""
     log = path.with_name(f"{_NAME}-wal")
     with _told(path):
         # Where nobody has the journal open, it is read without the files that SQLite makes for readers.
         if path.is_file() and not log.exists():
             before = path.stat().st_mtime_ns
             with contextlib.suppress(sqlite3.Error):
-                attempts = _read(path, "immutable=1")
+                taken = _read(path, "immutable=1", take)
                 if not log.exists() and path.stat().st_mtime_ns == before:
-                    return attempts
-        return _read(path, "mode=ro")
+                    return taken
+        return _read(path, "mode=ro", take)
 
 
-def _read(path: Path, mode: str) -> list[Attempt]:
-    with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True)) as db:
+def _read(path: Path, mode: str, take: Callable[[sqlite3.Connection], T]) -> T:
+    uri = f"{path.absolute().as_uri()}?{mode}"
+    with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as db:
+        # Everything that is read from here on is of one moment, while a writer goes on.
+        db.execute("BEGIN")
         (application_id,) = db.execute("PRAGMA application_id").fetchone()
         (version,) = db.execute("PRAGMA user_version").fetchone()
         _check_owner(application_id, path)
@@ -228,7 +295,7 @@ def _read(path: Path, mode: str) -> list[Attempt]:
         if version < len(_MIGRATIONS):
             text = f"{path} was written by an older version of openai_batches (schema {version}): run the job once"
             raise JournalError(text)
-        return [_attempt(_unsealed(row)) for row in db.execute(_SELECT)]
+        return take(db)
 
 
 def _look_at(path: Path) -> None:
@@ -322,54 +389,3 @@ def _told(path: Path) -> Iterator[None]:
         raise JournalError(text) from error
     except OSError as error:
         raise JournalError(f"{path} cannot be opened: {error.strerror or error}") from error
-
-
-_encode = msgspec.json.encode
-
-
-def _decode(data: bytes, cls: Any) -> Any:
-    try:
-        return msgspec.json.decode(data, type=cls)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise sqlite3.DatabaseError(str(error)) from error
-
-
-def _sealed(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return a row with the digest of its values behind them."""
-    return (*values, hashlib.blake2b(msgspec.msgpack.encode(values), digest_size=8).digest())
-
-
-def _unsealed(row: Sequence[Any]) -> tuple[Any, ...]:
-    values = tuple(row[:-1])
-    if _sealed(values)[-1] != row[-1]:
-        raise sqlite3.DatabaseError("a row is not what was written")
-    return values
-
-
-def _job_row(db: sqlite3.Connection) -> tuple[bytes, int, int] | None:
-    row = db.execute(_SELECT_JOB).fetchone()
-    if row is None:
-        return None
-    record, is_cancelled, is_finished = _unsealed(row)
-    return record, is_cancelled, is_finished
-
-
-def _row(attempt: Attempt) -> tuple[Any, ...]:
-    fields = attrs.asdict(attempt, recurse=False)
-    fields["step"] = attempt.step.value
-    fields["batch"] = None if attempt.batch is None else _encode(attempt.batch)
-    fields["tally"] = None if attempt.tally is None else _encode(attempt.tally)
-    fields["is_tidy"], fields["is_adopted"] = int(attempt.is_tidy), int(attempt.is_adopted)
-    return _sealed(tuple(fields[name] for name in _COLUMNS))
-
-
-def _attempt(values: tuple[Any, ...]) -> Attempt:
-    fields = dict(zip(_COLUMNS, values, strict=True))
-    try:
-        fields["step"] = Step(fields["step"])
-        fields["batch"] = None if fields["batch"] is None else decode(fields["batch"], Batch)
-    except (ValueError, DecodeError) as error:
-        raise sqlite3.DatabaseError(str(error)) from error
-    fields["tally"] = None if fields["tally"] is None else _decode(fields["tally"], Tally)
-    fields["is_tidy"], fields["is_adopted"] = bool(fields["is_tidy"]), bool(fields["is_adopted"])
-    return Attempt(**fields)

@@ -17,7 +17,7 @@ import msgspec
 
 from openai_batches.problems import Problem
 
-__all__ = ["Judged", "count_inputs", "is_embedding", "judge", "needed_fields", "shown"]
+__all__ = ["Judged", "count_inputs", "is_embedding", "judge", "needed_fields", "parsed", "shown"]
 
 # One of these is what an endpoint works on; services put other prefixes before the same endpoints.
 _NEEDED = (
@@ -103,7 +103,7 @@ def judge(
         file: the path to name in problems.
     """
     judged = Judged(number, file)
-    value = _parsed(judged, line)
+    value = parsed(judged, line)
     if isinstance(value, dict):
         _judge_request(judged, value, strict=strict)
     elif not judged.problems:
@@ -132,7 +132,8 @@ def _judge_request(judged: Judged, value: dict[str, Any], *, strict: bool) -> No
         _judge_body(judged, body, strict=strict)
 
 
-def _parsed(judged: Judged, line: bytes) -> Any:
+def parsed(judged: Judged, line: bytes) -> Any:
+    """Return the value that a line holds; if it is no JSON, that is noted, and the value is None."""
     try:
         line.decode()
     except UnicodeDecodeError as error:

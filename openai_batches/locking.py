@@ -11,7 +11,7 @@ from openai_batches.errors import JournalError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["locked"]
+__all__ = ["is_locked", "locked"]
 
 # How a system says that the lock is somebody else's, rather than that it has no locks.
 _TAKEN = frozenset({errno.EAGAIN, errno.EACCES, errno.EDEADLK})
@@ -35,6 +35,29 @@ def locked(path: Path) -> int:
         text = f"Another process is at work on the job in {path.parent}: wait for it, or stop it first"
         raise JournalError(text) from error
     return descriptor
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds the lock of a job; one that holds it is not disturbed.
+
+    Raises:
+        JournalError: the file cannot be opened, or the file system has no locks.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise JournalError(f"{path} cannot be opened: {error.strerror or error}") from error
+    try:
+        _lock(descriptor)
+    except OSError as error:
+        if error.errno not in _TAKEN:
+            raise JournalError(f"{path} cannot be locked: {error.strerror or error}") from error
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _check_place(descriptor: int, path: Path) -> None:

@@ -58,17 +58,22 @@ class ModelPrice:
     batch_output: Decimal | None = None
     batch_cached_input: Decimal | None = None
 
-    def cost(self, *, input_tokens: int, output_tokens: int = 0, cached_tokens: int = 0) -> Decimal | None:
-        """Return what tokens cost in a batch; None where there are tokens that have no price.
+    def cost(
+        self, *, input_tokens: int, output_tokens: int = 0, cached_tokens: int = 0, in_batch: bool = True
+    ) -> Decimal | None:
+        """Return what tokens cost; None where there are tokens that have no price.
 
         Args:
             input_tokens: all input tokens, those from the cache included.
             output_tokens: all output tokens, those of reasoning included.
             cached_tokens: how many of the input tokens were read from the cache.
+            in_batch: whether in a batch; False: at the standard prices of single calls.
         """
-        per_input = _stated_or_half(self.batch_input, self.input)
-        per_output = _stated_or_half(self.batch_output, self.output)
-        per_cached = _stated_or_half(self.batch_cached_input, self.cached_input)
+        per_input, per_output, per_cached = self.input, self.output, self.cached_input
+        if in_batch:
+            per_input = _stated_or_half(self.batch_input, per_input)
+            per_output = _stated_or_half(self.batch_output, per_output)
+            per_cached = _stated_or_half(self.batch_cached_input, per_cached)
         if per_input is None or (per_output is None and output_tokens):
             return None
         total = per_input * (input_tokens - cached_tokens) + (per_output or 0) * output_tokens

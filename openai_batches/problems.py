@@ -14,8 +14,8 @@ class Problem:
     Codes are the service's own where it has one for this: ``invalid_json_line``, ``missing_required_parameter``,
     ``invalid_type``, ``invalid_method``, ``invalid_url``, ``invalid_request``, ``streaming_unsupported``,
     ``mismatched_model``, ``duplicate_custom_id``, ``empty_file``, ``empty_batch``, ``too_many_tasks``. Ours are
-    ``invalid_utf8``, ``invalid_value``, ``file_too_large``, ``line_too_large``, ``request_too_large`` and
-    ``too_many_inputs``.
+    ``invalid_utf8``, ``invalid_row``, ``invalid_value``, ``file_too_large``, ``line_too_large``, ``request_too_large``
+    and ``too_many_inputs``.
 
     Attributes:
         code: what kind of problem it is.

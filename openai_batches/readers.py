@@ -11,16 +11,27 @@ import io
 import os
 import threading
 import zlib
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from contextlib import aclosing, contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias, TypeVar
 
 from openai_batches.errors import InputError
 from openai_batches.requests import BatchRequest, RequestItem, as_line
 
-__all__ = ["MAX_LINE_BYTES", "RequestSource", "blocks_of_path", "iter_blocks"]
+__all__ = ["MAX_LINE_BYTES", "RequestSource", "blocks_of", "blocks_of_path", "in_threads", "iter_blocks"]
+
+T = TypeVar("T")
 
 RequestSource: TypeAlias = (
     str
@@ -67,21 +78,31 @@ async def iter_blocks(
         async for block in _blocks_of_async(source, block_bytes, max_line_bytes):
             yield block
         return
-    blocks = _blocks(source, block_bytes, max_line_bytes)
+    async with aclosing(in_threads(blocks_of(source, block_bytes, max_line_bytes))) as blocks:
+        async for block in blocks:
+            yield block
+
+
+async def in_threads(generator: Generator[T, None, None]) -> AsyncGenerator[T, None]:
+    """Yield what a generator yields, each step of it taken in a worker thread; leaving early closes it.
+
+    Args:
+        generator: one that yields nothing false.
+    """
     # A step that a cancelled task left behind still runs in its thread: the generator is closed when it has ended.
     lock = threading.Lock()
 
-    def step() -> bytes:
+    def step() -> T | None:
         with lock:
-            return next(blocks, b"")
+            return next(generator, None)
 
     def close() -> None:
         with lock:
-            blocks.close()
+            generator.close()
 
     try:
-        while block := await asyncio.to_thread(step):
-            yield block
+        while item := await asyncio.to_thread(step):
+            yield item
     finally:
         is_stepping = lock.locked()
         closed = asyncio.get_running_loop().run_in_executor(None, close)
@@ -122,7 +143,20 @@ def _blocks_of_path(
         yield from _blocks_of_file(file, str(path), block_bytes, max_line_bytes, is_counted=is_counted)
 
 
-def _blocks(source: Any, block_bytes: int, max_line_bytes: int) -> Generator[bytes, None, None]:
+def blocks_of(
+    source: Any, block_bytes: int = BLOCK_BYTES, max_line_bytes: int = MAX_LINE_BYTES
+) -> Generator[bytes, None, None]:
+    r"""Yield the lines of a source in blocks of whole lines, each ended by ``\n``; for use in a thread.
+
+    Args:
+        source: what :func:`iter_blocks` takes, but for an async iterable.
+        block_bytes: how large a block may grow; one with a longer line in it may have twice the bytes of that line.
+        max_line_bytes: a longer line is refused rather than held.
+
+    Raises:
+        InputError: this is no source, or as :func:`iter_blocks` says.
+        OSError: the file cannot be read.
+    """
     if isinstance(source, str) and ("\n" in source or source.lstrip().startswith("{")):
         raise InputError("a str is the path of a file; lines in a str are given in a list, or as bytes")
     if isinstance(source, str | os.PathLike):

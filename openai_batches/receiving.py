@@ -43,7 +43,7 @@ class WebhookReceiver:
     lost, late or out of order does no harm, and neither does one that comes twice.
 
     Args:
-        session: the session in which batches are waited for, or its ``batches``.
+        session: the session in which batches are waited for, or its ``batches``; None only checks, and wakes nobody.
         secret: the secret of the endpoint (``whsec_...``), or several while it is being replaced. Without one,
             ``OPENAI_WEBHOOK_SECRET`` is read.
         tolerance_s: how many seconds old a webhook may be, or ahead of our clock.
@@ -55,7 +55,7 @@ class WebhookReceiver:
 
     def __init__(
         self,
-        session: _HasBatches | Batches,
+        session: _HasBatches | Batches | None,
         secret: str | Sequence[str] | None = None,
         *,
         tolerance_s: float = 300.0,
@@ -69,9 +69,9 @@ class WebhookReceiver:
             raise InputError(f"tolerance_s must be 0 or more seconds, not {tolerance_s!r}")
         self._secrets = tuple(Secret(one) for one in checked_secrets(secret))
         batches: Any = session if isinstance(session, Batches) else getattr(session, "batches", None)
-        if not callable(getattr(batches, "wake", None)):
+        if session is not None and not callable(getattr(batches, "wake", None)):
             raise InputError(f"a WebhookReceiver takes a BatchSession, or its batches, not {type(session).__name__}")
-        self._batches: Batches = batches
+        self._batches: Batches | None = batches
         self._tolerance_s = tolerance_s
         self._now = now
         self._known: OrderedDict[str, None] = OrderedDict()
@@ -98,7 +98,7 @@ class WebhookReceiver:
         self._known[event.webhook_id] = None
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
-        if event.batch_id is not None:
+        if event.batch_id is not None and self._batches is not None:
             self._batches.wake(event.batch_id)
         return event
 
@@ -115,6 +115,7 @@ class WebhookReceiver:
         async for block in request.content.iter_any():
             body += block
             if len(body) > _MAX_BYTES:
+                _logger.warning("A webhook was refused: it is larger than %d bytes", _MAX_BYTES)
                 return web.Response(status=413, text="too large")
         try:
             await self.receive(request.headers, bytes(body))

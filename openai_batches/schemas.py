@@ -9,6 +9,7 @@ Source: https://platform.openai.com/docs/guides/structured-outputs#supported-sch
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from inspect import get_annotations
 from typing import TYPE_CHECKING, Any, get_origin
 
@@ -94,7 +95,8 @@ def json_schema_format(
     hold themselves.
 
     Args:
-        cls: an attrs class, a dataclass, a TypedDict, a msgspec Struct or a pydantic model.
+        cls: an attrs class, a dataclass, a TypedDict, a msgspec Struct or a pydantic model; or a JSON schema as a dict,
+            which is made strict in the same way.
         endpoint: one that takes chat completions or responses; they write the same in two ways.
         name: what to call it, 1 to 64 characters of ``[A-Za-z0-9_-]``; made from the class's name if not given.
         description: what it is for, for the model to know.
@@ -107,7 +109,7 @@ def json_schema_format(
     flavour = _ENDPOINT.fullmatch(endpoint) if isinstance(endpoint, str) else None
     if flavour is None:
         raise InputError(f"structured outputs are for /v1/chat/completions and /v1/responses, not for {endpoint!r}")
-    cls_name = getattr(cls, "__name__", None) or str(cls)
+    cls_name = _name_of(cls)
     if name is None:
         name = re.sub(r"[^A-Za-z0-9_-]", "_", cls_name)[:64]
     if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -115,13 +117,22 @@ def json_schema_format(
     entry: dict[str, Any] = {
         "name": name,
         "strict": True,
-        "schema": _strict_schema(_schema_of(cls, cls_name), cls_name),
+        "schema": _strict_mapping(cls, cls_name)
+        if isinstance(cls, Mapping)
+        else _strict_schema(_schema_of(cls, cls_name), cls_name),
     }
     if description is not None:
         entry["description"] = description
     if flavour[1] == "responses":
         return {"type": "json_schema", **entry}
     return {"type": "json_schema", "json_schema": entry}
+
+
+def _name_of(cls: Any) -> str:
+    if isinstance(cls, Mapping):
+        title = cls.get("title")
+        return title if isinstance(title, str) and title else "schema"
+    return getattr(cls, "__name__", None) or str(cls)
 
 
 def _schema_of(cls: Any, cls_name: str) -> dict[str, Any]:
@@ -180,6 +191,15 @@ def _strict_schema(schema: dict[str, Any], cls_name: str) -> dict[str, Any]:
     _check_size({"": made, **definitions}, cls_name)
     _check_levels(made, definitions, cls_name)
     return {**made, "$defs": definitions} if definitions else made
+
+
+def _strict_mapping(schema: Mapping[str, Any], name: str) -> dict[str, Any]:
+    try:
+        return _strict_schema(dict(schema), name)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{name} is no JSON schema: {error}") from error
 
 
 def _target(schema: dict[str, Any]) -> str:

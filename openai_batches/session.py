@@ -26,13 +26,14 @@ from openai_batches.transport import Transport
 from openai_batches.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Collection, Sequence
     from types import TracebackType
 
     import aiohttp
 
     from openai_batches.doctoring import Cleanup, Diagnosis, Directories
     from openai_batches.exchange import ApiKey
+    from openai_batches.models import FileObject
     from openai_batches.policy import PollPolicy
     from openai_batches.readers import RequestSource
     from openai_batches.results import BatchResult
@@ -254,6 +255,8 @@ class BatchSession:
         dry_run: bool = True,
         older_than_s: float = 86_400.0,
         with_results: bool = False,
+        only: Collection[str] | None = None,
+        on_deleted: Callable[[FileObject], object] | None = None,
     ) -> Cleanup:
         """Delete the files at the service that are safe to delete, or say which these are.
 
@@ -265,6 +268,8 @@ class BatchSession:
             dry_run: only say what would be deleted.
             older_than_s: how old a file must be, in seconds; one day.
             with_results: also delete result files of the given jobs, once their results are on the disk and counted.
+            only: the ids of the files that may be deleted, such as those that a person has agreed to; None: all.
+            on_deleted: called with each file when it is gone, so that after a failure it is known which are.
 
         Raises:
             InputError: a directory holds no job, or an argument cannot be right.
@@ -278,7 +283,15 @@ class BatchSession:
         arguments.check_directories(directories)
         arguments.check_flags(dry_run=dry_run, with_results=with_results)
         arguments.check_seconds(older_than_s=older_than_s)
-        return await clean_up(self, directories, dry_run=dry_run, older_than_s=older_than_s, with_results=with_results)
+        return await clean_up(
+            self,
+            directories,
+            dry_run=dry_run,
+            older_than_s=older_than_s,
+            with_results=with_results,
+            only=only,
+            on_deleted=on_deleted,
+        )
 
     async def request(
         self,

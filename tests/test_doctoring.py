@@ -9,7 +9,7 @@ import attrs
 import pytest
 from job_parts import CHAT, JOB_ID, attempt, batch, job_record, modes, request_line
 
-from openai_batches import InputError, JournalError
+from openai_batches import InputError, JournalError, PermissionDeniedError
 from openai_batches.attempts import Step
 from openai_batches.doctoring import Cleanup, _expires_within, _last_moved, clean_up, examine
 from openai_batches.emulator import Fault
@@ -71,6 +71,7 @@ class TestDoctor:
         )
         found = await session.doctor(directory)
         assert ids(found.orphans) == {orphan.id, done.id}
+        assert found.leftovers == ()
         assert found.needed == {used.id, planned.id}
         assert (found.files, found.bytes) == (4, 4 * used.bytes)
         assert planned.id in ids((await session.doctor()).orphans), "nobody said that there is a job"
@@ -233,3 +234,24 @@ class TestCleaning:
         assert isinstance(found, Cleanup)
         assert ids(found.files) == {first.id, second.id}
         assert len(await self.left(session)) == 1
+
+    async def test_only_what_was_agreed_to_is_deleted_and_each_is_told(
+        self, session: BatchSession, server: BatchServer
+    ) -> None:
+        """Between a question and its answer the service moves on."""
+        agreed, other = await upload(session), await upload(session)
+        await server.advance(hours=48)
+        gone: list[FileObject] = []
+        found = await session.gc(dry_run=False, only={agreed.id, "file-gone"}, on_deleted=gone.append)
+        assert ids(found.files) == ids(gone) == {agreed.id}
+        assert await self.left(session) == {other.id}
+
+    async def test_after_a_failure_it_is_known_what_is_gone(self, session: BatchSession, server: BatchServer) -> None:
+        files = [await upload(session) for _ in range(3)]
+        await server.advance(hours=48)
+        server.faults.add(Fault.error_before(403, method="DELETE", path="/files/", after_n=2))
+        gone: list[FileObject] = []
+        with pytest.raises(PermissionDeniedError):
+            await session.gc(dry_run=False, on_deleted=gone.append)
+        assert ids(files) - await self.left(session) == ids(gone)
+        assert len(gone) == 2

@@ -92,6 +92,8 @@ async def test_an_estimate_has_tokens_and_costs_by_model() -> None:
         unpriced_models=(),
         cost_low=Decimal(2 * tokens + 10 * tokens) / MILLION,
         cost_high=Decimal(2 * tokens + 10 * tokens + 400 + 200) / MILLION,
+        standard_cost_low=Decimal(4 * tokens + 20 * tokens) / MILLION,
+        standard_cost_high=Decimal(4 * tokens + 20 * tokens + 800 + 400) / MILLION,
         currency="EUR",
         prices_as_of=dt.date(2026, 1, 31),
         method="approximation",
@@ -103,6 +105,8 @@ async def test_an_estimate_has_tokens_and_costs_by_model() -> None:
         requests_without_maximum=0,
         cost_low=Decimal(10 * tokens) / MILLION,
         cost_high=Decimal(10 * tokens + 200) / MILLION,
+        standard_cost_low=Decimal(20 * tokens) / MILLION,
+        standard_cost_high=Decimal(20 * tokens + 400) / MILLION,
         method="approximation",
     )
     assert str(found) == (

@@ -77,6 +77,18 @@ def test_jsonl_has_an_object_for_each_row() -> None:
     assert set(found[1].values()) == {None}
 
 
+@pytest.mark.parametrize(("kind", "start"), [(JsonlFormat, b""), (CsvFormat, b"id\r\n")])
+def test_no_rows_are_no_lines(kind: type[JsonlFormat | CsvFormat], start: bytes) -> None:
+    """A block in which there happens to be no row leaves no empty line in the file."""
+    stream = io.BytesIO()
+    made = kind(stream, [Column("id", str)])
+    made.append([])
+    made.append([["a"]])
+    made.append([])
+    made.finish()
+    assert stream.getvalue().removeprefix(start).count(b"\n") == 1
+
+
 def test_csv_has_a_line_of_names_and_quotes_what_needs_it() -> None:
     """Line breaks, quotes and commas inside a text are kept; what is no scalar is JSON; null is an empty cell."""
     text = as_csv(ROWS)

@@ -24,7 +24,8 @@ from openai_batches import JournalError
 from openai_batches import journal as journal_room
 from openai_batches import locking as locking_room
 from openai_batches.attempts import Step, Tally
-from openai_batches.journal import Journal, journal_path, read_attempts
+from openai_batches.entries import sealed
+from openai_batches.journal import Journal, JournalView, journal_path, read_attempts, read_journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,7 +53,7 @@ def resealed(directory: Path, table: str, **values: Any) -> None:
     columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})") if row[1] not in {"id", "seal"}]
     (row,) = db.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchall()
     changed = tuple({**dict(zip(columns, row, strict=True)), **values}.values())
-    *_, seal = journal_room._sealed(changed)
+    *_, seal = sealed(changed)
     assignments = ", ".join(f"{name} = ?" for name in (*columns, "seal"))
     db.execute(f"UPDATE {table} SET {assignments}", (*changed, seal))
     db.close()
@@ -397,9 +398,9 @@ class TestTraces:
         read = journal_room._read
         modes = []
 
-        def disturbed(path: Path, mode: str) -> Any:
+        def disturbed(path: Path, mode: str, take: Any) -> Any:
             modes.append(mode)
-            found = read(path, mode)
+            found = read(path, mode, take)
             if len(modes) == 1:
                 other = Journal(path.parent)
                 other.save(attempt(2))
@@ -442,6 +443,53 @@ class TestReaders:
         db.execute("COMMIT")
         db.close()
         assert len(read_attempts(journal.directory)) == 2
+
+
+class TestViews:
+    """Whoever shows a job reads it whole, beside the process that is at work on it."""
+
+    def test_a_view_has_the_job_its_attempts_and_its_marks(self, journal: Journal) -> None:
+        attempts = (attempt(1, batch=batch()), attempt(2))
+        journal.begin(job_record(), [*attempts])
+        seen = read_journal(journal.directory)
+        assert seen == JournalView(job=job_record(), attempts=attempts, is_cancelled=False, is_finished=False)
+        journal.cancel()
+        assert read_journal(journal.directory) == attrs.evolve(seen, is_cancelled=True)
+        journal.finish()
+        journal.close()
+        assert read_journal(journal.directory) == attrs.evolve(seen, is_cancelled=True, is_finished=True)
+
+    def test_a_view_is_of_one_moment(self, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is written down between two questions to the journal is in the next view, as a whole."""
+        journal.begin(job_record(), [attempt()])
+        ask = journal_room.attempts_in
+
+        def late(db: sqlite3.Connection) -> Any:
+            journal.save(attempt(2))
+            journal.finish()
+            return ask(db)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(journal_room, "attempts_in", late)
+            seen = read_journal(journal.directory)
+        assert (seen.attempts, seen.is_finished) == ((attempt(),), False)
+        seen = read_journal(journal.directory)
+        assert (seen.attempts, seen.is_finished) == ((attempt(), attempt(2)), True)
+
+    def test_a_journal_without_a_job_has_nothing_to_show(self, journal: Journal) -> None:
+        with pytest.raises(JournalError, match=r"There is no job in .*job yet"):
+            read_journal(journal.directory)
+
+    def test_a_directory_without_a_journal_has_nothing_to_show(self, tmp_path: Path) -> None:
+        with pytest.raises(JournalError, match="There is no job in "):
+            read_journal(tmp_path / "nowhere")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_damaged_job_is_not_shown(self, journal: Journal) -> None:
+        journal.begin(job_record(), [attempt()])
+        altered(journal.directory, "UPDATE job SET is_finished = 1")
+        with pytest.raises(JournalError, match=r"is damaged.*not what was written"):
+            read_journal(journal.directory)
 
 
 class TestDamage:

@@ -47,6 +47,13 @@ def test_a_batch_costs_half_of_the_standard_price() -> None:
     assert cost("tiny", input_tokens=MILLION, cached_tokens=MILLION // 2) == Decimal("0.275")
 
 
+def test_without_a_batch_the_standard_price_is_the_price() -> None:
+    """What a batch saves can be told; where only the batch price is known, the other is not."""
+    assert cost("tiny", input_tokens=MILLION, output_tokens=MILLION, in_batch=False) == Decimal(5)
+    assert cost("tiny", input_tokens=MILLION, cached_tokens=MILLION, in_batch=False) == Decimal("0.1")
+    assert cost("stated", input_tokens=MILLION, in_batch=False) is None
+
+
 def test_a_stated_batch_price_is_the_price() -> None:
     """A batch price is not halved again, and needs no standard price beside it."""
     assert cost("stated", input_tokens=MILLION, output_tokens=MILLION) == Decimal(10)

@@ -454,3 +454,30 @@ def test_every_object_is_closed_and_whole(parts: dict[str, tuple[Any, bool]]) ->
     for name in made.get("$defs", {}):
         assert f'"#/$defs/{name}"' in text
     assert text.count('"$ref"') == sum(text.count(f'"#/$defs/{name}"') for name in made.get("$defs", {}))
+
+
+def test_a_json_schema_is_made_strict_as_a_class_is() -> None:
+    """One that was written by hand, or by another program, says the same as the class it describes."""
+    written = {
+        "title": "Place",
+        "type": "object",
+        "properties": {"city": {"type": "string", "default": "Rome"}, "people": {"$ref": "#/$defs/Count"}},
+        "required": ["city"],
+        "$defs": {"Count": {"type": "integer", "minimum": 0}, "Unused": {"type": "string"}},
+    }
+    made = json_schema_format(written)["json_schema"]
+    assert made["name"] == "Place"
+    assert made["schema"] == {
+        "type": "object",
+        "properties": {"city": {"type": "string"}, "people": {"$ref": "#/$defs/Count"}},
+        "required": ["city", "people"],
+        "additionalProperties": False,
+        "$defs": {"Count": {"type": "integer", "minimum": 0}},
+    }
+    assert json_schema_format({"type": "object", "properties": {}})["json_schema"]["name"] == "schema"
+
+
+@pytest.mark.parametrize("written", [{}, {"type": "object", "properties": 5}, {"type": "object", "$defs": 5}])
+def test_a_dict_that_is_no_json_schema_is_refused(written: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="schema is no"):
+        json_schema_format(written)

@@ -5,7 +5,7 @@
 | `server` | one emulator from its start to its end |
 | `background` | the same in a thread of its own |
 | `connections` | who is silent, and what is no HTTP |
-| `options`, `health` | the program's arguments, and how the server is |
+| `options`, `serving`, `health` | the program: its arguments, its life, and how the server is |
 | `checking` | whether parameters can be right |
 | `app` | routes, what frames every answer, errors |
 | `batch_routes`, `file_routes`, `upload_routes`, `webhook_routes` | the operations |

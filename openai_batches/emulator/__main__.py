@@ -4,13 +4,12 @@ try:
     import asyncio
     import contextlib
     import errno
-    import shlex
-    import signal
     import sys
     from collections.abc import Sequence
 
-    from .options import PROGRAM, Options, read_options, say
+    from .options import PROGRAM, read_options
     from .server import BatchServer
+    from .serving import serve
 except KeyboardInterrupt:
     raise SystemExit(130) from None
 
@@ -25,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     try:
-        asyncio.run(_serve(server, options))
+        asyncio.run(serve(server, options))
     except OSError as error:
         hint = "; --port chooses another, 0 a free one" if error.errno == errno.EADDRINUSE else ""
         return _complain(f"{error}{hint}", 1)
@@ -33,22 +32,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Where the loop cannot watch signals, it is interrupted, and closes the server on its way here.
         return 0
     return 0
-
-
-async def _serve(server: BatchServer, options: Options) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):
-            loop.add_signal_handler(number, stop.set)
-    async with server:
-        profile = server.profile
-        words = {"OPENAI_BASE_URL": shlex.quote(server.base_url), **options.exports}
-        if profile.root_variable:
-            words[profile.root_variable] = shlex.quote(server.base_url.removesuffix(profile.prefixes[0]))
-            words[profile.key_variable] = words["OPENAI_API_KEY"]
-        say("".join(f"export {name}={word}\n" for name, word in words.items()))
-        await stop.wait()
 
 
 def _complain(sentence: str, status: int) -> int:

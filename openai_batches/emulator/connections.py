@@ -127,6 +127,9 @@ class OpenTransports:
     def __init__(self) -> None:
         self._by_connection: dict[Connection, asyncio.Transport] = {}
 
+    def __len__(self) -> int:
+        return len(self._by_connection)
+
     def add(self, connection: Connection, transport: asyncio.BaseTransport) -> None:
         """Note a connection."""
         self._by_connection[connection] = cast("asyncio.Transport", transport)

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 
-from .folder import DataFolderError
+from .folder import DataFolderError, FolderInUseError
 from .records import Row
 
 # "oaib": tells this database from those of other programs.
@@ -26,6 +26,22 @@ _SCHEMA = (
     f"PRAGMA application_id = {_APPLICATION}",
     f"PRAGMA user_version = {_VERSION}",
 )
+
+
+def is_open_elsewhere(path: Path) -> bool:
+    """Tell whether a server has a database open at this moment; nothing is made where there is none."""
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=0, isolation_level=None)
+    except sqlite3.Error:
+        return False
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.Error as error:
+        return _code(error) == sqlite3.SQLITE_BUSY
+    else:
+        return False
+    finally:
+        connection.close()
 
 
 class Database:
@@ -120,8 +136,9 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
+            if _code(error) == sqlite3.SQLITE_BUSY:
+                raise FolderInUseError(f"{self._path.parent} is in use by another server") from error
             reasons = {
-                sqlite3.SQLITE_BUSY: f"{self._path.parent} is in use by another server",
                 sqlite3.SQLITE_CORRUPT: f"{self._path} is damaged ({error})",
                 sqlite3.SQLITE_NOTADB: f"{self._path} is damaged, or no database ({error})",
             }

@@ -19,6 +19,10 @@ class DataFolderError(OSError):
     """The data folder cannot be used: unwritable, in use, damaged, or of a newer version; the message says which."""
 
 
+class FolderInUseError(DataFolderError):
+    """Another server has the data folder."""
+
+
 class Folder:
     """Numbered files in one folder.
 

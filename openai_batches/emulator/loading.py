@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from .database import Database
+from .database import Database, is_open_elsewhere
 from .folder import CONTENT_NAME, DataFolderError, Folder, Trace
 from .records import Row, StoredBatch, StoredFile, StoredMessage, StoredPart, StoredUpload
 from .shelves import Place, Shelf
@@ -60,6 +60,11 @@ def load(data: Path, shelves: Iterable[Shelf[Any]]) -> tuple[Database, Folder, T
             raise
         raise DataFolderError(f"{data} cannot be used as a data folder: {error}") from error
     return database, contents, trace
+
+
+def is_served(data: Path) -> bool:
+    """Tell whether a server uses a data folder at this moment."""
+    return is_open_elsewhere(data / DATABASE)
 
 
 def _check_presence(contents: Folder, known: Collection[Path], *, is_new: bool) -> None:

@@ -49,9 +49,14 @@ class Options:
     exports: dict[str, str]
 
 
-def read_options(argv: Sequence[str] | None = None) -> Options:
-    """Return what `argv` says; wrong arguments, and those that only want to know something, end the program."""
-    parser = _parser()
+def read_options(argv: Sequence[str] | None = None, *, refuse: Callable[[str], NoReturn] | None = None) -> Options:
+    """Return what `argv` says; wrong arguments, and those that only want to know something, end the program.
+
+    Args:
+        argv: The arguments; None is the process's own.
+        refuse: Told what is wrong with arguments, in place of the end of the program.
+    """
+    parser = _parser(refuse)
     given = parser.parse_args(argv)
     _check(parser, given)
     keys = _keys(parser, given)
@@ -94,8 +99,19 @@ def say(text: str) -> None:
         raise OSError(f"standard output cannot be written: {error.strerror}") from error
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+class _Parser(argparse.ArgumentParser):
+    """Tells whoever asks for it what is wrong."""
+
+    refuse: Callable[[str], NoReturn] | None = None
+
+    def error(self, message: str) -> NoReturn:
+        if self.refuse is not None:
+            self.refuse(message)
+        super().error(message)
+
+
+def _parser(refuse: Callable[[str], NoReturn] | None = None) -> argparse.ArgumentParser:
+    parser = _Parser(
         prog=PROGRAM,
         usage="%(prog)s [OPTION ...]",
         description="Serve the Batch API on this machine.",
@@ -103,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.refuse = refuse
     _add_service(parser.add_argument)
     _add_upstream(parser.add_argument_group("answers of another server").add_argument)
     _add_webhook(parser.add_argument_group("webhooks").add_argument)
@@ -113,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_service(add: _Add) -> None:
     add("--host", default="127.0.0.1", help="address to listen on; others than loopback want a key (%(default)s)")
     add("--port", type=int, default=8080, help="port, 0 for a free one (%(default)s)")
-    add("--profile", default="openai", choices=_profiles(), metavar="NAME", help="service to play (%(default)s)")
+    add("--profile", default="openai", choices=profile_names(), metavar="NAME", help="service to play (%(default)s)")
     add("--speed", type=float, default=1.0, metavar="X", help="emulated seconds per second, up to 1e6 (%(default)s)")
     add("--data", metavar="DIR", help="keep batches and files in this folder, and go on with those that are there")
     add("--fault", type=_fault, action="append", metavar="FAULT", help="let something fail; may be repeated")
@@ -142,9 +159,9 @@ def _add_webhook(add: _Add) -> None:
 
 
 def _add_lists(add: _Add) -> None:
-    add("--list-faults", action=_List, lines=_fault_lines, help="show the faults and end")
+    add("--list-faults", action=_List, lines=fault_lines, help="show the faults and end")
     add("--version", action=_List, lines=_version, help="show the version and end")
-    add("--list-profiles", action=_List, lines=_profiles, help="show the profiles and end")
+    add("--list-profiles", action=_List, lines=profile_names, help="show the profiles and end")
 
 
 class _List(argparse.Action):
@@ -162,7 +179,8 @@ class _List(argparse.Action):
         parser.exit()
 
 
-def _profiles() -> list[str]:
+def profile_names() -> list[str]:
+    """Return the services that can be played."""
     return list(PROFILES)
 
 
@@ -170,7 +188,8 @@ def _version() -> list[str]:
     return [package_version()]
 
 
-def _fault_lines() -> list[str]:
+def fault_lines() -> list[str]:
+    """Return what there is that can fail, and what can be said of it."""
     return [f"{name}: {kind.sentence}\n    {', '.join(kind.takes)}" for name, kind in sorted(KINDS.items())]
 
 

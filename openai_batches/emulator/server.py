@@ -199,6 +199,11 @@ class BatchServer:
         origin = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         return origin + self.profile.prefixes[0]
 
+    @property
+    def connection_count(self) -> int:
+        """How many connections clients have open."""
+        return len(self._open_transports)
+
     async def start(self) -> Self:
         """Listen, and return the server itself.
 

@@ -39,12 +39,15 @@ from openai_batches import (
     FileContent,
     FileObject,
     InputError,
+    Ledger,
     Outcome,
     Page,
     PaginationError,
     PollPolicy,
     PriceTable,
+    PromptSource,
     RequestCounts,
+    RequestFile,
     RequestSource,
     ResultSummary,
     RetryPolicy,
@@ -64,11 +67,14 @@ from openai_batches import (
     make_converter,
     parse_request,
     read_prices,
+    read_prompts,
     requests_from,
     sign_webhook,
     to_requests,
     validate_requests,
     verify_webhook,
+    write_report,
+    write_request_file,
     write_results,
     write_shards,
 )
@@ -77,6 +83,12 @@ from openai_batches.emulator import BackgroundServer, Fault, RequestRecord, Step
 
 async def token() -> str:
     return "key"
+
+
+async def reports(path: Path, prices: PriceTable) -> None:
+    assert_type(await write_report("job", path), Ledger)
+    await write_report(path, "report.html", prices=prices, overwrite=True, now=lambda: 1.0)
+    await write_report(path, b"x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def sessions(borrowed: aiohttp.ClientSession) -> None:
@@ -183,10 +195,14 @@ async def anything(session: BatchSession) -> None:
     assert_type(answer.json(), Any)
 
 
-async def pipeline(session: BatchSession, source: RequestSource, batch: Batch) -> None:
+async def pipeline(session: BatchSession, source: RequestSource, prompts: PromptSource, batch: Batch) -> None:
     requests = requests_from(["a"], model="m", response_format=json_schema_format(Batch))
     assert_type(requests, Iterable[BatchRequest])
     assert_type(parse_request(b"{}"), BatchRequest)
+    async for prompt in read_prompts(prompts, delimiter=";"):
+        assert_type(prompt, str | dict[str, Any])
+    written = await write_request_file("a.csv", "a.jsonl", model="m", template=Path("a.txt"), parameters={"n": 1})
+    assert_type(written, RequestFile)
     report = await validate_requests(source, endpoint="/v1/responses", strict=False)
     assert_type(report, ValidationReport)
     assert_type(await write_shards(requests, "shards", limits=ShardLimits.of(OPENAI)), list[Shard])

@@ -1,0 +1,275 @@
+"""Prompts and a template become the lines of a request file.
+
+Everything that is wrong with the prompts is named, up to a hundred problems; after the first, no more lines are made.
+"""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import closing
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import msgspec
+
+from openai_batches.duplicates import DuplicateFinder
+from openai_batches.errors import InputError, InvalidRequestsError
+from openai_batches.problems import Problem
+from openai_batches.prompts import RowReader
+from openai_batches.requests import encode_request, requests_from
+from openai_batches.templates import FieldError, Template, named_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Generator, Mapping
+
+__all__ = ["Composer", "LineMaker", "id_template"]
+
+_MAX_PROBLEMS = 100
+_SHOWN_PROBLEMS = 3
+_HELD_IDS = 1000
+_BLOCK_BYTES = 256 * 1024
+_CUSTOM_ID = "custom_id"
+_NUMBER = "number"
+_PROMPT = "prompt"
+# A field called as the endpoint calls it holds what it takes.
+_PROMPT_FIELDS = (_PROMPT, "messages", "input")
+_DELIMITERS = {";": "';'", "\t": "a tab", "|": "'|'"}
+_encode = msgspec.json.Encoder().encode
+
+
+class LineMaker:
+    """Makes lines of a request file, which differ in their ids and prompts alone.
+
+    Args:
+        arguments: what :func:`requests_from` takes beside the prompts.
+
+    Raises:
+        InputError: one of them cannot be right.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        self._arguments = arguments
+        # One request is made and encoded as all are, with marks where the others differ.
+        marks = uuid.uuid4().hex, uuid.uuid4().hex
+        line = encode_request(next(iter(requests_from([marks], **arguments))))
+        self._head, rest = line.split(_encode(marks[0]))
+        self._middle, self._end = rest.split(_encode(marks[1]))
+
+    def line(self, custom_id: str, prompt: Any) -> bytes:
+        """Return a request as a line, with its end.
+
+        Raises:
+            InputError: the prompt is no text, and no list that the endpoint takes.
+        """
+        if type(prompt) is str:
+            return b"%b%b%b%b%b\n" % (self._head, _encode(custom_id), self._middle, _encode(prompt), self._end)
+        try:
+            return encode_request(next(iter(requests_from([(custom_id, prompt)], **self._arguments)))) + b"\n"
+        except InputError as error:
+            raise InputError(str(error).removeprefix("prompt 1: ")) from error
+
+
+def id_template(custom_id: object) -> Template | None:
+    """Return a field's name, or a pattern of fields, as a template; None for None.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if custom_id is None:
+        return None
+    if not isinstance(custom_id, str) or not custom_id:
+        raise InputError(f"custom_id must be a field, or a pattern such as '{{shop}}-{{item}}', not {custom_id!r}")
+    has_braces = "{" in custom_id or "}" in custom_id
+    return Template(custom_id if has_braces else f"{{{custom_id}}}", name="custom_id")
+
+
+@attrs.define
+class Composer:
+    """Turns the rows of one file into lines of requests; used once, in a thread.
+
+    Args:
+        reader: the rows.
+        maker: makes lines of ids and prompts.
+        template: what the fields of a row fill; None: one of its fields is the prompt.
+        ids: what they fill for an id; None: a field ``custom_id`` is one, and rows without it are numbered.
+        limit: how many rows to take; None: all.
+        allow_empty: whether a field of the prompt may be empty.
+
+    Attributes:
+        requests: how many lines there are so far.
+    """
+
+    reader: RowReader
+    maker: LineMaker
+    template: Template | None = None
+    ids: Template | None = None
+    limit: int | None = None
+    allow_empty: bool = False
+    requests: int = attrs.field(default=0, init=False)
+    _rows: int = attrs.field(default=0, init=False)
+    _problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
+    _held: tuple[list[str], list[int]] = attrs.field(factory=lambda: ([], []), init=False)
+
+    def blocks(self) -> Generator[bytes, None, None]:
+        """Yield the lines in blocks of some size.
+
+        Raises:
+            InvalidRequestsError: there are no rows, or something is wrong with them; all of them, or a hundred that
+                are wrong, have been read.
+            InputError: the source cannot be read to its end.
+            OSError: the file cannot be read.
+        """
+        finder = DuplicateFinder()
+        try:
+            lines: list[bytes] = []
+            size = 0
+            for line in self._lines(finder):
+                lines.append(line)
+                size += len(line)
+                if size >= _BLOCK_BYTES:
+                    yield b"".join(lines)
+                    lines.clear()
+                    size = 0
+            self._conclude(finder)
+            if lines:
+                yield b"".join(lines)
+        finally:
+            finder.close()
+
+    def _lines(self, finder: DuplicateFinder) -> Generator[bytes, None, None]:
+        with closing(self.reader.rows()) as rows:
+            for row in islice(rows, self.limit):
+                self._rows += 1
+                if self._rows == 1:
+                    self._check_header()
+                if isinstance(row, Problem):
+                    self._problems.append(row)
+                elif (line := self._line(*row)) and not self._problems:
+                    self.requests += 1
+                    yield line
+                if len(self._held[0]) >= _HELD_IDS:
+                    self._note_ids(finder)
+                if len(self._problems) >= _MAX_PROBLEMS:
+                    return
+
+    def _line(self, number: int, prompt: str | dict[str, Any]) -> bytes:
+        """Return the line of a row, or nothing if something is wrong with it, which is noted."""
+        values = {self._only_place(): prompt} if isinstance(prompt, str) else prompt
+        own = None
+        try:
+            own = self._own_id(values, is_text=isinstance(prompt, str))
+            custom_id = f"request-{self._rows:07d}" if own is None else own
+            # Where no row has an id of its own, no two are the same.
+            if own is not None or self.reader.format == "jsonl":
+                self._held[0].append(custom_id)
+                self._held[1].append(number)
+            return self.maker.line(custom_id, self._prompt(prompt, values))
+        except FieldError as error:
+            self._blame(number, error.code, str(error), param=error.field, custom_id=own)
+        except InputError as error:
+            self._blame(number, "invalid_type", f"The prompt cannot be sent: {error}.", custom_id=own)
+        return b""
+
+    def _only_place(self) -> str:
+        fields = () if self.template is None else self.template.fields
+        return fields[0] if len(fields) == 1 else _PROMPT
+
+    def _own_id(self, values: Mapping[str, Any], *, is_text: bool) -> str | None:
+        template = self.ids
+        if template is None and _CUSTOM_ID in values and not is_text:
+            template = _CUSTOM_ID_TEMPLATE
+        if template is None:
+            return None
+        return template.fill({_NUMBER: self._rows, **values} if _NUMBER in template.fields else values)
+
+    def _prompt(self, prompt: str | dict[str, Any], values: Mapping[str, Any]) -> Any:
+        if self.template is not None:
+            if isinstance(prompt, str) and len(self.template.fields) > 1:
+                message = f"A text fills one place, the template has {len(self.template.fields)}: give an object."
+                raise FieldError(message, code="invalid_type", field=_PROMPT)
+            return self.template.fill(values, allow_empty=self.allow_empty)
+        if isinstance(prompt, str):
+            name, value = _PROMPT, prompt
+        else:
+            name = self._prompt_field(prompt)
+            value = prompt[name]
+        if not self.allow_empty and (value is None or (isinstance(value, str) and not value.strip())):
+            raise FieldError(f"The field {name!r} is empty.", code="invalid_value", field=name)
+        if value is not None and type(value) not in {str, list}:
+            raise FieldError(f"The field {name!r} must be a text or a list.", code="invalid_type", field=name)
+        return "" if value is None else value
+
+    def _prompt_field(self, names: Collection[str]) -> str:
+        for name in _PROMPT_FIELDS:
+            if name in names:
+                return name
+        taken = {_CUSTOM_ID} if self.ids is None else {_CUSTOM_ID, *self.ids.fields}
+        others = [name for name in names if name not in taken]
+        if len(others) == 1:
+            return others[0]
+        message = (
+            f"Without a template, the prompt is a field called {_PROMPT!r}, or the only one: {named_fields('', names)}."
+        )
+        raise FieldError(message, code="missing_required_parameter", field=_PROMPT)
+
+    def _check_header(self) -> None:
+        """Refuse a table at once whose rows all lack the same field."""
+        names = self.reader.header
+        if names is None:
+            return
+        lacking = [("template", name) for name in self.template.lacking(names)] if self.template else []
+        lacking += [("custom_id", name) for name in self.ids.lacking([*names, _NUMBER])] if self.ids else []
+        for asking, name in lacking:
+            message = f"The {asking} asks for {name!r}, which the header does not have: {_hint(name, names)}"
+            self._blame(self.reader.header_line, "missing_required_parameter", message, param=name)
+        if self.template is None:
+            try:
+                self._prompt_field(names)
+            except FieldError as error:
+                self._blame(self.reader.header_line, error.code, str(error), param=error.field)
+        self._raise_problems()
+
+    def _conclude(self, finder: DuplicateFinder) -> None:
+        """Raise what is wrong, if anything is."""
+        if not self._rows:
+            what = "has only blank lines" if self.reader.blank_lines else "is empty"
+            what = "has a header, and no rows" if self.reader.header is not None else what
+            message = f"There are no prompts: the file {what}."
+            self._problems.append(Problem(code="empty_file", message=message, file=self.reader.file))
+        self._note_ids(finder)
+        found, _ = finder.find(_MAX_PROBLEMS)
+        for custom_id, line, first in found:
+            message = f"The id of this row is that of line {first:,} too."
+            self._blame(line, "duplicate_custom_id", message, custom_id=custom_id, first_line=first)
+        self._raise_problems()
+
+    def _note_ids(self, finder: DuplicateFinder) -> None:
+        custom_ids, lines = self._held
+        finder.add(custom_ids, lines)
+        custom_ids.clear()
+        lines.clear()
+
+    def _blame(self, line: int, code: str, message: str, **where: Any) -> None:
+        if code == "duplicate_custom_id":
+            where["param"] = _CUSTOM_ID if self.ids is None else ", ".join(self.ids.fields)
+        self._problems.append(Problem(code=code, message=message, line=line, file=self.reader.file, **where))
+
+    def _raise_problems(self) -> None:
+        if not (problems := sorted(self._problems, key=lambda problem: problem.line or 0)[:_MAX_PROBLEMS]):
+            return
+        count = len(problems)
+        counted = f"{count}{' or more' if count == _MAX_PROBLEMS else ''} problem{'' if count == 1 else 's'}"
+        named = [str(problem) for problem in problems[:_SHOWN_PROBLEMS]]
+        if count > _SHOWN_PROBLEMS:
+            named.append(f"and {count - _SHOWN_PROBLEMS} more")
+        raise InvalidRequestsError(f"{counted} in the prompts: {'; '.join(named)}", problems=tuple(problems))
+
+
+_CUSTOM_ID_TEMPLATE = Template(f"{{{_CUSTOM_ID}}}")
+
+
+def _hint(name: str, names: list[str]) -> str:
+    if len(names) == 1 and (found := [word for mark, word in _DELIMITERS.items() if mark in names[0]]):
+        return f"it is all one field, is {found[0]} the delimiter?"
+    return named_fields(name, names)

@@ -1,0 +1,67 @@
+"""Numbers, money and times as people read them.
+
+Pure functions of values: no network, no clock.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import ROUND_HALF_EVEN, Decimal
+
+__all__ = ["as_count", "as_duration", "as_moment", "as_money", "as_share"]
+
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
+_CENT, _TENTH = Decimal("0.01"), Decimal("0.1")
+_DIGITS = 3
+
+
+def as_count(number: int, one: str, many: str | None = None) -> str:
+    """Return ``1 batch`` or ``1,200 batches``.
+
+    Args:
+        number: how many.
+        one: the word for one.
+        many: the word for many; None: that for one with an s.
+    """
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
+def as_duration(seconds: float) -> str:
+    """Return ``4.2 s``, ``45 s``, ``3 min 20 s``, ``2 h 5 min`` or ``3 d 4 h``: two parts at most."""
+    if seconds < 10 and round(seconds, 1) != int(seconds):
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for large_s, small_s, large, small in (
+        (_DAY_S, _HOUR_S, "d", "h"),
+        (_HOUR_S, _MINUTE_S, "h", "min"),
+        (_MINUTE_S, 1, "min", "s"),
+    ):
+        if whole >= large_s:
+            rest = whole % large_s // small_s
+            return f"{whole // large_s:,} {large} {rest} {small}" if rest else f"{whole // large_s:,} {large}"
+    return f"{whole} s"
+
+
+def as_moment(time: dt.datetime) -> str:
+    """Return ``2026-03-25 10:33 UTC``."""
+    return time.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def as_money(amount: Decimal, currency: str) -> str:
+    """Return ``12.34 USD``; of less than 0.1, the first three digits that are not 0 (``0.00123 USD``)."""
+    if not amount or amount >= _TENTH:
+        return f"{amount.quantize(_CENT, ROUND_HALF_EVEN):,f} {currency}"
+    places = _DIGITS - 1 - amount.adjusted()
+    return f"{amount.quantize(Decimal(1).scaleb(-places), ROUND_HALF_EVEN):f} {currency}"
+
+
+def as_share(part: int, whole: int) -> str:
+    """Return ``12.5 %``; what is not nothing is never 0 %, and what is not all never 100 %."""
+    if not whole or not part:
+        return "0 %"
+    percent = 100 * part / whole
+    if part == whole:
+        return "100 %"
+    if percent < 0.1:
+        return "< 0.1 %"
+    return "> 99.9 %" if percent > 99.9 else f"{percent:.1f} %"
