@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import sys
 import tomllib
@@ -36,7 +37,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def typing(session: nox.Session) -> None:
     """The code is typed, the public API completely so, and the types say what `tests/typing/api.py` expects."""
-    session.install(".", "mypy>=1.18", "pyright[nodejs]>=1.1.407", "nox", "pytest>=8.3")
+    session.install(".[cli]", "mypy>=1.18", "pyright[nodejs]>=1.1.407", "nox", "pytest>=8.3")
     session.run("mypy")
     session.run("pyright", "--verifytypes", "openai_batches", "--ignoreexternal")
     session.run("pyright", "tests/typing/api.py")
@@ -113,17 +114,31 @@ def examples(session: nox.Session) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """The first thing the README shows."""
-    session.install(".")
-    session.run("python", "examples/quickstart.py", env=INSTALLED)
+    """The README's first command, word by word but for its environment, in a folder that is new."""
+    line = re.search(r"bin/(openai-batches run [^\n]+)", (ROOT / "README.md").read_text("utf-8"))
+    if line is None:
+        session.error("README.md does not begin with `openai-batches run`")
+    session.install(".[cli]")
+    folder = Path(session.create_tmp()) / "demo"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(ROOT / "examples", folder / "examples", ignore=shutil.ignore_patterns("*.job", "*.emulator"))
+    with session.chdir(folder):
+        session.run(*shlex.split(line[1]), env=INSTALLED)
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
     """Every benchmark, beside what it is compared with."""
-    session.install(".", "orjson", "openai[aiohttp]")
+    session.install(".[cli]", "orjson", "openai[aiohttp]")
     for benchmark in sorted(ROOT.glob("benchmarks/bench_*.py")):
         session.run("python", str(benchmark.relative_to(ROOT)), *session.posargs, env=INSTALLED)
+
+
+@nox.session
+def captures(session: nox.Session) -> None:
+    """The pictures of the command line in the docs, taken anew."""
+    session.install(".[cli]", "pyte>=0.8")
+    session.run("python", "docs/captures/make.py", env=INSTALLED)
 
 
 @nox.session

@@ -2,6 +2,9 @@
 
 The file is a stretch of rendered lines, again and again, so that the server holds little; it runs in a process of its
 own. It stops when its standard input, a pipe, ends, or after a while.
+
+Below `/counted` it hands out in small pieces, knows a batch for each file, and says at `/counted/sent` how many bytes
+of files have left it since it was asked before.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from _lifetime import until_told
 
 LINES = 20_000
 _WORDS = ["the", "answer", "of", "a", "model", "has", "words,", '"quotes"', "numbers", "42,", "lines\n", "and", "é"]
+_PIECE_BYTES = 64 * 1024
 _HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: %d\r\nx-request-id: req_1\r\n\r\n"
 )
@@ -52,20 +56,73 @@ def line(number: int, chance: random.Random) -> bytes:
     return json.dumps(record).encode() + b"\n"
 
 
+def answer_of(document: object) -> bytes:
+    """Return an answer with a JSON document."""
+    body = json.dumps(document).encode()
+    return _HEAD % len(body) + body
+
+
+def batch_of(path: bytes) -> dict[str, object]:
+    """Return the batch whose output file has the name that the batch has in the path."""
+    batch_id = path.rpartition(b"/")[2].decode()
+    return {
+        "id": batch_id,
+        "object": "batch",
+        "endpoint": "/v1/chat/completions",
+        "input_file_id": "input",
+        "completion_window": "24h",
+        "status": "completed",
+        "created_at": 1_774_437_191,
+        "output_file_id": batch_id.removeprefix("batch_"),
+    }
+
+
+class Counting:
+    """Hands out a file in small pieces, and counts those that somebody took."""
+
+    def __init__(self) -> None:
+        self._sent = 0
+
+    async def hand_out(self, writer: asyncio.StreamWriter, stretch: bytes) -> None:
+        for start in range(0, len(stretch), _PIECE_BYTES):
+            piece = stretch[start : start + _PIECE_BYTES]
+            writer.write(piece)
+            await writer.drain()
+            self._sent += len(piece)
+
+    def taken(self) -> int:
+        sent, self._sent = self._sent, 0
+        return sent
+
+
 async def serve(size: int, lifetime_s: float) -> None:
     """Serve until the standard input ends, and no longer than its lifetime."""
     chance = random.Random(1)
     stretch = b"".join(line(number, chance) for number in range(LINES))
     times = max(1, size // len(stretch))
 
+    counting = Counting()
+
+    async def hand_out(path: bytes, writer: asyncio.StreamWriter) -> None:
+        if path == b"/counted/sent":
+            writer.write(answer_of({"bytes": counting.taken()}))
+            return
+        if path.startswith(b"/counted/batches/"):
+            writer.write(answer_of(batch_of(path)))
+            return
+        count = 1 if b"/small/" in path else times
+        writer.write(_HEAD % (count * len(stretch)))
+        for _ in range(count):
+            if path.startswith(b"/counted/"):
+                await counting.hand_out(writer, stretch)
+            else:
+                writer.write(stretch)
+                await writer.drain()
+
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while head := await reader.readuntil(b"\r\n\r\n"):
-                count = 1 if b"/small/" in head else times
-                writer.write(_HEAD % (count * len(stretch)))
-                for _ in range(count):
-                    writer.write(stretch)
-                    await writer.drain()
+                await hand_out(head.split(b" ", 2)[1], writer)
         writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)

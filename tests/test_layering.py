@@ -367,6 +367,24 @@ HOUSE: dict[str, dict[str, set[str]]] = {
         },
         # A server that shared the client's code could not disagree with it.
         "emulator": set(),
+        "cli": {
+            "wording",
+            "__init__",
+            "checking",
+            "collecting",
+            "discarding",
+            "emulator",
+            "formats",
+            "journal",
+            "looking",
+            "partfile",
+            "planning",
+            "progress",
+            "rereading",
+            "rows",
+            "timeline",
+            "version",
+        },
         "pytest_plugin": {"__init__", "emulator", "providers"},
     },
 }
@@ -375,6 +393,7 @@ HOUSE: dict[str, dict[str, set[str]]] = {
 AIOHTTP: dict[str, set[str]] = {
     "exchange": {"aiohttp"},
     "receiving": {"aiohttp.web"},
+    "cli": {"aiohttp.web"},
     "emulator": {
         "aiohttp.BodyPartReader",
         "aiohttp.ClientConnectorError",

@@ -1,0 +1,6 @@
+"""`python -m openai_batches.cli` is `openai-batches`."""
+
+from openai_batches.cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,57 @@
+"""``openai-batches adopt``: batches that were made elsewhere become part of a job."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from openai_batches import BatchJob
+from openai_batches.cli.commanding import command
+from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, connected
+from openai_batches.cli.endings import ExitCode
+from openai_batches.cli.terminal import note, say
+from openai_batches.cli.texts import clean
+from openai_batches.wording import as_count
+
+__all__ = ["app"]
+
+app = command(
+    "adopt",
+    examples="""
+openai-batches adopt batch_abc batch_def --directory rescued
+openai-batches run rescued -o results.jsonl
+""",
+)
+
+
+@app.default
+async def adopt(
+    *ids: Annotated[str, Parameter(metavar="ID", required=True)],
+    directory: Annotated[Path, Parameter(name=("--directory", "-d"), metavar="DIR")],
+    window: Annotated[str, Parameter(metavar="TIME")] = "24h",
+    service: Service = DEFAULT_SERVICE,
+) -> ExitCode:
+    """Make batches, whoever created them, part of a job.
+
+    `run DIR -o OUT` then waits for them, collects their results, and sends again
+    what did not run. Their input files are fetched, to know the requests, and are
+    left alone at the service.
+
+    Args:
+        ids: The batches.
+        directory: The directory of the job; one that is not there is begun.
+        window: Within which time the service is to answer what is sent again (24h).
+        service: The service.
+    """
+    async with (
+        connected(service) as session,
+        BatchJob(session, directory=directory, completion_window=window) as job,
+    ):
+        for id in ids:  # noqa: A001  # the wire's own word
+            await job.adopt(id)
+            say(clean(id))
+        ledger = await job.summary()
+    requests = as_count(ledger.inputs, "request")
+    note(f"The job in {directory} has {requests} in {as_count(len(ledger.shards), 'batch', 'batches')}.")
+    note(f"To collect the results: openai-batches run {directory} -o results.jsonl")
+    return ExitCode.DONE

@@ -1,0 +1,212 @@
+"""Which service a command speaks to, told by flags, environment and configuration; and the session with it."""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import attrs
+from cyclopts import Group, Parameter
+
+from openai_batches.cli.configuration import (
+    Configuration,
+    ServiceProfile,
+    chosen_profile,
+    configuration_path,
+    read_configuration,
+)
+from openai_batches.cli.endings import CommandError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from cyclopts.completion import CompletionContext
+
+    from openai_batches import BatchSession, Provider
+
+__all__ = ["DEFAULT_SERVICE", "PROVIDERS", "Service", "connected", "local_data", "provider_of"]
+
+PROVIDERS = (
+    "openai",
+    "azure",
+    "groq",
+    "siliconflow",
+    "dashscope",
+    "zhipu",
+    "doubleword",
+    "parasail",
+    "nebius",
+    "deepinfra",
+    "novita",
+    "ogx",
+)
+_GROUP = Group("Service", sort_key=90)
+_LOCAL_DATA = "openai-batches-local"
+
+
+def _profile_names(context: "CompletionContext") -> list[str]:
+    """Return what the shell offers for ``--profile``."""
+    config = context["--config"].raw
+    return sorted(read_configuration(configuration_path(Path(config) if config else None)).profiles)
+
+
+@Parameter(name="*", group=_GROUP)
+@attrs.frozen(kw_only=True)
+class Service:
+    """The options that every command has."""
+
+    local: Annotated[bool, Parameter(help="Use an emulator on this machine: no key, no cost, answers are echoes.")] = (
+        False
+    )
+    local_data: Annotated[
+        Path | None,
+        Parameter(
+            metavar="DIR",
+            env_var="OPENAI_BATCHES_LOCAL_DATA",
+            help=f"Where the emulator keeps its batches and files ({_LOCAL_DATA}).",
+        ),
+    ] = None
+    local_speed: Annotated[float, Parameter(metavar="X", help="How many times faster than usual it works.")] = 1.0
+    profile: Annotated[
+        str | None,
+        Parameter(
+            metavar="NAME",
+            env_var="OPENAI_BATCHES_PROFILE",
+            completer=_profile_names,
+            help="A profile of the configuration file.",
+        ),
+    ] = None
+    provider: Annotated[
+        str | None,
+        Parameter(
+            metavar="NAME",
+            completer=lambda _: PROVIDERS,
+            help=f"The service, if not OpenAI: {', '.join(PROVIDERS[1:])}.",
+        ),
+    ] = None
+    base_url: Annotated[str | None, Parameter(metavar="URL", help="The address of the service.")] = None
+    api_key_env: Annotated[
+        str | None, Parameter(metavar="VARIABLE", help="The environment variable that holds the key (OPENAI_API_KEY).")
+    ] = None
+    config: Annotated[
+        Path | None, Parameter(metavar="FILE", help="The configuration file (~/.config/openai-batches.toml).")
+    ] = None
+    debug: Annotated[bool, Parameter(help="Show tracebacks, and each request to the service.")] = False
+
+    def configured(self) -> tuple[Configuration, ServiceProfile]:
+        """Return what the configuration file says, and the profile that is meant.
+
+        Raises:
+            CommandError: it cannot be used.
+        """
+        path = configuration_path(self.config)
+        configuration = read_configuration(path)
+        return configuration, chosen_profile(configuration, self.profile, path)
+
+
+def provider_of(service: Service) -> "Provider":
+    """Return the service as data.
+
+    Raises:
+        CommandError: no service of that name is known.
+    """
+    _, profile = service.configured()
+    name = (service.provider or profile.provider or "openai").lower()
+    if name not in PROVIDERS:
+        raise CommandError(f"No provider {name!r} is known", f"Known are {', '.join(PROVIDERS)}")
+    # A command's help is shown without loading what talks to services.
+    import openai_batches  # noqa: PLC0415
+
+    provider: Provider = getattr(openai_batches, name.upper())
+    return provider
+
+
+@contextlib.asynccontextmanager
+async def connected(service: Service) -> "AsyncGenerator[BatchSession]":
+    """Open a session with the service that is meant; with ``--local``, with an emulator that is started if need be.
+
+    Flags go before the environment, and that goes before the configuration file; a profile that was named by a flag or
+    a variable is as good as flags.
+
+    Raises:
+        CommandError: it cannot be told which service is meant, or there is no key for it.
+        InputError: an address or a key cannot be right.
+    """
+    if service.local:
+        from openai_batches.cli.local import local_session  # noqa: PLC0415
+
+        async with local_session(local_data(service), speed=service.local_speed) as session:
+            yield session
+        return
+    from openai_batches import BatchSession  # noqa: PLC0415
+
+    _, profile = service.configured()
+    provider = provider_of(service)
+    async with BatchSession(
+        _key(service, profile, provider),
+        base_url=_address(service, profile, provider),
+        organization=profile.organization,
+        project=profile.project,
+        timeout=profile.timeout_s,
+        provider=provider,
+    ) as session:
+        yield session
+
+
+def local_data(service: Service) -> Path:
+    """Return the folder of ``--local``.
+
+    Raises:
+        CommandError: the configuration file cannot be used.
+    """
+    configuration, _ = service.configured()
+    return (service.local_data or Path(configuration.local_data or _LOCAL_DATA)).expanduser()
+
+
+def _address(service: Service, profile: ServiceProfile, provider: "Provider") -> str | None:
+    """Return the address that goes before the environment's, or fills in for it."""
+    if service.base_url is not None:
+        return service.base_url
+    is_set = bool(provider.base_url_env and os.environ.get(provider.base_url_env))
+    return profile.base_url if service.profile is not None or not is_set else None
+
+
+def _key(service: Service, profile: ServiceProfile, provider: "Provider") -> str:
+    name = service.api_key_env or _environment_name(service, profile, provider)
+    if name is not None:
+        if key := os.environ.get(name, "").strip():
+            return key
+        raise CommandError(
+            f"There is no key for {provider.name}: the environment variable {name} is not set",
+            f"Set {name}, or try the same without a key and without cost: --local",
+        )
+    if profile.api_key_file is not None:
+        return _key_in(Path(profile.api_key_file).expanduser())
+    raise CommandError(
+        f"There is no key for {provider.name}", "Name the environment variable that holds it: --api-key-env VARIABLE"
+    )
+
+
+def _environment_name(service: Service, profile: ServiceProfile, provider: "Provider") -> str | None:
+    """Return the variable to take the key from, if it is one that counts."""
+    if profile.api_key_env is not None:
+        return profile.api_key_env
+    if profile.api_key_file is not None and (service.profile is not None or not os.environ.get(provider.api_key_env)):
+        return None
+    return provider.api_key_env or None
+
+
+def _key_in(path: Path) -> str:
+    try:
+        key = path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or "it is not UTF-8"
+        raise CommandError(
+            f"The key cannot be read from {path}: {reason}", "Mend api_key_file in the profile"
+        ) from error
+    if not key or len(key.split()) > 1:
+        raise CommandError(f"{path} does not hold a key and nothing else", "Mend api_key_file in the profile")
+    return key
+
+
+DEFAULT_SERVICE = Service()

@@ -1,0 +1,37 @@
+"""How a command ends: exit codes, and errors that carry the sentence and the advice for the person."""
+
+import enum
+
+__all__ = ["ClosedPipeError", "CommandError", "ExitCode"]
+
+
+class ExitCode(enum.IntEnum):
+    """What a shell is told."""
+
+    DONE = 0  # all of it was done
+    FAILED = 1  # it was done, and some requests did not succeed, or problems were found
+    MISUSED = 2  # it cannot be done as it was asked: arguments, configuration, local files
+    REFUSED = 3  # the service or the network said no
+    STOPPED = 4  # it was stopped before the end; the same command goes on
+    BROKEN = 70  # a mistake in this program
+    INTERRUPTED = 130  # Ctrl-C, with nothing to go on with
+    UNREAD = 141  # whoever read the output has gone
+
+
+class CommandError(Exception):
+    """A command cannot be carried out.
+
+    Args:
+        message: what happened, in one sentence.
+        advice: what to do about it, in one sentence.
+        code: what the shell is told.
+    """
+
+    def __init__(self, message: str, advice: str = "", code: ExitCode = ExitCode.MISUSED) -> None:
+        super().__init__(message)
+        self.advice = advice
+        self.code = code
+
+
+class ClosedPipeError(Exception):
+    """Nobody reads what is written: that is the end, and no mistake."""

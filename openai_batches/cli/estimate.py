@@ -1,0 +1,190 @@
+"""``openai-batches estimate``: what requests will cost, before they are sent."""
+
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+from cyclopts import Parameter, validators
+from rich.text import Text
+
+from openai_batches import PRICES, estimate, make_converter, read_prices
+from openai_batches.cli.commanding import command
+from openai_batches.cli.connecting import DEFAULT_SERVICE, Service
+from openai_batches.cli.documents import write_document
+from openai_batches.cli.endings import CommandError, ExitCode
+from openai_batches.cli.sourcing import STDIN, SourceName, request_source, source_name
+from openai_batches.cli.terminal import note, say, table, warn
+from openai_batches.cli.texts import clean, money_text, one_line, words
+from openai_batches.wording import as_count
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from openai_batches import Estimate, ModelEstimate, PriceTable
+
+__all__ = ["app"]
+
+app = command(
+    "estimate",
+    examples="""
+openai-batches estimate requests.jsonl
+openai-batches estimate requests.jsonl --output-tokens 300   # where requests set no maximum
+openai-batches estimate *.jsonl --prices prices.json --json
+""",
+)
+
+_NAMED_MODELS = 5
+_NO_MODEL = "(no model)"
+# Of the input alone, and with the longest answers.
+_Costs: TypeAlias = tuple[Decimal | None, Decimal | None]
+
+
+@app.default
+async def estimate_(
+    *files: SourceName,
+    output_tokens: Annotated[int | None, Parameter(metavar="N", validator=validators.Number(gte=0))] = None,
+    prices: Annotated[Path | None, Parameter(metavar="FILE")] = None,
+    approximate: bool = False,
+    json: bool = False,
+    service: Service = DEFAULT_SERVICE,  # noqa: ARG001  # every command has these options
+) -> ExitCode:
+    """Say how many tokens requests have, and what they will cost.
+
+    By model: in a batch, and what the same would cost without one. Tokens are
+    counted with tiktoken where it is installed, which may fetch the vocabulary of
+    a model from the network; else they are estimated by the length of the texts.
+    Nothing is sent. What has no known price is shown as ?, never as 0.
+
+    Args:
+        files: .jsonl files, plain or packed (.gz, .zst); - is standard input.
+        output_tokens: How many tokens to take for the longest answer, where a request sets no maximum.
+        prices: A JSON file of prices per million tokens: {"as_of": "2026-11-01", "models": {"my-model":
+            {"input": 0.4, "output": 1.6}}} (a table that comes with the program).
+        approximate: Do not use tiktoken: quicker, and without the network.
+        json: Write one JSON document.
+        service: the service.
+    """
+    if files.count(STDIN) > 1:
+        raise CommandError("Standard input can be read only once", "Name - a single time")
+    known = PRICES if prices is None else await read_prices(prices)
+    options: dict[str, Any] = {"vocabulary_timeout_s": 0} if approximate else {}
+    estimates: dict[str, Estimate] = {}
+    for name in dict.fromkeys(files):
+        with request_source(name) as source:
+            found = await estimate(source, prices=known, assumed_output_tokens=output_tokens, **options)
+        if not found.requests:
+            raise CommandError(f"There is no request in {source_name(name)}", "`openai-batches validate` says why")
+        estimates[name] = found
+    if json:
+        converter = make_converter()
+        write_document(
+            {"files": [{"file": source_name(name), **converter.unstructure(one)} for name, one in estimates.items()]}
+        )
+    else:
+        for name, one in estimates.items():
+            _tell(source_name(name), one, known, is_single=len(estimates) == 1)
+        if len(estimates) > 1:
+            _tell_sum(list(estimates.values()))
+    return ExitCode.FAILED if any(one.unreadable_lines for one in estimates.values()) else ExitCode.DONE
+
+
+def _tell(name: str, found: "Estimate", prices: "PriceTable", *, is_single: bool) -> None:
+    if not is_single:
+        say(Text(clean(name), "bold"))
+    say(_table(found))
+    say()
+    _tell_costs(
+        found.currency,
+        [(share.cost_low, share.cost_high) for share in found.by_model.values()],
+        [(share.standard_cost_low, share.standard_cost_high) for share in found.by_model.values()],
+    )
+    say(f"Tokens: {_method(found)}. Prices: of {prices.as_of}, in {one_line(prices.currency)}.")
+    if not is_single:
+        say()
+    for text in _doubts(found):
+        warn(text)
+    if found.cost_high is None and found.requests_without_maximum:
+        requests = as_count(found.requests_without_maximum, "request sets", "requests set")
+        note(f"{requests} no maximum of output: --output-tokens N says what to take for it")
+
+
+def _tell_sum(found: "list[Estimate]") -> None:
+    requests = as_count(sum(one.requests for one in found), "request")
+    say(Text(f"All {len(found):,} files, {requests}", "bold"))
+    shares = [share for one in found for share in one.by_model.values()]
+    _tell_costs(
+        found[0].currency,
+        [(share.cost_low, share.cost_high) for share in shares],
+        [(share.standard_cost_low, share.standard_cost_high) for share in shares],
+    )
+
+
+def _tell_costs(currency: str, batch: list[_Costs], without: list[_Costs]) -> None:
+    say(Text.assemble(("In a batch: ", "bold"), _range(batch, currency)))
+    say(Text.assemble(("Without:    ", "bold"), _range(without, currency)))
+
+
+def _table(found: "Estimate") -> "Table":
+    made = table("model", "requests>", "tokens in>", "tokens out>", "in a batch>", "without>")
+    # A name that is cut could be another model's.
+    made.columns[0].no_wrap, made.columns[0].overflow = False, "fold"
+    for model, share in sorted(found.by_model.items(), key=lambda item: -item[1].requests):
+        made.add_row(Text(one_line(model) or _NO_MODEL), *_cells(share, found.currency))
+    if len(found.by_model) > 1:
+        made.add_row(Text("all"), *_cells(found, found.currency), style="bold")
+    return made
+
+
+def _cells(share: "Estimate | ModelEstimate", currency: str) -> tuple[str, ...]:
+    return (
+        f"{share.requests:,}",
+        f"{share.input_tokens:,}",
+        "?" if share.max_output_tokens is None else f"≤ {share.max_output_tokens:,}",
+        _bound(share.cost_low, share.cost_high, currency),
+        _bound(share.standard_cost_low, share.standard_cost_high, currency),
+    )
+
+
+def _bound(low: Decimal | None, high: Decimal | None, currency: str) -> str:
+    if high is not None:
+        return f"≤ {_money(high, currency)}".replace("≤ <", "<")
+    return "?" if low is None else f"≥ {_money(low, currency)}"
+
+
+def _range(costs: list[_Costs], currency: str) -> str:
+    """Return what models cost together, at least and at most, as far as it is known."""
+    lows = [low for low, _ in costs if low is not None]
+    highs = [high for _, high in costs if high is not None]
+    if not lows:
+        return "not known"
+    low = _money(sum(lows, Decimal(0)), currency)
+    if len(lows) < len(costs):
+        return f"{low} for the input alone, as far as prices are known"
+    most = f"{_money(sum(highs, Decimal(0)), currency)} at most" if len(highs) == len(costs) else "not known at most"
+    return f"{low} for the input alone, {most}"
+
+
+def _money(amount: Decimal, currency: str) -> str:
+    text = money_text(float(amount))
+    return text if currency == "USD" else f"{text.replace('$', '')} {one_line(currency)}"
+
+
+def _method(found: "Estimate") -> str:
+    if found.method == "tiktoken":
+        return "counted with tiktoken"
+    if any(share.method == "tiktoken" for share in found.by_model.values()):
+        return "counted with tiktoken for some models, estimated by the length of the texts for others"
+    return "estimated by the length of the texts"
+
+
+def _doubts(found: "Estimate") -> list[str]:
+    texts: list[str] = []
+    if models := [one_line(model) or _NO_MODEL for model in found.unpriced_models]:
+        named = words([*models[:_NAMED_MODELS], *(["others"] if len(models) > _NAMED_MODELS else [])])
+        texts.append(f"no price is known for {named}: give one with --prices FILE")
+    if found.media_parts:
+        texts.append(f"{as_count(found.media_parts, 'image, sound or file', 'images, sounds or files')} not counted")
+    if found.unreadable_lines:
+        lines = as_count(found.unreadable_lines, "line is no request", "lines are no requests")
+        texts.append(f"{lines}, and not counted: `openai-batches validate` says why")
+    return texts

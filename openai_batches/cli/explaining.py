@@ -1,0 +1,175 @@
+"""Each error in two lines, what happened and what to do, and with the exit code it ends the program with."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import cast
+
+import attrs
+from cyclopts.exceptions import CycloptsError
+
+from openai_batches import (
+    AmbiguousCreateError,
+    APIError,
+    AuthenticationError,
+    BatchesError,
+    BatchFailedError,
+    ConflictError,
+    DecodeError,
+    IncompleteOutputError,
+    InputError,
+    InternalServerError,
+    InvalidRequestsError,
+    JobError,
+    JobPausedError,
+    JobStoppedError,
+    JournalError,
+    NotFoundError,
+    PaginationError,
+    PermissionDeniedError,
+    RateLimitError,
+    RefusalError,
+    RequestFailedError,
+    TransportError,
+    TransportTimeoutError,
+    WaitTimeoutError,
+    WebhookSignatureError,
+)
+from openai_batches.cli.endings import CommandError, ExitCode
+from openai_batches.cli.texts import one_line
+from openai_batches.wording import as_count
+
+__all__ = ["Explanation", "explain"]
+
+
+@attrs.frozen
+class Explanation:
+    """What a person is told of an error.
+
+    Attributes:
+        message: what happened, on one line.
+        advice: what to do, on one line; empty where nothing can be done.
+        code: what the shell is told.
+        details: further lines, such as one for each problem of a file.
+    """
+
+    message: str
+    advice: str
+    code: ExitCode
+    details: tuple[str, ...] = ()
+
+
+# The first that fits counts: subclasses stand before their classes.
+_ADVICE: tuple[tuple[type[BaseException], str, ExitCode], ...] = (
+    (InvalidRequestsError, "Mend the lines that are named, and try again", ExitCode.MISUSED),
+    (InputError, "Change that, and try again", ExitCode.MISUSED),
+    (AuthenticationError, "Check the key, and that it is the key of this service", ExitCode.REFUSED),
+    (PermissionDeniedError, "Check what the key is allowed to do", ExitCode.REFUSED),
+    (
+        NotFoundError,
+        "Check the id; `openai-batches list` and `files list` show what this key can see",
+        ExitCode.REFUSED,
+    ),
+    (
+        ConflictError,
+        "It is in a state that does not allow this: look with `openai-batches show`",
+        ExitCode.REFUSED,
+    ),
+    (RateLimitError, "Wait a little, and try again", ExitCode.REFUSED),
+    (InternalServerError, "The service has a problem of its own: try again later", ExitCode.REFUSED),
+    (APIError, "Change what the service objects to, and try again", ExitCode.REFUSED),
+    (TransportTimeoutError, "The service is silent: check the network and --base-url, or try again", ExitCode.REFUSED),
+    (TransportError, "Check the network, and the address of the service (--base-url)", ExitCode.REFUSED),
+    (BatchFailedError, "Mend the lines that are named, and create the batch again", ExitCode.REFUSED),
+    (AmbiguousCreateError, "Look with `openai-batches list` before you create it again", ExitCode.REFUSED),
+    (WaitTimeoutError, "The batch goes on at the service: wait again with the same command", ExitCode.STOPPED),
+    (JobPausedError, "Add quota; the same command then goes on where it stopped", ExitCode.STOPPED),
+    (JobStoppedError, "The same command goes on where it stopped", ExitCode.STOPPED),
+    (JournalError, "Wait until the other process is done, or name another directory", ExitCode.MISUSED),
+    (JobError, "What the job has done so far is in its directory", ExitCode.REFUSED),
+    (PaginationError, "The service's list cannot be trusted: try again, or ask for single ids", ExitCode.REFUSED),
+    (RefusalError, "Ask the model something else", ExitCode.FAILED),
+    (IncompleteOutputError, "Allow the model a longer answer", ExitCode.FAILED),
+    (
+        DecodeError,
+        "The service does not answer as the Batch API does: check --base-url and --provider",
+        ExitCode.REFUSED,
+    ),
+    (RequestFailedError, "`openai-batches results --failed` shows the requests that failed", ExitCode.FAILED),
+    (
+        WebhookSignatureError,
+        "Check the secret of the endpoint, and the clock of this machine; do not act on it",
+        ExitCode.REFUSED,
+    ),
+    (BatchesError, "Try again with --debug, which shows more of it", ExitCode.REFUSED),
+    (OSError, "Check the path, its permissions and the space on the disk", ExitCode.MISUSED),
+    (asyncio.CancelledError, "", ExitCode.INTERRUPTED),
+    (KeyboardInterrupt, "", ExitCode.INTERRUPTED),
+)
+_MOST_DETAILS = 20
+_NO_QUOTA = "insufficient_quota"
+_QUOTA_ADVICE = "Add credit, or raise the limit of the account: waiting does not help"
+
+
+def explain(error: BaseException, tokens: Sequence[str] = ()) -> Explanation:
+    """Return what a person is told of an error that ends the program.
+
+    Args:
+        error: the error.
+        tokens: the command line, for advice that names the command.
+    """
+    # What failed beside the first one failed because of it, or would be told next.
+    while group := cast("tuple[BaseException, ...]", getattr(error, "exceptions", ())):
+        error = group[0]
+    if isinstance(error, CommandError):
+        return Explanation(one_line(str(error)), one_line(error.advice), error.code)
+    if isinstance(error, CycloptsError):
+        return Explanation(_usage(error), f"See {_help(tokens)}", ExitCode.MISUSED)
+    for kind, advice, code in _ADVICE:
+        if isinstance(error, kind):
+            is_spent = isinstance(error, APIError) and error.code == _NO_QUOTA
+            return Explanation(_message(error), _QUOTA_ADVICE if is_spent else advice, code, _details(error))
+    text = f"This program has a mistake: {type(error).__name__}: {one_line(str(error))}"
+    return Explanation(text, "Add --debug to see where it happened, and report it", ExitCode.BROKEN)
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt | asyncio.CancelledError):
+        return "Interrupted"
+    if isinstance(error, OSError) and not isinstance(error, BatchesError) and error.strerror:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return one_line(f"{where}{error.strerror}")
+    if isinstance(error, InvalidRequestsError):
+        # The problems have lines of their own.
+        text = str(error).partition("\n")[0]
+        shown = str(error.problems[0]) if error.problems else ""
+        head = text.partition(shown)[0] if shown else text
+        return one_line(head).rstrip(":") or as_count(len(error.problems) + error.more_problems, "problem")
+    return one_line(str(error)) or type(error).__name__
+
+
+def _details(error: BaseException) -> tuple[str, ...]:
+    if isinstance(error, InvalidRequestsError):
+        shown = [one_line(str(problem)) for problem in error.problems[:_MOST_DETAILS]]
+        more = len(error.problems) + error.more_problems - len(shown)
+    elif isinstance(error, BatchFailedError) and error.batch is not None and error.batch.errors is not None:
+        problems = error.batch.errors.data or ()
+        shown = [
+            one_line(f"line {problem.line}: {problem.message}" if problem.line else problem.message or "")
+            for problem in problems[:_MOST_DETAILS]
+        ]
+        more = len(problems) - len(shown)
+    else:
+        return ()
+    return (*shown, f"and {more:,} more") if more > 0 else tuple(shown)
+
+
+def _usage(error: CycloptsError) -> str:
+    return one_line(str(error)).rstrip(".")
+
+
+def _help(tokens: Sequence[str]) -> str:
+    """Return the help that fits what was typed: of the command, if one was recognised."""
+    from openai_batches.cli.app import app  # noqa: PLC0415  # the app need not be whole to say what went wrong
+
+    chain, _, _ = app.parse_commands(list(tokens))
+    return f"`{' '.join(['openai-batches', *chain, '--help'])}`"

@@ -1,0 +1,35 @@
+"""What went wrong with some of several: each is told as it happens, and the others go on."""
+
+from rich.text import Text
+
+from openai_batches.cli.endings import ExitCode
+from openai_batches.cli.explaining import explain
+from openai_batches.cli.terminal import note
+from openai_batches.cli.texts import clean
+
+__all__ = ["Failures"]
+
+
+class Failures:
+    """Tells what went wrong with some of several things, and what to do about it once.
+
+    Attributes:
+        code: the worst exit code of them; DONE while there are none.
+    """
+
+    def __init__(self) -> None:
+        self.code = ExitCode.DONE
+        self._advice: dict[str, None] = {}
+
+    def tell(self, subject: str, error: Exception) -> None:
+        """Say what happened to one of them."""
+        explanation = explain(error)
+        self.code = max(self.code, explanation.code)
+        if explanation.advice:
+            self._advice[explanation.advice] = None
+        note(Text.assemble(("error: ", "bold red"), clean(f"{subject}: {explanation.message}")))
+
+    def advise(self) -> None:
+        """Say what to do about all of them."""
+        for advice in self._advice:
+            note(Text.assemble(("advice: ", "bold"), clean(advice)))

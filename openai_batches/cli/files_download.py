@@ -1,0 +1,101 @@
+"""``openai-batches files download``: a file from the service."""
+
+import asyncio
+import contextlib
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from openai_batches import TransportError
+from openai_batches.cli.commanding import command
+from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, connected
+from openai_batches.cli.endings import CommandError, ExitCode
+from openai_batches.cli.file_names import safe_name
+from openai_batches.cli.saving import STDOUT, OutputName, refuse_file
+from openai_batches.cli.streaming import OutputStream, gathered
+from openai_batches.cli.terminal import note, out_is_file, say
+from openai_batches.cli.texts import one_line, size_text
+from openai_batches.cli.transferring import transfer_shown
+from openai_batches.rereading import iter_bytes
+
+if TYPE_CHECKING:
+    from openai_batches import BatchSession
+
+__all__ = ["app"]
+
+app = command(
+    "download",
+    examples="""\
+openai-batches files download file-abc                   # under its own name
+openai-batches files download file-abc -o output.jsonl
+openai-batches files download file-abc -o - | head -1""",
+)
+
+
+@app.default
+async def download(
+    id: Annotated[str, Parameter(metavar="ID")],
+    /,
+    *,
+    output: OutputName = None,
+    force: bool = False,
+    service: Service = DEFAULT_SERVICE,
+) -> ExitCode:
+    """Download a file, whole or not at all, and print the name it has here.
+
+    A connection that breaks is taken up where it broke. The file gets its name when it is whole.
+
+    Args:
+        id: The file.
+        output: The file to write, or the folder to put it into under its own name (this folder). `-` is standard
+            output, which gets the bytes as they come.
+        force: Replace a file that exists.
+        service: the service.
+    """
+    async with connected(service) as session:
+        if output == STDOUT:
+            await _stream(session, id)
+            return ExitCode.DONE
+        path = await _path(session, id, output or Path())
+        refuse_file(path, force=force)
+        try:
+            with transfer_shown(f"Downloading {path.name}") as progress:
+                done = await session.files.download(id, path, overwrite=force, progress=progress)
+        except FileExistsError as error:
+            raise CommandError(f"{error.filename}: {error.strerror}", "Wait, or name another file") from error
+    say(one_line(str(path)))
+    note(f"Downloaded {one_line(path.name)}, {size_text(done.bytes)}")
+    return ExitCode.DONE
+
+
+async def _path(session: "BatchSession", id: str, output: Path) -> Path:
+    """Return where to put a file; in a folder, it has its own name."""
+    if not await asyncio.to_thread(output.is_dir):
+        return output
+    known = await session.files.retrieve(id)
+    return output / safe_name(known.filename, otherwise=safe_name(id, otherwise="download"))
+
+
+async def _stream(session: "BatchSession", id: str) -> None:
+    out = OutputStream()
+    received = 0
+    try:
+        with transfer_shown(f"Downloading {one_line(id)}", is_shown=out_is_file()) as progress:
+            size = None if progress is None else (await session.files.retrieve(id)).bytes or None
+            async with (
+                contextlib.aclosing(iter_bytes(session.files, id)) as chunks,
+                contextlib.aclosing(gathered(chunks, weigh=len)) as pieces,
+            ):
+                async for piece in pieces:
+                    await out.write(functools.partial(b"".join, piece))
+                    received += sum(map(len, piece))
+                    if progress is not None:
+                        progress(received, size)
+    except TransportError as error:
+        raise CommandError(
+            f"{error}; {size_text(received)} of the file were written, and not all of it",
+            "Download it to a file, which bears more of this: -o FILE",
+            ExitCode.REFUSED,
+        ) from error

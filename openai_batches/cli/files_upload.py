@@ -1,0 +1,113 @@
+"""``openai-batches files upload``: a file to the service."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from openai_batches import make_converter
+from openai_batches.cli.amounts import Seconds
+from openai_batches.cli.commanding import command
+from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, connected
+from openai_batches.cli.documents import write_document
+from openai_batches.cli.endings import CommandError, ExitCode
+from openai_batches.cli.sourcing import STDIN, SourceName, request_source
+from openai_batches.cli.terminal import note, say
+from openai_batches.cli.texts import one_line, size_text
+from openai_batches.cli.transferring import transfer_shown
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator
+
+__all__ = ["app"]
+
+_BATCH = "batch"
+_PIECE_BYTES = 256 * 1024
+_PACKED = (".gz", ".zst")
+
+app = command(
+    "upload",
+    examples="""\
+openai-batches files upload requests.jsonl
+zcat requests.jsonl.gz | openai-batches files upload -
+openai-batches files upload large.jsonl --parts --expires-after 7d""",
+)
+
+
+@app.default
+async def upload(
+    path: SourceName,
+    /,
+    *,
+    purpose: str = _BATCH,
+    name: Annotated[str | None, Parameter(metavar="NAME")] = None,
+    expires_after: Seconds | None = None,
+    parts: bool = False,
+    json: bool = False,
+    service: Service = DEFAULT_SERVICE,
+) -> ExitCode:
+    """Upload a file, and print its id.
+
+    It is read piece by piece, and sent again after a failure that can pass. It is not checked: see `validate`.
+
+    Args:
+        path: The file; `-` is standard input.
+        purpose: What the file is for (batch).
+        name: What the service shall call it (its own name).
+        expires_after: When the service deletes it, from now on: 1h to 30d (it decides).
+        parts: Send it in parts, each of which can fail and be sent again alone, for links that break.
+        json: Print the service's record of the file instead of its id.
+        service: the service.
+    """
+    called = _checked_name(path, name, purpose)
+    async with connected(service) as session:
+        with _source(path) as source, transfer_shown(f"Uploading {called}") as progress:
+            send = session.files.upload_parts if parts else session.files.create
+            file = await send(
+                source,
+                purpose=purpose,
+                filename=called,
+                expires_after=None if expires_after is None else int(expires_after),
+                progress=progress,
+            )
+    if json:
+        write_document(make_converter().unstructure(file))
+    else:
+        say(one_line(file.id))
+    note(f"Uploaded {one_line(called)}, {size_text(file.bytes)}")
+    return ExitCode.DONE
+
+
+def _checked_name(path: str, name: str | None, purpose: str) -> str:
+    """Return what the service shall call the file.
+
+    Raises:
+        CommandError: it does not take that.
+    """
+    own = "upload" if path == STDIN else Path(path).name
+    called = name or ("requests.jsonl" if path == STDIN and purpose == _BATCH else own)
+    if purpose != _BATCH or called.endswith(".jsonl"):
+        return called
+    if called.endswith(_PACKED):
+        raise CommandError(f"{called}: the service reads no packed files", "Unpack it; `split` does so too")
+    raise CommandError(
+        f"The file of a batch has to be called *.jsonl, not {called}", "Give it another --name, or another --purpose"
+    )
+
+
+@contextlib.contextmanager
+def _source(path: str) -> "Generator[Path | AsyncGenerator[bytes]]":
+    if path != STDIN:
+        if Path(path).is_dir():
+            raise CommandError(f"{path} is a folder", "Name a file")
+        yield Path(path)
+        return
+    with request_source(path) as source:
+        yield _pieces(source)
+
+
+async def _pieces(source: Any) -> "AsyncGenerator[bytes]":
+    while piece := await asyncio.to_thread(source.read, _PIECE_BYTES):
+        yield piece

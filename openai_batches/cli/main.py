@@ -1,0 +1,112 @@
+"""The program: runs the command that was typed, says what went wrong, and ends with the right code."""
+
+import io
+import logging
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from openai_batches.cli.app import app
+from openai_batches.cli.endings import ClosedPipeError, CommandError, ExitCode
+from openai_batches.cli.resuming import TYPED
+from openai_batches.cli.terminal import (
+    flush,
+    give_up_output,
+    note,
+    progress_is_shown,
+    settle_output,
+    stdout,
+    warn,
+)
+from openai_batches.cli.texts import clean
+
+__all__ = ["run"]
+
+_PROGRAM = "openai-batches"
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run a command line, and return its exit code.
+
+    Args:
+        argv: the arguments; None: the process's own.
+    """
+    tokens = list(sys.argv[1:] if argv is None else argv)
+    is_debugging = "--debug" in tokens or bool(os.environ.get("OPENAI_BATCHES_DEBUG"))
+    _tell_warnings(is_debugging=is_debugging)
+    _let_anything_be_written()
+    TYPED.set(tokens)
+    try:
+        code = _called(tokens)
+        flush()
+    except ClosedPipeError:
+        give_up_output()
+        return ExitCode.UNREAD
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else ExitCode.DONE if end.code is None else ExitCode.MISUSED
+    except BaseException as error:  # noqa: BLE001  # whatever it is, a person is told of it
+        settle_output()
+        return _tell(error, tokens, is_debugging=is_debugging)
+    return code
+
+
+def _let_anything_be_written() -> None:
+    """Write what the person's encoding does not have as an escape, rather than not at all."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # None, where the shell has closed it
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _called(tokens: Sequence[str]) -> int:
+    if any(token.partition("=")[0] in {"--api-key", "--key"} for token in tokens):
+        raise CommandError(
+            "A key is not given on the command line, where others on this machine can read it",
+            "Set OPENAI_API_KEY, or name the variable that holds it with --api-key-env",
+        )
+    result = app(list(tokens), exit_on_error=False, print_error=False, result_action="return_value", console=stdout())
+    return result if isinstance(result, int) else ExitCode.DONE
+
+
+def _tell(error: BaseException, tokens: Sequence[str], *, is_debugging: bool) -> int:
+    # A command that ends well does not load what explains errors.
+    from openai_batches.cli.explaining import explain  # noqa: PLC0415
+
+    if is_debugging:
+        note("".join(traceback.format_exception(error)).rstrip())
+    explanation = explain(error, tokens)
+    note(Text.assemble(("error: ", "bold red"), clean(explanation.message)))
+    for detail in explanation.details:
+        note(f"  {detail}")
+    if explanation.advice:
+        note(Text.assemble(("advice: ", "bold"), clean(explanation.advice)))
+    # What the command itself has to add, such as how to go on; it may be copied, and stands as it is.
+    for line in getattr(error, "__notes__", ()) if isinstance(error, CommandError) else ():
+        note(Text(line))
+    return explanation.code
+
+
+def _tell_warnings(*, is_debugging: bool) -> None:
+    """Let the library's warnings and log lines reach the person, in the program's own words."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        warn(str(message))
+
+    warnings.showwarning = show
+    logger = logging.getLogger("openai_batches")
+    # A person who watches is told that a request is tried again; a log file is not filled with it.
+    level = logging.INFO if progress_is_shown() else logging.WARNING
+    logger.setLevel(logging.DEBUG if is_debugging else level)
+    logger.handlers = [_Handler()]
+    logger.propagate = False
+
+
+class _Handler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING:
+            warn(record.getMessage())
+        else:
+            note(f"{record.levelname.lower()}: {record.getMessage()}")

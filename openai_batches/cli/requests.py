@@ -1,0 +1,190 @@
+"""``openai-batches requests``: prompts from a file, and a template, become a request file."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+from cyclopts import Parameter, validators
+
+from openai_batches import InputError, InvalidRequestsError, write_request_file
+from openai_batches.cli.commanding import command
+from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, provider_of
+from openai_batches.cli.endings import CommandError, ExitCode
+from openai_batches.cli.saving import refuse_file
+from openai_batches.cli.sourcing import SourceName, request_source, source_name
+from openai_batches.cli.streaming import OutputStream
+from openai_batches.cli.terminal import note
+from openai_batches.cli.texts import size_text
+from openai_batches.wording import as_count
+
+if TYPE_CHECKING:
+    from openai_batches import PromptSource, Provider, RequestFile
+
+__all__ = ["app"]
+
+app = command(
+    "requests",
+    examples="""
+openai-batches requests questions.txt -m gpt-4o-mini -o requests.jsonl
+openai-batches requests reviews.csv -m gpt-4o-mini -t 'Sum up: {text}' --limit 3
+openai-batches requests reviews.csv -m gpt-4o-mini --template-file ask.txt \\
+    --id order --schema answer.json -p temperature=0 -o requests.jsonl
+zcat texts.gz | openai-batches requests - --format text \\
+    -m text-embedding-3-small --endpoint /v1/embeddings > requests.jsonl
+""",
+)
+
+_STDOUT = Path("-")
+_PIECE_BYTES = 1 << 18
+_DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
+
+
+@app.default
+async def requests(
+    file: SourceName,
+    /,
+    *,
+    model: Annotated[str, Parameter(name=["--model", "-m"], metavar="NAME")],
+    template: Annotated[
+        str | None, Parameter(name=["--template", "-t"], metavar="TEXT", allow_leading_hyphen=True)
+    ] = None,
+    template_file: Annotated[Path | None, Parameter(metavar="FILE")] = None,
+    system: Annotated[str | None, Parameter(metavar="TEXT", allow_leading_hyphen=True)] = None,
+    system_file: Annotated[Path | None, Parameter(metavar="FILE")] = None,
+    endpoint: Annotated[str, Parameter(metavar="PATH")] = "/v1/chat/completions",
+    id: Annotated[str | None, Parameter(metavar="FIELD")] = None,
+    schema: Annotated[Path | None, Parameter(metavar="FILE")] = None,
+    param: Annotated[Sequence[str], Parameter(name=["--param", "-p"], metavar="NAME=VALUE")] = (),
+    body: Annotated[str | None, Parameter(metavar="JSON")] = None,
+    output: Annotated[Path, Parameter(name=["--output", "-o"], metavar="FILE", allow_leading_hyphen=True)] = _STDOUT,
+    format: Literal["csv", "jsonl", "text"] | None = None,
+    delimiter: Annotated[str | None, Parameter(metavar="CHAR", allow_leading_hyphen=True)] = None,
+    limit: Annotated[int | None, Parameter(metavar="N", validator=validators.Number(gte=1))] = None,
+    allow_empty: bool = False,
+    force: bool = False,
+    service: Service = DEFAULT_SERVICE,
+) -> ExitCode:
+    """Make a request file from prompts. Nothing is sent.
+
+    Prompts are the rows of a table (.csv, .tsv; its first row names the fields), objects or texts in JSON, one on each
+    line (.jsonl), or lines of text (.txt); packed or not (.gz, .zst). All of them become requests, or nothing is
+    written, and every problem is named by file, line and field.
+
+    Args:
+        file: A file of prompts; - is standard input.
+        model: The model that all requests go to.
+        template: The text of each prompt, with {field} where a field goes; a line of text goes into the only place.
+            A brace that is meant as one is doubled. Without a template, a row has its prompt in the field "prompt",
+            "messages" or "input", or in its only field.
+        template_file: A file that holds the template.
+        system: What the model is told before each prompt, as it stands.
+        system_file: A file that holds it.
+        endpoint: The endpoint (/v1/chat/completions); /v1/responses, /v1/embeddings, /v1/completions and
+            /v1/moderations take prompts, too.
+        id: The field that holds each custom_id, or a pattern of fields such as '{shop}-{item}' or 'row-{number:05d}'
+            (a field called custom_id, or else numbers).
+        schema: A file with the JSON schema of the answers.
+        param: A further field of each body, such as temperature=0; its value is JSON, or else text. It can be given
+            several times.
+        body: Further fields of each body, as one JSON object.
+        output: Write to this file, whole or not at all; .gz or .zst behind its name packs it (standard output).
+        format: How the prompts are written, where the name of the file does not say it.
+        delimiter: What stands between the fields of CSV: one character, or the word tab (a comma; in .tsv a tab).
+        limit: Take the first prompts only.
+        allow_empty: Let fields of the prompt be empty.
+        force: Replace a file that exists.
+        service: the service.
+    """
+    options: dict[str, Any] = {
+        "model": model,
+        "template": _text(template, template_file, "template"),
+        "system": _text(system, system_file, "system"),
+        "endpoint": endpoint,
+        "custom_id": id,
+        "schema": schema,
+        "parameters": _parameters(param, body),
+        "format": format,
+        "delimiter": _DELIMITERS.get(delimiter or "", delimiter),
+        "limit": limit,
+        "allow_empty": allow_empty,
+    }
+    provider = provider_of(service)
+    with request_source(file) as source:
+        written = await _written(cast("PromptSource", source), output, force=force, **options)
+    _tell(file, output, written, provider)
+    return ExitCode.DONE
+
+
+def _text(text: str | None, path: Path | None, name: str) -> str | Path | None:
+    if text is not None and path is not None:
+        raise CommandError(f"--{name} and --{name}-file say the same thing twice", "Give one of them")
+    return text if path is None else path
+
+
+def _parameters(pairs: Sequence[str], body: str | None) -> dict[str, Any]:
+    """Return the further fields of the bodies.
+
+    Raises:
+        CommandError: they are not written as they should be, or one is given twice.
+    """
+    given: Any = {} if body is None else _json(body, None)
+    if not isinstance(given, dict):
+        raise CommandError("--body is no JSON object", """Write it as --body '{"temperature": 0}'""")
+    parameters = cast("dict[str, Any]", given)
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not sign or not name:
+            raise CommandError(f"{pair!r} is no field with a value", "Write -p NAME=VALUE, such as -p temperature=0")
+        if name in parameters:
+            raise CommandError(f"The field {name!r} is given twice", "Give each field once")
+        parameters[name] = _json(value, value)
+    return parameters
+
+
+def _json(text: str, otherwise: Any) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return otherwise
+
+
+async def _written(prompts: "PromptSource", output: Path, *, force: bool, **options: Any) -> "RequestFile":
+    """Write the requests into a file, or to standard output once they are whole.
+
+    Raises:
+        InvalidRequestsError: something is wrong with the prompts.
+        CommandError: they cannot be made, or not be written there.
+        ClosedPipeError: nobody reads them.
+        OSError: a file cannot be read or written.
+    """
+    if output != _STDOUT:
+        refuse_file(output, force=force)
+        return await _made(prompts, output, overwrite=force, **options)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "requests.jsonl"
+        written = await _made(prompts, path, **options)
+        stream = OutputStream()
+        with path.open("rb") as file:
+            for _ in range(0, written.bytes, _PIECE_BYTES):
+                await stream.write(lambda: file.read(_PIECE_BYTES))
+    return written
+
+
+async def _made(*arguments: Any, **options: Any) -> "RequestFile":
+    try:
+        return await write_request_file(*arguments, **options)
+    except InvalidRequestsError:
+        raise
+    except InputError as error:
+        raise CommandError(str(error), "See `openai-batches requests --help`") from error
+
+
+def _tell(file: str, output: Path, written: "RequestFile", provider: "Provider") -> None:
+    what = f"{as_count(written.requests, 'request')}, {size_text(written.bytes)}"
+    note(f"{source_name(file)}: {what}{'' if output == _STDOUT else f', in {output}'}")
+    if written.blank_lines:
+        note(f"  {as_count(written.blank_lines, 'blank line')} passed over")
+    if written.requests > provider.max_requests:
+        note(f"  one batch can have {provider.max_requests:,}: `openai-batches run` and `split` cut them")

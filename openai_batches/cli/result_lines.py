@@ -1,0 +1,114 @@
+"""Results as the bytes of lines: rows of JSON or CSV, the service's own lines, or the answers' texts alone."""
+
+import io
+from typing import TYPE_CHECKING, Protocol
+
+from openai_batches.formats import CsvFormat, JsonlFormat
+from openai_batches.rows import RowMaker, whole_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from openai_batches import BatchResult
+
+__all__ = ["LineMaker", "RawLines", "RowLines", "TextLines"]
+
+_SUCCEEDED = "succeeded"
+# What would end a line or a field, and the backslash that says so.
+_ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+
+
+class LineMaker(Protocol):
+    """Makes the bytes of results; use it in one thread at a time.
+
+    Attributes:
+        textless: how many answers had no text, which is all that is written of them.
+    """
+
+    textless: int
+
+    def made(self, results: "Sequence[BatchResult]") -> bytes:
+        """Return the bytes of the next results."""
+        ...
+
+    def end(self) -> bytes:
+        """Return what stands behind the last one."""
+        ...
+
+
+class RowLines:
+    """The rows that ``write_results`` writes, as JSONL or CSV."""
+
+    def __init__(self, format: str) -> None:
+        self.textless = 0
+        self._maker = RowMaker()
+        self._stream = io.BytesIO()
+        kind = CsvFormat if format == "csv" else JsonlFormat
+        self._format = kind(self._stream, self._maker.columns)
+
+    def made(self, results: "Sequence[BatchResult]") -> bytes:
+        """Return the rows of the next results."""
+        rows = [self._maker.row(result) for result in results]
+        self.textless += sum(outcome == _SUCCEEDED and text is None for _, outcome, _, text, *_ in rows)
+        self._format.append(rows)
+        return self._taken()
+
+    def end(self) -> bytes:
+        """Return the line of names, if nothing was written before."""
+        self._format.finish()
+        return self._taken()
+
+    def _taken(self) -> bytes:
+        data = self._stream.getvalue()
+        self._stream.seek(0)
+        self._stream.truncate()
+        return data
+
+
+class RawLines:
+    """The lines of the service's files, as they are."""
+
+    def __init__(self) -> None:
+        self.textless = 0
+
+    def made(self, results: "Sequence[BatchResult]") -> bytes:
+        """Return the lines of the next results; one that is in neither file has none."""
+        return b"".join([result.raw_line + b"\n" for result in results if result.raw_line])
+
+    def end(self) -> bytes:
+        """Return nothing."""
+        return b""
+
+
+class TextLines:
+    r"""The texts of answers, one on each line; a result without one is an empty line.
+
+    A line feed, carriage return, tab or backslash in a text is written as ``\n``, ``\r``, ``\t`` or ``\\``.
+
+    Args:
+        with_ids: whether the ``custom_id`` and a tab stand before each text.
+        ends_with_null: whether texts are written as they are, each ended by a byte of zero instead.
+    """
+
+    def __init__(self, *, with_ids: bool, ends_with_null: bool) -> None:
+        self.textless = 0
+        self._with_ids = with_ids
+        self._ends_with_null = ends_with_null
+
+    def made(self, results: "Sequence[BatchResult]") -> bytes:
+        """Return the texts of the next results."""
+        end = "\0" if self._ends_with_null else "\n"
+        return whole_text("".join([self._line(result) + end for result in results])).encode()
+
+    def end(self) -> bytes:
+        """Return nothing."""
+        return b""
+
+    def _line(self, result: "BatchResult") -> str:
+        text = result.output_text
+        if text is None:
+            self.textless += result.outcome == _SUCCEEDED
+            text = ""
+        # Within a text, a byte of zero would be taken for its end.
+        text = text.replace("\0", "\N{REPLACEMENT CHARACTER}") if self._ends_with_null else text.translate(_ESCAPES)
+        return f"{(result.custom_id or '').translate(_ESCAPES)}\t{text}" if self._with_ids else text

@@ -1,0 +1,134 @@
+"""In which shape results are written, and where to."""
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import attrs
+
+from openai_batches import ParquetWriter
+from openai_batches.cli.endings import CommandError
+from openai_batches.cli.result_lines import LineMaker, RawLines, RowLines, TextLines
+from openai_batches.cli.saving import STDOUT, opened_output, packing, refuse_file
+from openai_batches.cli.terminal import out_is_file
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from openai_batches import BatchResult
+
+__all__ = ["Shape", "result_sink", "shape_of"]
+
+_FORMATS = ("jsonl", "csv", "parquet")
+
+
+@attrs.frozen(kw_only=True)
+class Shape:
+    """How results are written.
+
+    Attributes:
+        path: the file; None is standard output.
+        lines: makes their bytes; None where they go to a Parquet file, which has a path.
+        is_quiet: whether they are not written at all.
+    """
+
+    path: Path | None
+    lines: LineMaker | None
+    is_quiet: bool
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether a person would see nothing of them otherwise."""
+        return self.is_quiet or self.path is not None or out_is_file()
+
+    @property
+    def textless(self) -> int:
+        """How many answers had no text, where that is what was written of them."""
+        return 0 if self.lines is None else self.lines.textless
+
+
+def shape_of(
+    output: Path | None,
+    format: str | None,
+    *,
+    raw: bool,
+    text: bool,
+    ids: bool,
+    null: bool,
+    failed: bool,
+    is_quiet: bool,
+) -> Shape:
+    """Return the shape that the options of the command mean.
+
+    Args:
+        output: the file; None where none is named.
+        format: what it holds; None where the name says so.
+        raw: whether the service's own lines are meant.
+        text: whether texts alone are meant.
+        ids: whether ids stand before them.
+        null: whether bytes of zero end them.
+        failed: whether only results that did not succeed are meant.
+        is_quiet: whether nothing is written where no file is named.
+
+    Raises:
+        CommandError: the options contradict each other, or do not say what to write.
+    """
+    if sum((raw, text, format is not None)) > 1:
+        raise CommandError("--raw, --text and --format are three ways to write results", "Choose one of them")
+    if (ids or null) and not text:
+        raise CommandError("--ids and --null say how texts are written", "Add --text")
+    if text and failed:
+        raise CommandError("--text writes answers, and what did not succeed has none", "Leave one out; see --raw")
+    path = None if output == STDOUT else output
+    lines: LineMaker | None
+    if raw:
+        lines = RawLines()
+    elif text:
+        lines = TextLines(with_ids=ids, ends_with_null=null)
+    else:
+        kind = _format(path, format)
+        lines = None if kind == "parquet" else RowLines(kind)
+    return Shape(path=path, lines=lines, is_quiet=is_quiet and output is None)
+
+
+def _format(path: Path | None, format: str | None) -> str:
+    if path is None:
+        if format == "parquet":
+            raise CommandError("Parquet is written to a file", "Name it: -o results.parquet")
+        return format or "jsonl"
+    suffix = Path(path.stem).suffix if packing(path) else path.suffix
+    found = format or suffix.lower().removeprefix(".")
+    if found not in _FORMATS:
+        raise CommandError(
+            f"{path.name} does not say in which format to write", "End it in .jsonl, .csv or .parquet, or add --format"
+        )
+    if found == "parquet" and packing(path):
+        raise CommandError(f"{path.name}: Parquet is packed already", f"Leave {path.suffix} out")
+    return found
+
+
+@contextlib.asynccontextmanager
+async def result_sink(shape: Shape, *, force: bool) -> "AsyncGenerator[Callable[[list[BatchResult]], Awaitable[None]]]":
+    """Give what writes results; a file gets its name when the block ends well.
+
+    Raises:
+        ClosedPipeError: nobody reads them.
+        CommandError: they cannot be written there.
+        OSError: likewise.
+    """
+    lines = shape.lines
+    if shape.is_quiet:
+        yield _dropped
+    elif lines is None:
+        path = cast("Path", shape.path)
+        refuse_file(path, force=force)
+        async with ParquetWriter(path, overwrite=force) as writer:
+            yield writer.write_many
+    else:
+        async with opened_output(shape.path, force=force) as write:
+            yield lambda results: write(lambda: lines.made(results))
+            await write(lines.end)
+
+
+async def _dropped(_: object) -> None:
+    """Write nothing."""

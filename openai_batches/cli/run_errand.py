@@ -1,0 +1,378 @@
+"""One call of ``run``: from what was typed to the job, and from the job's end to an exit code."""
+
+import asyncio
+import contextlib
+import os
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from openai_batches import (
+    PRICES,
+    BatchesError,
+    BatchJob,
+    InputError,
+    InternalServerError,
+    JobError,
+    JournalError,
+    Ledger,
+    RateLimitError,
+    TransportError,
+    estimate,
+    read_prices,
+    write_report,
+)
+from openai_batches.cli.connecting import Service, connected
+from openai_batches.cli.documents import write_document
+from openai_batches.cli.endings import CommandError, ExitCode
+from openai_batches.cli.explaining import explain
+from openai_batches.cli.job_reading import has_journal, ledger_document, view_of
+from openai_batches.cli.resuming import resume_command, say_resume
+from openai_batches.cli.run_display import Picture, shown_live
+from openai_batches.cli.run_plan import ASSUMED_TOKENS, DEFAULT_CONFIRM_ABOVE_USD, JobPlan, agreed, facts, say_facts
+from openai_batches.cli.run_progress import JobProgress, Pace
+from openai_batches.cli.run_results import Output, stream_results
+from openai_batches.cli.run_signals import stopped_by_signals
+from openai_batches.cli.run_telling import EventTeller, say_summary
+from openai_batches.cli.saving import refuse_file
+from openai_batches.cli.sourcing import STDIN, request_source, source_name
+from openai_batches.cli.terminal import note, out_is_terminal, progress_is_shown, say, stderr, warn
+from openai_batches.cli.texts import clean, one_line
+from openai_batches.discarding import was_begun
+from openai_batches.planning import source_path
+from openai_batches.wording import as_count
+
+if TYPE_CHECKING:
+    from openai_batches import BatchSession, JobEvent, PriceTable, Provider
+    from openai_batches.journal import JournalView
+
+__all__ = ["Errand"]
+
+# What passes by itself: the same command, later, goes on.
+_PASSING = (TransportError, InternalServerError, RateLimitError)
+_SHOW_CURSOR = b"\n\x1b[?25h"
+
+
+@attrs.define(kw_only=True)
+class Errand:
+    """One call of ``run``.
+
+    Attributes:
+        source: the requests, as they were typed; None to go on with the job that is there.
+        directory: where the job is kept.
+        output: where the results go.
+        arguments: gives what ``BatchJob`` takes besides.
+        is_dry: whether nothing is to be sent.
+        is_agreed: whether nobody is to be asked.
+        confirm_above: from which cost on somebody is asked; None for what the configuration says.
+        prices: the file of prices.
+        report: where a report of the job goes.
+        is_json: whether the ledger goes to standard output.
+        is_quiet: whether nothing is said but errors.
+        service: the service.
+        view: what the journal knew of the job when this began; None where there was none.
+        is_begun: whether anything may have been sent.
+        is_stopping: whether it was told to stop.
+        progress: how far the job is.
+        plan: what it is about to do; None for one that goes on.
+    """
+
+    source: str | None
+    directory: Path
+    output: Output
+    arguments: "Callable[[Provider], Mapping[str, Any]]"
+    is_dry: bool
+    is_agreed: bool
+    confirm_above: float | None
+    prices: Path | None
+    report: Path | None
+    is_json: bool
+    is_quiet: bool
+    service: Service
+    view: "JournalView | None" = None
+    is_begun: bool = False
+    is_stopping: bool = False
+    progress: JobProgress = attrs.field(factory=JobProgress)
+    plan: JobPlan | None = None
+    _price_table: "PriceTable" = PRICES
+    _teller: EventTeller = attrs.field(factory=EventTeller)
+    _is_new: bool = True
+
+    @classmethod
+    async def begun(cls, *, source: str | None, directory: Path | None, **options: Any) -> "Errand":
+        """Return an errand that can be run: where its job is, is known, and that its results can be written.
+
+        Raises:
+            CommandError: it cannot be done so.
+        """
+        source, place = _place(source, directory)
+        errand = cls(source=source, directory=place, **options)
+        errand.view = view = await view_of(place)
+        if source is None and not has_journal(place):
+            raise CommandError(f"There is no job in {place}", "Name the requests: openai-batches run requests.jsonl")
+        errand.is_begun = view is not None and was_begun(view.attempts)
+        is_finished = view is not None and view.is_finished
+        errand.output.check(may_be_there=is_finished or errand.is_dry)
+        if errand.report is not None:
+            # That of an earlier run of the same job is replaced.
+            refuse_file(errand.report, force=errand.output.force or view is not None)
+        if view is not None:
+            errand.progress.remember(view)
+        if errand.prices is not None:
+            errand._price_table = await read_prices(errand.prices)
+        return errand
+
+    async def run(self) -> ExitCode:
+        """Carry the job to its end; return what the shell is told.
+
+        Raises:
+            CommandError: it came to another end.
+            BatchesError: likewise, and there is nothing to go on with.
+            OSError: likewise.
+        """
+        with stopped_by_signals(self._stopping, self._left) as stopping:
+            try:
+                return await self._carried()
+            except asyncio.CancelledError:
+                if not stopping.has_come:
+                    raise
+                return self._stopped()
+            except (BatchesError, OSError) as error:
+                raise self._told(error) from error
+            finally:
+                await self._reported()
+
+    async def _carried(self) -> ExitCode:
+        async with connected(self.service) as session, self._opened(session) as job:
+            if not self.is_begun:
+                self.plan = await self._planned(job)
+                if self.is_dry:
+                    if self.view is None:
+                        await job.discard()
+                    return ExitCode.DONE
+                if not await self._is_agreed(job, self.plan):
+                    note("Nothing was sent.")
+                    return ExitCode.INTERRUPTED
+                self.is_begun = True
+            else:
+                await self._found(job)
+                if self.is_dry:
+                    return ExitCode.DONE
+            return await self._ended(job)
+
+    @contextlib.asynccontextmanager
+    async def _opened(self, session: "BatchSession") -> AsyncGenerator[BatchJob]:
+        """Give the job, with its source open."""
+        arguments = self.arguments(session.provider)
+        opened = request_source(STDIN) if self.source == STDIN else contextlib.nullcontext(self.source)
+        with opened as source:
+            async with BatchJob(session, source, directory=self.directory, on_event=self._heed, **arguments) as job:
+                yield job
+
+    def _heed(self, event: "JobEvent") -> None:
+        self._is_new = True
+        self.progress.heed(event)
+        if not self.is_quiet:
+            self._teller.tell(event)
+
+    async def _planned(self, job: BatchJob) -> JobPlan:
+        name = source_name(self.source) if self.source is not None else str(self.directory)
+        with self._busy(f"Checking {clean(name)}"):
+            ledger = await job.plan()
+            view = await view_of(self.directory)
+            if view is None:
+                raise JobError(f"The job in {self.directory} was removed while it was planned")
+            found = await estimate(
+                source_path(view.job, self.directory),
+                assumed_output_tokens=ASSUMED_TOKENS,
+                vocabulary_timeout_s=0 if self.service.local else 5,
+                prices=self._price_table,
+            )
+        size = sum(attempt.bytes for attempt in view.attempts)
+        plan = JobPlan(source=name, ledger=ledger, bytes=size, estimate=found, is_free=self.service.local)
+        if self.is_dry or not self.is_quiet:
+            self._say_plan(plan)
+        return plan
+
+    def _say_plan(self, plan: JobPlan) -> None:
+        lines = [*plan.lines()]
+        if not self.is_dry:
+            lines.append(("job", str(self.directory)))
+            lines += [("results", str(self.output.path))] if self.output.path is not None else []
+        if self.is_dry and self.is_json:
+            write_document(plan.document())
+        elif self.is_dry:
+            say(facts(plan.source, lines))
+        else:
+            say_facts(f"Planned {plan.source}", lines)
+
+    async def _is_agreed(self, job: BatchJob, plan: JobPlan) -> bool:
+        """Return whether the job may be sent; nothing stays of one that may not."""
+        if self.is_agreed:
+            return True
+        _, profile = self.service.configured()
+        limits = (self.confirm_above, profile.confirm_above_usd, DEFAULT_CONFIRM_ABOVE_USD)
+        limit = next(limit for limit in limits if limit is not None)
+        is_agreed = False
+        try:
+            is_agreed = await agreed(plan, confirm_above_usd=limit)
+        finally:
+            if not is_agreed:
+                await job.discard()
+        return is_agreed
+
+    async def _found(self, job: BatchJob) -> None:
+        """Open a job that was begun earlier."""
+        ledger = await job.plan()
+        if not self.is_dry and (self.is_quiet or (self.view is not None and self.view.is_finished)):
+            return
+        left = f"{ledger.unfinished:,} of {as_count(ledger.inputs, 'request')} are left"
+        note(f"{'Begun earlier' if self.is_dry else 'Going on with'}: {self.directory}, {left}")
+
+    async def _ended(self, job: BatchJob) -> ExitCode:
+        """Carry the job to its end, and write what came of it."""
+        begin = time.monotonic()
+        was_finished = self.view is not None and self.view.is_finished
+        async with self._watched(job, begin):
+            rows = await stream_results(job, self.output) if self.output.is_stream else None
+            ledger = await job.run()
+        is_kept = was_finished and self.output.is_there and not self.output.force
+        if rows is None and not is_kept:
+            with self._busy(f"Writing {self.output.output}"):
+                await self.output.write(job)
+        if not self.is_quiet:
+            if is_kept:
+                note(f"The job was finished before, and {self.output.path} is there: --force writes it anew")
+            self._say_summary(ledger, None if was_finished else time.monotonic() - begin)
+        if self.is_json:
+            write_document({"directory": str(self.directory), **ledger_document(ledger)})
+        return ExitCode.DONE if ledger.succeeded == ledger.inputs else ExitCode.FAILED
+
+    def _say_summary(self, ledger: Ledger, lasted_s: float | None) -> None:
+        say_summary(
+            ledger,
+            directory=self.directory,
+            out=self.output.path,
+            lasted_s=lasted_s,
+            prices=self._price_table,
+            is_free=self.service.local,
+            is_streamed=self.output.is_stream,
+        )
+
+    @contextlib.contextmanager
+    def _busy(self, text: str) -> Generator[None]:
+        if self.is_quiet or not progress_is_shown() or _is_typed(self.source):
+            yield
+            return
+        with stderr().status(f"{text} …", spinner_style="dim"):
+            yield
+
+    @contextlib.asynccontextmanager
+    async def _watched(self, job: BatchJob, begin: float) -> AsyncGenerator[None]:
+        """Draw the job while it runs, where a person watches and reads nothing else on the same screen."""
+        if self.is_quiet or not progress_is_shown() or (self.output.is_stream and out_is_terminal()):
+            yield
+            return
+        if self.view is not None and self.view.is_finished:
+            yield
+            return
+        pace = Pace()
+
+        async def picture() -> Picture:
+            ledger = await job.summary()
+            now = time.monotonic()
+            self.progress.update(ledger)
+            pace.note(now, self.progress.done)
+            cost = ledger.bill(self._price_table).cost
+            return Picture(
+                progress=self.progress,
+                left_s=pace.left_s(now, self.progress.total),
+                elapsed_s=now - begin,
+                cost=None if cost is None else float(cost),
+                expected=None if self.plan is None else self.plan.cost_usd,
+                is_free=self.service.local,
+                is_stopping=self.is_stopping,
+            )
+
+        def is_new() -> bool:
+            was, self._is_new = self._is_new, False
+            return was
+
+        async with shown_live(picture, is_new):
+            yield
+
+    def _stopping(self) -> None:
+        self.is_stopping = self._is_new = True
+        if not progress_is_shown() and not self.is_quiet and self.is_begun:
+            note("Stopping where the job can go on from ...")
+
+    def _stopped(self) -> ExitCode:
+        """Say how to go on."""
+        if not self.is_begun:
+            note("Stopped; nothing was sent.")
+            return ExitCode.INTERRUPTED
+        where = "" if self.service.local else " The batches it has created go on at the service."
+        note(f"Stopped; nothing is lost.{where}")
+        say_resume()
+        return ExitCode.STOPPED
+
+    def _left(self) -> int:
+        """End at once, on a second signal: the journal has all that the next run needs."""
+        if self.is_begun:
+            say_resume()
+        if progress_is_shown():
+            with contextlib.suppress(OSError):
+                os.write(2, _SHOW_CURSOR)
+        return ExitCode.STOPPED if self.is_begun else ExitCode.INTERRUPTED
+
+    def _told(self, error: BatchesError | OSError) -> BaseException:
+        """Return an error with the command that goes on after it, where one does."""
+        if not self.is_begun or isinstance(error, InputError | JournalError):
+            return error
+        explanation = explain(error)
+        code = ExitCode.STOPPED if isinstance(error, _PASSING) else explanation.code
+        told = CommandError(explanation.message, explanation.advice, code)
+        told.add_note(f"To go on from here, once that is mended:\n  {resume_command()}")
+        return told
+
+    async def _reported(self) -> None:
+        """Write the report, of whatever there is to report."""
+        if self.report is None or self.is_dry or await view_of(self.directory) is None:
+            return
+        try:
+            await write_report(self.directory, self.report, prices=self._price_table, overwrite=True)
+        except (BatchesError, OSError) as error:
+            # What became of the requests counts for more.
+            warn(f"The report could not be written: {one_line(str(error))}")
+
+
+def _is_typed(source: str | None) -> bool:
+    """Return whether the requests come from a keyboard: nothing is drawn over what is typed."""
+    return source == STDIN and sys.stdin is not None and sys.stdin.isatty()
+
+
+def _place(source: str | None, directory: Path | None) -> tuple[str | None, Path]:
+    """Return the source and the directory of a job: a job's directory stands for the job in it."""
+    if source is not None and source != STDIN and Path(source).is_dir():
+        if not has_journal(Path(source)):
+            raise CommandError(f"{source} is a folder, and there is no job in it", "Name a file of requests")
+        if directory is not None:
+            raise CommandError(f"{source} is the directory of a job already", "Leave out --directory")
+        return None, Path(source)
+    if directory is not None and source in {None, STDIN}:
+        return source, directory
+    if source is None:
+        raise CommandError(
+            "Which requests?", "Name a file of them, - for standard input, or the directory of a job to go on with"
+        )
+    if source == STDIN:
+        raise CommandError("Requests from standard input need a place to be kept", "Name it: --directory jobs/monday")
+    place = directory or Path(f"{source}.job")
+    if not Path(source).exists():
+        rescue = f"Its job goes on without it: openai-batches run {place}" if has_journal(place) else "Check the path"
+        raise CommandError(f"There is no file {source}", rescue)
+    return source, place

@@ -1,0 +1,61 @@
+"""Signals that end a program, for work that can stop in good order; the second one does not wait for that."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Generator
+
+import attrs
+
+__all__ = ["Stopping", "stopped_by_signals"]
+
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+
+
+@attrs.define
+class Stopping:
+    """Whether the work was told to stop."""
+
+    has_come: bool = False
+
+
+@contextlib.contextmanager
+def stopped_by_signals(first: Callable[[], object], second: Callable[[], int]) -> Generator[Stopping]:
+    """Let Ctrl-C, SIGTERM or SIGHUP cancel this task, which then ends in good order; a second one ends the process.
+
+    A signal that is ignored, as that of a terminal that hangs up is under ``nohup``, stays ignored.
+
+    Args:
+        first: called when the first signal comes.
+        second: called when the second one comes; it says what the shell is told.
+    """
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    stopping = Stopping()
+
+    def stop() -> None:
+        if stopping.has_come:
+            os._exit(second())
+        stopping.has_come = True
+        first()
+        if task is not None:  # pragma: no branch  # a command is a task
+            task.cancel()
+
+    numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+    watched: list[signal.Signals] = []
+    for number in numbers:
+        # Not every system watches signals in its event loop, and no thread but the main one may; Ctrl-C is then what
+        # asyncio makes of it.
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, stop)
+                watched.append(number)
+    try:
+        yield stopping
+    finally:
+        for number in watched:
+            loop.remove_signal_handler(number)
+        if stopping.has_come and signal.SIGINT in watched:
+            # It is ending already; one that comes now would only spoil its exit code.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,115 @@
+"""What a job says to the person besides its picture: lines while it runs, and a summary at its end."""
+
+import shlex
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from openai_batches import JobEventKind, Outcome
+from openai_batches.cli.run_plan import say_facts
+from openai_batches.cli.terminal import note, progress_is_shown
+from openai_batches.cli.texts import lasting_text, money_text, one_line, size_text
+from openai_batches.wording import as_count
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from openai_batches import Bill, JobEvent, Ledger, PriceTable
+
+__all__ = ["EventTeller", "ledger_lines", "say_summary"]
+
+_NEWS = frozenset(
+    {
+        JobEventKind.REFUSED,
+        JobEventKind.POSTPONED,
+        JobEventKind.RESENT,
+        JobEventKind.STALLED,
+        JobEventKind.PAUSED,
+        JobEventKind.CANCELLED,
+    }
+)
+# Where the network is down, every shard has the same to say.
+_PAUSE_S = 10.0
+_MAX_CODES = 8
+
+
+class EventTeller:
+    """Tells of events that a person should know of: of each kind one line in ten seconds, and how many were like it.
+
+    Args:
+        say: writes a line.
+        clock: gives the seconds.
+    """
+
+    def __init__(self, say: Callable[[str], None] = note, clock: Callable[[], float] = time.monotonic) -> None:
+        self._say = say
+        self._clock = clock
+        self._told: dict[JobEventKind, float] = {}
+        self._untold: dict[JobEventKind, int] = {}
+
+    def tell(self, event: "JobEvent") -> None:
+        """Tell of an event, if it is news."""
+        if event.kind not in _NEWS:
+            return
+        now = self._clock()
+        if now - self._told.get(event.kind, -_PAUSE_S) < _PAUSE_S:
+            self._untold[event.kind] = self._untold.get(event.kind, 0) + 1
+            return
+        self._told[event.kind] = now
+        untold = self._untold.pop(event.kind, 0)
+        more = f" (and {untold:,} more like it)" if untold else ""
+        self._say(f"{event.at.astimezone():%H:%M:%S}  {one_line(event.message)}{more}")
+
+
+def ledger_lines(ledger: "Ledger", prices: "PriceTable") -> "list[tuple[str, str]]":
+    """Return what became of the requests of a job: names and texts."""
+    outcomes = [f"{count:,} {outcome}" for outcome, count in ledger.outcomes.items() if count]
+    if ledger.unfinished:
+        outcomes.append(f"{ledger.unfinished:,} unfinished")
+    lines: list[tuple[str, str]] = [("requests", ", ".join(outcomes) or "none")]
+    codes = sorted(ledger.error_codes.items(), key=lambda item: -item[1])
+    texts = [f"{one_line(code) or 'no code'} {count:,}" for code, count in codes[:_MAX_CODES]]
+    if texts:
+        more = f", and {len(codes) - _MAX_CODES:,} more" if len(codes) > _MAX_CODES else ""
+        lines.append(("errors", ", ".join(texts) + more))
+    usage = ledger.usage
+    lines.append(("tokens", f"{usage.input_tokens:,} in, {usage.output_tokens:,} out"))
+    return [*lines, ("cost", _cost(ledger.bill(prices)))]
+
+
+def _cost(bill: "Bill") -> str:
+    if bill.cost is None:
+        return f"unknown: there is no price for {', '.join(map(repr, bill.unpriced_models))}"
+    return money_text(float(bill.cost))
+
+
+def say_summary(
+    ledger: "Ledger",
+    *,
+    directory: "Path",
+    out: "Path | None",
+    lasted_s: float | None,
+    prices: "PriceTable",
+    is_free: bool,
+    is_streamed: bool = False,
+) -> None:
+    """Tell, on standard error, how a job has ended."""
+    bad = ledger.inputs - ledger.outcomes[Outcome.SUCCEEDED]
+    what = f"all of {as_count(ledger.inputs, 'request')} succeeded"
+    if bad:
+        what = f"{bad:,} of {as_count(ledger.inputs, 'request')} did not succeed"
+    lines = ledger_lines(ledger, prices)
+    if is_free:
+        lines[-1] = ("cost", f"nothing here; at the service {lines[-1][1]}")
+    if out is not None:
+        lines.append(("results", f"{out} ({size_text(out.stat().st_size)})"))
+    elif not is_streamed:
+        # They are in the job, and this makes a file of them.
+        local = " --local" if is_free else ""
+        lines.append(
+            ("results", f"to write them: openai-batches run {shlex.quote(str(directory))}{local} -o results.jsonl")
+        )
+    lines.append(("job", str(directory)))
+    if progress_is_shown():
+        note("")
+    say_facts(f"Done before: {what}" if lasted_s is None else f"Done in {lasting_text(lasted_s)}: {what}", lines)

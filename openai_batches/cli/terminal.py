@@ -1,0 +1,250 @@
+"""Where a command writes: standard output for what was asked for, standard error for what is said about it."""
+
+import contextlib
+import functools
+import io
+import os
+import select
+import stat
+import sys
+from collections.abc import Generator
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from openai_batches.cli.endings import ClosedPipeError, CommandError
+from openai_batches.cli.texts import clean
+
+__all__ = [
+    "busy",
+    "note",
+    "out_is_file",
+    "out_is_terminal",
+    "progress_is_shown",
+    "say",
+    "stderr",
+    "stdout",
+    "table",
+    "warn",
+    "write",
+    "write_through",
+]
+
+# A table in a pipe is as wide as it needs to be.
+_PIPE_WIDTH = 10_000
+
+
+class _Console(Console):
+    @property
+    def is_terminal(self) -> bool:
+        """Whether it is one, whatever the environment asks for: what a pipe gets is for programs."""
+        with contextlib.suppress(ValueError):  # it was closed
+            return self.file.isatty()
+        return False
+
+    def on_broken_pipe(self) -> None:
+        raise ClosedPipeError
+
+
+def _console(*, is_error: bool) -> Console:
+    return _Console(
+        stderr=is_error,
+        markup=False,
+        highlight=False,
+        emoji=False,
+        # rich keeps bold and italics without colours; who asks for none wants none of these either.
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
+        legacy_windows=False,
+    )
+
+
+@functools.cache
+def stdout() -> Console:
+    """Return the console of what was asked for."""
+    return _console(is_error=False)
+
+
+@functools.cache
+def stderr() -> Console:
+    """Return the console of what is said about it: progress, notes, errors."""
+    return _console(is_error=True)
+
+
+def out_is_terminal() -> bool:
+    """Return whether a person reads standard output as it comes."""
+    return stdout().is_terminal
+
+
+def out_is_file() -> bool:
+    """Return whether standard output goes to a file, where nobody sees it come."""
+    with contextlib.suppress(OSError, CommandError):
+        return stat.S_ISREG(os.fstat(_output().fileno()).st_mode)
+    return False
+
+
+def progress_is_shown() -> bool:
+    """Return whether progress is drawn: on a terminal that can move its cursor, and nowhere else."""
+    console = stderr()
+    return console.is_terminal and not console.is_dumb_terminal
+
+
+def say(renderable: RenderableType = "") -> None:
+    """Write what was asked for to standard output, never cut or wrapped where that is a pipe or a file.
+
+    Raises:
+        ClosedPipeError: nobody reads it.
+        CommandError: it cannot be written.
+    """
+    console = stdout()
+    if not console.is_terminal:
+        write(_plain(renderable).encode(_output().encoding, "backslashreplace"))
+        flush()
+        return
+    try:
+        console.print(renderable)
+        flush()
+    except OSError as error:
+        raise _unwritable(error) from error
+
+
+def _plain(renderable: RenderableType) -> str:
+    # Nothing is printed wider than its console is.
+    made = io.StringIO()
+    wide = _Console(file=made, width=_PIPE_WIDTH, color_system=None, markup=False, highlight=False, emoji=False)
+    wide.print(renderable, no_wrap=True, soft_wrap=not isinstance(renderable, Table))
+    return made.getvalue()
+
+
+def write(data: bytes) -> None:
+    """Write bytes to standard output as they are; call it in a thread where there are many.
+
+    Raises:
+        ClosedPipeError: nobody reads them.
+        CommandError: they cannot be written.
+    """
+    buffer = _output().buffer
+    rest = memoryview(data)
+    try:
+        # Without a buffer, as PYTHONUNBUFFERED makes it, less may be written than was given.
+        while rest:
+            rest = rest[buffer.write(rest) :]
+    except BrokenPipeError:
+        raise ClosedPipeError from None
+    except OSError as error:
+        raise _unwritable(error) from error
+
+
+def write_through(data: bytes) -> None:
+    """Write bytes to standard output past its buffer; call it in a thread, which then holds nobody up.
+
+    Raises:
+        ClosedPipeError: nobody reads them.
+        CommandError: they cannot be written.
+    """
+    flush()
+    descriptor = _output().fileno()
+    rest = memoryview(data)
+    try:
+        while rest:
+            try:
+                rest = rest[os.write(descriptor, rest) :]
+            except BlockingIOError:  # whoever started the program has made it so
+                select.select([], [descriptor], [])
+    except BrokenPipeError:
+        raise ClosedPipeError from None
+    except OSError as error:
+        raise _unwritable(error) from error
+
+
+def flush() -> None:
+    """Hand on what was written to standard output.
+
+    Raises:
+        ClosedPipeError: nobody reads it.
+        CommandError: it cannot be written.
+    """
+    output = _output()
+    try:
+        output.flush()
+    except BrokenPipeError:
+        raise ClosedPipeError from None
+    except OSError as error:
+        raise _unwritable(error) from error
+
+
+def give_up_output() -> None:
+    """Let what could not be written be forgotten, so that the interpreter does not complain of it once more."""
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def settle_output() -> None:
+    """Hand on what was written before something went wrong, or let it be forgotten where nobody takes it."""
+    try:
+        flush()
+    except (ClosedPipeError, CommandError):
+        give_up_output()
+
+
+def note(text: str | Text) -> None:
+    """Say a line to the person, on standard error."""
+    with contextlib.suppress(OSError, ClosedPipeError):
+        stderr().print(text if isinstance(text, Text) else clean(text), soft_wrap=True)
+
+
+@contextlib.contextmanager
+def busy(text: str) -> Generator[None]:
+    """Show that something is under way, on a terminal that can move its cursor; nothing of it stays.
+
+    Args:
+        text: what is being done.
+    """
+    with (
+        stderr().status(Text(f"{clean(text)} …"), spinner_style="dim")
+        if progress_is_shown()
+        else contextlib.nullcontext()
+    ):
+        yield
+
+
+def warn(text: str) -> None:
+    """Say a line that deserves a second look, on standard error."""
+    note(Text.assemble(("warning: ", "bold yellow"), clean(text)))
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    """Return a table in the program's one style; columns whose name ends with ``>`` are numbers."""
+    is_terminal = out_is_terminal()
+    made = Table(
+        title=title,
+        box=None,
+        pad_edge=False,
+        show_edge=False,
+        header_style="bold",
+        title_justify="left",
+        title_style="bold",
+        padding=(0, 2, 0, 0),
+    )
+    for column in columns:
+        number = column.endswith(">")
+        # What overflows and is ignored is not justified either.
+        options: dict[str, Any] = {"justify": "right", "overflow": "crop"} if number else {"overflow": "ignore"}
+        if is_terminal:
+            options["overflow"] = "ellipsis"
+        made.add_column(column.removesuffix(">"), no_wrap=True, **options)
+    return made
+
+
+def _output() -> Any:
+    # Python has none where the shell said `>&-`.
+    if sys.stdout is None:
+        raise CommandError("Standard output is closed", "Leave it open, or send it to a file")
+    return sys.stdout
+
+
+def _unwritable(error: OSError) -> CommandError:
+    return CommandError(
+        f"Standard output cannot be written: {error.strerror or error}", "Make room, or send it elsewhere"
+    )

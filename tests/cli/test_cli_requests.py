@@ -1,0 +1,219 @@
+"""`openai-batches requests`: prompts in, a request file out, or a word on each line that stands in the way."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import Finished
+    from driven_terminal import DrivenTerminal
+
+    Cli = Callable[..., Finished]
+
+TABLE = "order,text,language\nk1,Boils in a minute.,French\nk2,Arrived broken.,Basque\n"
+
+
+@pytest.fixture
+def table() -> Path:
+    """A table of prompts in the working folder."""
+    path = Path("reviews.csv")
+    path.write_text(TABLE, "utf-8")
+    return path
+
+
+def requests_in(text: str | bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def prompts_in(text: str | bytes) -> list[str]:
+    return [request["body"]["messages"][-1]["content"] for request in requests_in(text)]
+
+
+def files() -> list[str]:
+    return sorted(path.name for path in Path().iterdir())
+
+
+def test_requests_go_to_standard_output(cli: Cli, table: Path) -> None:
+    """And what is said about them to standard error, so that a pipe gets requests alone."""
+    done = cli("requests", table, "-m", "gpt", "-t", "- {text}", "--id", "order")
+    assert done.code == 0
+    assert prompts_in(done.out) == ["- Boils in a minute.", "- Arrived broken."]
+    assert [request["custom_id"] for request in requests_in(done.out)] == ["k1", "k2"]
+    assert done.err == f"reviews.csv: 2 requests, {len(done.out)} B\n"
+
+
+def test_requests_go_to_a_file_that_the_other_commands_take(cli: Cli, table: Path) -> None:
+    """What was written passes `validate`, and `-o` leaves standard output empty."""
+    done = cli("requests", table, "-m", "gpt", "-t", "{text}", "-o", "requests.jsonl")
+    assert (done.code, done.out) == (0, "")
+    assert done.err.endswith(", in requests.jsonl\n")
+    assert cli("validate", "requests.jsonl").code == 0
+    assert files() == ["requests.jsonl", "reviews.csv"]
+
+
+def test_what_is_piped_in_needs_its_format(cli: Cli) -> None:
+    """Nothing is guessed: a table taken for text would make a prompt of each row."""
+    done = cli("requests", "-", "-m", "gpt", stdin=b"one\n")
+    assert (done.code, done.out) == (2, "")
+    assert "'<stdin>' does not say by its name how it is written: the format can be csv, jsonl or text" in done.err
+    assert "advice: See `openai-batches requests --help`" in done.err
+
+
+def test_blank_lines_are_told(cli: Cli) -> None:
+    """They are no prompts, and whoever counts requests knows why there are fewer."""
+    done = cli("requests", "-", "-m", "gpt", "--format", "text", stdin=b"one\n\ntwo\n")
+    assert prompts_in(done.out) == ["one", "two"]
+    assert "1 blank line passed over" in done.err
+
+
+def test_all_of_a_body_can_be_said(cli: Cli, table: Path) -> None:
+    """System text, schema, and any further field; a value that is no JSON is text."""
+    Path("mood.json").write_text('{"type": "object", "properties": {"mood": {"type": "string"}}}', "utf-8")
+    Path("ask.txt").write_text("Into {language}:\n{text}\n", "utf-8")
+    Path("system.txt").write_text("Be brief.\n", "utf-8")
+    done = cli(
+        *("requests", table, "-m", "gpt", "--template-file", "ask.txt", "--system-file", "system.txt"),
+        *("--schema", "mood.json", "-p", "temperature=0", "-p", "reasoning_effort=low", "--body", '{"stop": ["x=y"]}'),
+        *("--id", "{language}-{number:02d}", "--limit", 1),
+    )
+    (request,) = requests_in(done.out)
+    assert request["custom_id"] == "French-01"
+    body = request["body"]
+    assert [message["content"] for message in body["messages"]] == ["Be brief.", "Into French:\nBoils in a minute."]
+    assert body["response_format"]["json_schema"]["name"] == "mood"
+    assert (body["temperature"], body["reasoning_effort"], body["stop"]) == (0, "low", ["x=y"])
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "field", "prompt"),
+    [
+        ("/v1/responses", "input", "one"),
+        ("/v1/embeddings", "input", "one"),
+        ("/v1/chat/completions", "messages", [{"role": "user", "content": "one"}]),
+    ],
+)
+def test_endpoints_take_prompts_in_their_own_fields(cli: Cli, endpoint: str, field: str, prompt: Any) -> None:
+    done = cli("requests", "-", "-m", "m", "--endpoint", endpoint, "--format", "jsonl", stdin=b'"one"\n')
+    (request,) = requests_in(done.out)
+    assert (request["url"], request["body"]) == (endpoint, {"model": "m", field: prompt})
+
+
+@pytest.mark.parametrize("delimiter", ["tab", "\\t", "\t"])
+def test_a_table_can_have_another_delimiter(cli: Cli, delimiter: str) -> None:
+    """A tab can be typed as a word."""
+    Path("a.csv").write_text("id\ttext\n1\ta,b\n", "utf-8")
+    assert prompts_in(cli("requests", "a.csv", "-m", "m", "-t", "{text}", "--delimiter", delimiter).out) == ["a,b"]
+
+
+def test_a_file_is_packed_as_its_name_says(cli: Cli, table: Path) -> None:
+    assert cli("requests", table, "-m", "gpt", "-t", "{text}", "-o", "a.jsonl.gz").code == 0
+    assert len(requests_in(gzip.decompress(Path("a.jsonl.gz").read_bytes()))) == 2
+
+
+def test_problems_are_named_and_nothing_is_written(cli: Cli) -> None:
+    """One line for each, by file, line and field; exit code 2, for nothing was done."""
+    Path("bad.csv").write_text("id,text\n1,a\n2\n3,\n1,b\n", "utf-8")
+    done = cli("requests", "bad.csv", "-m", "gpt", "-t", "{text}", "--id", "id", "-o", "requests.jsonl")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.splitlines() == [
+        "error: 3 problems in the prompts",
+        "  bad.csv:3: This row has 1 field, the header has 2.",
+        "  bad.csv:4: The field 'text' is empty. (custom_id '3')",
+        "  bad.csv:5: The id of this row is that of line 2 too. (custom_id '1')",
+        "advice: Mend the lines that are named, and try again",
+    ]
+    assert files() == ["bad.csv"]
+
+
+def test_half_a_file_never_reaches_a_pipe(cli: Cli) -> None:
+    """A program at the other end could not tell it from a whole one, and would send it."""
+    rows = "".join(f"{number},{'words ' * 40}\n" for number in range(5_000))
+    done = cli("requests", "-", "-m", "gpt", "-t", "{b}", "--format", "csv", stdin=f"a,b\n{rows}1\n".encode())
+    assert (done.code, done.out) == (2, "")
+    assert "<stdin>:5002: This row has 1 field, the header has 2." in done.err
+
+
+def test_empty_fields_can_be_allowed(cli: Cli) -> None:
+    call = ("requests", "-", "-m", "gpt", "-t", "<{a}>", "--format", "csv")
+    assert prompts_in(cli(*call, "--allow-empty", stdin=b"a,b\n,1\n").out) == ["<>"]
+    assert "<stdin>:2: The field 'a' is empty." in cli(*call, stdin=b"a,b\n,1\n").err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "advice"),
+    [
+        (["-t", "{texts}"], "1 problem in the prompts", "Mend the lines"),
+        (["-t", "no place"], "the template has no {field} for a prompt to go into", "requests --help"),
+        (["-t", "{text"], "the template:1:1: a '{' stands alone: double it", "requests --help"),
+        (["-t", "{text}", "--template-file", "a"], "--template and --template-file say the same thing twice", "one of"),
+        (["--system", "a", "--system-file", "a"], "--system and --system-file say the same thing twice", "one of"),
+        (["-p", "temperature"], "'temperature' is no field with a value", "-p temperature=0"),
+        (["-p", "=1"], "'=1' is no field with a value", "-p temperature=0"),
+        (["-p", "a=1", "-p", "a=2"], "The field 'a' is given twice", "once"),
+        (["--body", "[1]"], "--body is no JSON object", "temperature"),
+        (["--body", "{"], "--body is no JSON object", "temperature"),
+        (["-p", "stream=true"], "stream cannot be set in a batch", "requests --help"),
+        (["-p", "model=x"], "'model' is no parameter of a body here", "requests --help"),
+        (["--endpoint", "/v1/videos"], "prompts can be put to /v1/chat/completions", "requests --help"),
+        (["--delimiter", "ab"], "delimiter must be one character", "requests --help"),
+        (["--limit", "0"], "--limit", "requests --help"),
+        (["-o", "reviews.csv"], "reviews.csv exists", "--force"),
+        (["-o", "none/a.jsonl"], "There is no folder none", "another file"),
+        (["--template-file", "none.txt"], "none.txt: No such file or directory", "Check the path"),
+        (["--schema", "reviews.csv"], "reviews.csv:1:1: this is not valid JSON", "requests --help"),
+    ],
+)
+def test_a_wrong_call_is_refused(cli: Cli, table: Path, arguments: list[str], message: str, advice: str) -> None:
+    """With what is wrong, what to do, and nothing written."""
+    done = cli("requests", table, "-m", "gpt", *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert message in done.err.splitlines()[0]
+    assert advice in done.err.splitlines()[-1]
+    assert files() == ["reviews.csv"]
+
+
+def test_a_file_is_replaced_if_that_is_asked_for(cli: Cli, table: Path) -> None:
+    Path("requests.jsonl").write_text("mine", "utf-8")
+    call = ("requests", table, "-m", "gpt", "-t", "{text}", "-o", "requests.jsonl")
+    assert cli(*call).code == 2
+    assert Path("requests.jsonl").read_text("utf-8") == "mine"
+    assert cli(*call, "--force").code == 0
+    assert len(requests_in(Path("requests.jsonl").read_bytes())) == 2
+
+
+def test_more_than_a_batch_can_have_is_said(cli: Cli) -> None:
+    """Whoever made 50,001 requests is told what sends them."""
+    done = cli("requests", "-", "-m", "m", "--format", "text", "-o", "a.jsonl", stdin=b"x\n" * 50_001)
+    assert done.code == 0
+    assert "one batch can have 50,000: `openai-batches run` and `split` cut them" in done.err
+
+
+def test_a_reader_that_goes_ends_the_program_quietly() -> None:
+    """`| head -1` shows the first request, and no complaint."""
+    Path("a.txt").write_text("some words to ask\n" * 20_000, "utf-8")
+    command = [sys.executable, "-m", "openai_batches.cli", "requests", "a.txt", "-m", "m"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert len(requests_in(process.stdout.readline())) == 1
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 141
+
+
+def test_ctrl_c_leaves_nothing_behind(terminal: Callable[..., DrivenTerminal]) -> None:
+    """Interrupted while it waits for prompts, it ends at once, and no file is there."""
+    driven = terminal("requests", "-", "-m", "m", "--format", "text", "-o", "a.jsonl")
+    driven.wait_for("Ctrl-D")
+    driven.interrupt()
+    assert driven.finish() == 130
+    assert files() == []
