@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from openai_batches.checking import MAX_METADATA_PAIRS, checked_metadata
+from openai_batches.checking import MAX_METADATA_PAIRS, checked_metadata, checked_spans
 from openai_batches.errors import InputError
 from openai_batches.models import BatchStatus
 from openai_batches.policy import PollPolicy, as_poll_policy
@@ -88,14 +88,11 @@ def check_flags(**flags: object) -> None:
 
 def _check_spans(stall_after: object) -> None:
     """Refuse what is neither seconds nor seconds by status."""
-    spans: Mapping[Any, object] = stall_after if isinstance(stall_after, Mapping) else {}
+    spans = checked_spans(stall_after)
     known = [status.value for status in BatchStatus]
-    for status in spans:
+    for status in spans if isinstance(spans, dict) else ():
         if status not in known:
             raise InputError(f"stall_after names a status {status!r}, batches have {', '.join(known)}")
-    for value in spans.values() if isinstance(stall_after, Mapping) else [stall_after]:
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
-            raise InputError(f"stall_after must be seconds above 0, or a mapping of statuses to them, not {value!r}")
 
 
 def _check_callback(on_event: object) -> None:

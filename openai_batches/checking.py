@@ -24,6 +24,7 @@ __all__ = [
     "checked_key",
     "checked_limit",
     "checked_metadata",
+    "checked_spans",
     "unknown_endpoint",
     "unknown_window",
 ]
@@ -105,6 +106,19 @@ def checked_expiry(
     if isinstance(seconds, bool) or not isinstance(seconds, int) or not shortest_s <= seconds <= longest_s:
         raise InputError(f"{name} must be {shortest_s:,} to {longest_s:,} seconds, not {seconds!r}")
     return seconds
+
+
+def checked_spans(spans: object) -> float | dict[str, float] | None:
+    """Return after how many seconds a batch has stalled: one number, numbers by status, or None for never.
+
+    Raises:
+        InputError: it is neither.
+    """
+    values: list[Any] = list(spans.values()) if isinstance(spans, Mapping) else [] if spans is None else [spans]
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            raise InputError(f"stall_after must be seconds above 0, or a mapping of statuses to them, not {value!r}")
+    return dict(spans) if isinstance(spans, Mapping) else values[0] if values else None
 
 
 def unknown_endpoint(endpoint: str, known: AbstractSet[str], *, service: str) -> str | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from openai_batches.checking import checked_spans
 from openai_batches.errors import InputError, WaitTimeoutError
 from openai_batches.models import Batch
 from openai_batches.progress import BatchChange, answered_count, entered_at
@@ -150,7 +151,7 @@ class BatchChanges(AsyncIterator[BatchChange]):
         self._batch_id = _id_of(batch)
         self._given = batch
         self._now = poller.now
-        self._spans = _checked_spans(stall_after_s)
+        self._spans = checked_spans(stall_after_s)
         self._watch = poller.watch(poll=poll)
         self._has_begun = False
         self._is_over = False
@@ -238,13 +239,3 @@ def _id_of(batch: Batch | str) -> str:
 def _check_timeout(timeout_s: Any) -> None:
     if timeout_s is not None and (not isinstance(timeout_s, int | float) or not timeout_s >= 0):
         raise InputError(f"timeout must be 0 or more seconds, not {timeout_s!r}")
-
-
-def _checked_spans(spans: float | Mapping[str, float] | None) -> float | Mapping[str, float] | None:
-    if spans is None:
-        return None
-    values: list[Any] = list(spans.values()) if isinstance(spans, Mapping) else [spans]
-    for value in values:
-        if not isinstance(value, int | float) or not value > 0:
-            raise InputError(f"stall_after must be seconds above 0, or a mapping of statuses to them, not {value!r}")
-    return dict(spans) if isinstance(spans, Mapping) else spans

@@ -31,6 +31,7 @@ INTERNAL: dict[str, set[str]] = {
         "checked_key",
         "checked_limit",
         "checked_metadata",
+        "checked_spans",
         "unknown_endpoint",
         "unknown_window",
     },

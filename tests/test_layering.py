@@ -146,7 +146,7 @@ HOUSE: dict[str, dict[str, set[str]]] = {
             "policy",
             "progress",
         },
-        "watching": {"errors", "models", "policy", "progress", "protocol", "waiting"},
+        "watching": {"checking", "errors", "models", "policy", "progress", "protocol", "waiting"},
         "receiving": {"batches", "errors", "exchange", "webhooks"},
         "batches": {
             "checking",
