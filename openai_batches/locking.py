@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from typing import TYPE_CHECKING
 
 from openai_batches.errors import JournalError
@@ -15,6 +16,8 @@ __all__ = ["is_locked", "locked"]
 
 # How a system says that the lock is somebody else's, rather than that it has no locks.
 _TAKEN = frozenset({errno.EAGAIN, errno.EACCES, errno.EDEADLK})
+# Who only looks whether it is held holds it for a moment.
+_TRIES, _PAUSE_S = 10, 0.01
 
 
 def locked(path: Path) -> int:
@@ -26,7 +29,7 @@ def locked(path: Path) -> int:
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        _lock(descriptor)
+        _lock_in_a_moment(descriptor)
         _check_place(descriptor, path)
     except OSError as error:
         os.close(descriptor)
@@ -38,7 +41,7 @@ def locked(path: Path) -> int:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether a process holds the lock of a job; one that holds it is not disturbed.
+    """Return whether a process holds the lock of a job; one that holds it, or is about to take it, is not disturbed.
 
     Raises:
         JournalError: the file cannot be opened, or the file system has no locks.
@@ -50,7 +53,7 @@ def is_locked(path: Path) -> bool:
     except OSError as error:
         raise JournalError(f"{path} cannot be opened: {error.strerror or error}") from error
     try:
-        _lock(descriptor)
+        _lock(descriptor, is_shared=True)
     except OSError as error:
         if error.errno not in _TAKEN:
             raise JournalError(f"{path} cannot be locked: {error.strerror or error}") from error
@@ -58,6 +61,20 @@ def is_locked(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def _lock_in_a_moment(descriptor: int) -> None:
+    tries = 1
+    while True:
+        try:
+            _lock(descriptor)
+        except OSError as error:
+            if error.errno not in _TAKEN or tries == _TRIES:
+                raise
+        else:
+            return
+        tries += 1
+        time.sleep(_PAUSE_S)
 
 
 def _check_place(descriptor: int, path: Path) -> None:
@@ -72,14 +89,15 @@ def _check_place(descriptor: int, path: Path) -> None:
 
 if os.name == "nt":  # pragma: no cover  # Windows
 
-    def _lock(descriptor: int) -> None:
+    def _lock(descriptor: int, *, is_shared: bool = False) -> None:  # noqa: ARG001  # there is one kind alone
         import msvcrt  # noqa: PLC0415
 
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
 
 else:
 
-    def _lock(descriptor: int) -> None:
+    def _lock(descriptor: int, *, is_shared: bool = False) -> None:
         import fcntl  # noqa: PLC0415
 
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Two who look do not take each other for one who works.
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)

@@ -110,9 +110,9 @@ class RowReader:
         self.file: str | None = os.fspath(named) if isinstance(named, str | os.PathLike) else None
         # Of CSV: the names in its first row, once that is read, and where this row stands.
         self.header: list[str] | None = None
-        self.header_line = 0
-        self.blank_lines = 0
-        self.blocks = 0
+        self.header_line: int = 0
+        self.blank_lines: int = 0
+        self.blocks: int = 0
         _check_source(source)
         suffix = _suffix(self.file)
         self.format: PromptFormat = _checked_format(format, suffix, self.file)
@@ -172,7 +172,9 @@ class RowReader:
             if isinstance(value, dict | str):
                 yield number, value
             else:
-                message = f"A line must hold an object or a text, but this one holds {line[:40].decode()}."
+                message = (
+                    f"A line must hold an object or a text, but this one holds {line[:40].decode(errors='ignore')}."
+                )
                 yield self._problem(number, "invalid_type", message)
 
     def _table(self, blocks: Iterator[bytes]) -> Iterator[_Row | Problem]:

@@ -229,6 +229,7 @@ _CLASSES: dict[int, type[APIError]] = {
     429: RateLimitError,
 }
 _SHOWN_CHARS = 300
+_TITLE = re.compile(r"<(?:title|h1)\b[^>]{0,100}>([^<]{1,200})", re.IGNORECASE)
 
 
 def error_from(answer: Answer, *, now: float) -> APIError:
@@ -242,8 +243,7 @@ def error_from(answer: Answer, *, now: float) -> APIError:
     error = _error_object(answer.body)
     message = error.get("message")
     if not isinstance(message, str) or not message:
-        shown = " ".join(text[: 4 * _SHOWN_CHARS].split())[:_SHOWN_CHARS]
-        message = shown or "the answer has no body"
+        message = _description(text)
     cls = InternalServerError if answer.status >= 500 else _CLASSES.get(answer.status, APIError)
     return cls(
         message,
@@ -256,6 +256,16 @@ def error_from(answer: Answer, *, now: float) -> APIError:
         should_retry={"true": True, "false": False}.get(answer.headers.get("x-should-retry", "").lower()),
         body=error or text,
     )
+
+
+def _description(text: str) -> str:
+    """Return what can be said of an answer that is not the documented JSON."""
+    shown = " ".join(text[: 4 * _SHOWN_CHARS].split())[:_SHOWN_CHARS]
+    if not shown.startswith("<"):
+        return shown or "the answer has no body"
+    # Proxies and sign-in pages answer like this; of all their markup the title or heading says most.
+    title = _TITLE.search(text)
+    return "a web page, not an answer of the API" + (f": {' '.join(title[1].split())}" if title else "")
 
 
 def _error_object(body: bytes) -> dict[str, Any]:

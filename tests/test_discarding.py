@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,7 @@ from job_service import open_shop, stopped_shop
 
 from openai_batches import BatchJob, InputError, JobError, JobEventKind, JournalError
 from openai_batches.journal import is_at_work, read_journal
-from openai_batches.locking import is_locked
+from openai_batches.locking import is_locked, locked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,10 +112,39 @@ def test_a_lock_that_cannot_be_looked_at(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(JournalError, match="folder cannot be opened"):
         is_locked(tmp_path / "folder")
 
-    def refuse(_: int) -> None:
+    def refuse(_: int, **__: object) -> None:
         raise OSError(95, "No locks available")
 
     (tmp_path / "file").touch()
     monkeypatch.setattr("openai_batches.locking._lock", refuse)
     with pytest.raises(JournalError, match="cannot be locked: No locks available"):
         is_locked(tmp_path / "file")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="flock is POSIX's")
+def test_who_only_looks_keeps_nobody_from_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two who look at a time see nobody at work; and a job that begins meanwhile has its lock a moment later."""
+    import fcntl
+
+    path = tmp_path / "lock"
+    path.touch()
+    with path.open("rb") as looked_at:
+        fcntl.flock(looked_at, fcntl.LOCK_SH)
+        assert not is_locked(path)
+        pauses: list[float] = []
+
+        def pause(length_s: float) -> None:
+            pauses.append(length_s)
+            if not looked_at.closed:
+                fcntl.flock(looked_at, fcntl.LOCK_UN)
+
+        monkeypatch.setattr("openai_batches.locking.time.sleep", pause)
+        descriptor = locked(path)
+    try:
+        assert len(pauses) == 1
+        assert is_locked(path)
+        with pytest.raises(JournalError, match="Another process is at work"):
+            locked(path)
+        assert sum(pauses) < 0.2
+    finally:
+        os.close(descriptor)

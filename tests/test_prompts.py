@@ -150,6 +150,10 @@ def test_a_long_prompt_is_no_mistake() -> None:
         (b'"a"\n"\xff"\n"b"\n', "line 2, column 2: This line is not valid UTF-8"),
         (b'"a"\n17\n"b"\n', "line 2: A line must hold an object or a text, but this one holds 17."),
         (b'"a"\n["b"]\n"b"\n', 'line 2: A line must hold an object or a text, but this one holds ["b"].'),
+        (
+            f'"a"\n["x{"é" * 40}"]\n"b"\n'.encode(),
+            f'line 2: A line must hold an object or a text, but this one holds ["x{"é" * 18}.',
+        ),
         (b'"a"\n' + b"[" * 5000 + b'\n"b"\n', "line 2: This line is nested too deeply"),
     ],
 )

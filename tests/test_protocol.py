@@ -299,7 +299,9 @@ def test_a_documented_error_is_taken_apart() -> None:
         ('"text"', '"text"', None),
         ("", "the answer has no body", None),
         ("  \n ", "the answer has no body", None),
-        ("<html>\n  <h1>502 Bad\n Gateway</h1>", "<html> <h1>502 Bad Gateway</h1>", None),
+        ("<html>\n  <h1>502 Bad\n Gateway</h1>", "a web page, not an answer of the API: 502 Bad Gateway", None),
+        ("<!DOCTYPE html><title >\nSign in</title>", "a web page, not an answer of the API: Sign in", None),
+        ("<p>nothing", "a web page, not an answer of the API", None),
         ('{"error": {"message": "cu', '{"error": {"message": "cu', None),
     ],
 )

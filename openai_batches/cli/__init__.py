@@ -9,6 +9,7 @@ For those who work on it:
 * ``connecting`` has the options that every command has, and opens the session (``configuration``, ``local``)
 * ``terminal`` writes: ``say`` and ``write`` to standard output, ``note`` and ``warn`` to standard error
 * ``texts`` writes numbers, sizes and times; ``amounts`` reads them
+* ``advising`` writes command lines that a person is told to type; ``interrupting`` hears Ctrl-C and other signals
 * ``sourcing`` gives the requests of a file or of standard input, ``asking`` asks, ``documents`` writes ``--json``
 * each command has a room of its name, made with ``commanding``::
 
@@ -32,6 +33,8 @@ def main() -> int:
 
     try:
         from openai_batches.cli.main import run  # noqa: PLC0415
+
+        return run()
     except ModuleNotFoundError as error:
         lacking = (error.name or "").partition(".")[0]
         if lacking not in _NEEDED:
@@ -42,5 +45,5 @@ def main() -> int:
         )
         return 2
     except KeyboardInterrupt:
+        # Before there is a command that could end in another way, or behind it.
         return 130
-    return run()

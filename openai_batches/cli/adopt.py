@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
 from openai_batches import BatchJob
+from openai_batches.cli.advising import command_line
 from openai_batches.cli.commanding import command
 from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, connected
 from openai_batches.cli.endings import ExitCode
@@ -15,7 +16,7 @@ from openai_batches.wording import as_count
 
 __all__ = ["app"]
 
-app = command(
+app: App = command(
     "adopt",
     examples="""
 openai-batches adopt batch_abc batch_def --directory rescued
@@ -53,5 +54,6 @@ async def adopt(
         ledger = await job.summary()
     requests = as_count(ledger.inputs, "request")
     note(f"The job in {directory} has {requests} in {as_count(len(ledger.shards), 'batch', 'batches')}.")
-    note(f"To collect the results: openai-batches run {directory} -o results.jsonl")
+    again = command_line("run", str(directory), "-o", "results.jsonl", service=service)
+    note(f"To collect the results: {again}")
     return ExitCode.DONE

@@ -1,13 +1,30 @@
-"""Command lines that a person is advised to type: they mean the same service as the one that was typed."""
+"""Command lines that a person is told to type: the one that goes on with what was stopped, and others like it."""
 
+import contextvars
 import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from openai_batches.cli.connecting import Service
+from rich.text import Text
 
-__all__ = ["command_line"]
+from openai_batches.cli.terminal import note
+
+if TYPE_CHECKING:
+    from openai_batches.cli.connecting import Service
+
+__all__ = ["TYPED", "command_line", "resume_command", "say_resume"]
+
+_PROGRAM = "openai-batches"
+_STDIN = "-"
+# What was typed behind the program's name.
+TYPED: contextvars.ContextVar[Sequence[str]] = contextvars.ContextVar("TYPED", default=())
+_OUTPUT_FLAGS = frozenset({"-o", "--output"})
 
 
-def command_line(*words: str, service: Service) -> str:
+def command_line(*words: str, service: "Service") -> str:
     """Return a command line with the options that name the service.
 
     Args:
@@ -26,4 +43,32 @@ def command_line(*words: str, service: Service) -> str:
     for name, value in named:
         if value is not None:
             options += [name, str(value)]
-    return shlex.join(["openai-batches", *words, *options])
+    return shlex.join([_PROGRAM, *words, *options])
+
+
+def resume_command() -> str:
+    """Return the command line of this run, to be typed into a shell in the same folder.
+
+    Standard input cannot be read twice, and a job keeps what it has read: ``-`` as the source is left out.
+    """
+    words = list(TYPED.get())
+    kept = [
+        word for before, word in zip(["", *words], words, strict=False) if word != _STDIN or before in _OUTPUT_FLAGS
+    ]
+    return shlex.join([*_program(), *kept])
+
+
+def say_resume() -> None:
+    """Tell the person the command, on a line of its own that can be copied whole."""
+    note(Text("To go on from here:", style="bold"))
+    note(Text(f"  {resume_command()}"))
+
+
+def _program() -> list[str]:
+    """Return how the program was called, in the shortest way that is sure to work."""
+    called = Path(sys.argv[0])
+    if called.parts[-2:] == ("cli", "__main__.py"):
+        return [sys.executable, "-m", "openai_batches.cli"]
+    found = shutil.which(_PROGRAM)
+    is_found = found is not None and Path(found).resolve() == called.resolve()
+    return [str(called)] if called.name == _PROGRAM and called.is_file() and not is_found else [_PROGRAM]

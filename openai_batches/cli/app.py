@@ -20,7 +20,7 @@ openai-batches run requests.jsonl --local -o results.jsonl
 Exit codes: 0 done; 1 some requests failed; 2 it cannot be done as asked; 3 the service or the network said no;
 4 stopped before the end, and the same command goes on."""
 
-app = App(
+app: App = App(
     name="openai-batches",
     help="The OpenAI Batch API, and every service that speaks it, from the command line.",
     help_epilogue=_EPILOGUE,

@@ -3,6 +3,8 @@
 import asyncio
 from typing import TYPE_CHECKING
 
+from cyclopts import App
+
 from openai_batches import Batch, BatchesError
 from openai_batches.cli.advising import command_line
 from openai_batches.cli.amounts import Seconds, check_times
@@ -22,7 +24,7 @@ __all__ = ["app"]
 
 _AT_ONCE = 8
 
-app = command(
+app: App = command(
     "cancel",
     examples="""\
 openai-batches cancel batch_abc batch_def
@@ -76,9 +78,9 @@ async def _cancelled(session: "BatchSession", ids: list[str], failures: Failures
                 return error
 
     cancelled: list[Batch] = []
-    async with asyncio.TaskGroup() as group:
-        attempts = [(batch_id, group.create_task(attempt(batch_id))) for batch_id in ids]
-        for batch_id, task in attempts:
+    attempts = {batch_id: asyncio.ensure_future(attempt(batch_id)) for batch_id in ids}
+    try:
+        for batch_id, task in attempts.items():
             said = await task
             if isinstance(said, BatchesError):
                 failures.tell(batch_id, said)
@@ -86,4 +88,11 @@ async def _cancelled(session: "BatchSession", ids: list[str], failures: Failures
             cancelled.append(said)
             if is_said:
                 say_status(said)
+    except asyncio.CancelledError:
+        for task in attempts.values():
+            task.cancel()
+        raise
+    finally:
+        # Also where nobody reads what is said, all of them are cancelled.
+        await asyncio.wait(attempts.values())
     return cancelled

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 from cyclopts.completion.detect import ShellDetectionError, detect_shell
 from cyclopts.completion.install import get_default_completion_path
 
@@ -29,7 +29,7 @@ _NEXT: dict[Shell, str] = {
 # An argument of which is said what it is, and nothing of what it can be.
 _ZSH_ARGUMENT = re.compile(r"^(\s+'(?:\d+|\*):(?:[^':\\]|\\.)*)(' \\)$", re.MULTILINE)
 
-app = command(
+app: App = command(
     _FLAG,
     examples=f"""\
 openai-batches {_FLAG}

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,6 +43,8 @@ PROVIDERS = (
 )
 _GROUP = Group("Service", sort_key=90)
 _LOCAL_DATA = "openai-batches-local"
+# What a person calls a variable; a key has small letters.
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,63}", re.ASCII)
 
 
 def _profile_names(context: "CompletionContext") -> list[str]:
@@ -176,6 +179,12 @@ def _key(service: Service, profile: ServiceProfile, provider: "Provider") -> str
     if name is not None:
         if key := os.environ.get(name, "").strip():
             return key
+        if not _VARIABLE.fullmatch(name):
+            # It may be the key itself, which is not to be seen.
+            raise CommandError(
+                f"There is no key for {provider.name}: what is to name an environment variable names none",
+                "Put the key in OPENAI_API_KEY, say, and name that: --api-key-env OPENAI_API_KEY",
+            )
         raise CommandError(
             f"There is no key for {provider.name}: the environment variable {name} is not set",
             f"Set {name}, or try the same without a key and without cost: --local",
@@ -188,12 +197,17 @@ def _key(service: Service, profile: ServiceProfile, provider: "Provider") -> str
 
 
 def _environment_name(service: Service, profile: ServiceProfile, provider: "Provider") -> str | None:
-    """Return the variable to take the key from, if it is one that counts."""
+    """Return the variable to take the key from, if it is one that counts.
+
+    The key of an address goes with it: one that is meant for another service is not shown to this one.
+    """
+    is_address_taken = profile.base_url is not None and _address(service, profile, provider) is not None
+    if service.profile is None and profile.base_url is not None and not is_address_taken:
+        return provider.api_key_env or None
     if profile.api_key_env is not None:
         return profile.api_key_env
-    if profile.api_key_file is not None and (service.profile is not None or not os.environ.get(provider.api_key_env)):
-        return None
-    return provider.api_key_env or None
+    is_meant = service.profile is not None or is_address_taken or not os.environ.get(provider.api_key_env)
+    return None if profile.api_key_file is not None and is_meant else provider.api_key_env or None
 
 
 def _key_in(path: Path) -> str:

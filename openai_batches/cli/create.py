@@ -5,7 +5,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, Annotated
 
 import attrs
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
 from openai_batches import APIError, Batch, BatchesError, InputError
 from openai_batches.checking import MAX_METADATA_PAIRS, checked_expiry, checked_key, checked_metadata
@@ -14,7 +14,7 @@ from openai_batches.cli.amounts import Seconds, check_times
 from openai_batches.cli.commanding import command
 from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, connected, provider_of
 from openai_batches.cli.create_input import RequestFile, endpoint_at_service, is_file_id, request_file
-from openai_batches.cli.endings import CommandError, ExitCode
+from openai_batches.cli.endings import ClosedPipeError, CommandError, ExitCode
 from openai_batches.cli.failures import Failures
 from openai_batches.cli.following import Following, status_line
 from openai_batches.cli.interrupting import interruptible
@@ -35,7 +35,7 @@ __all__ = ["app"]
 _KEY_DAYS = 7
 _MAY_PASS = frozenset({408, 429})
 
-app = command(
+app: App = command(
     "create",
     examples="""\
 ID=$(openai-batches create requests.jsonl)
@@ -182,7 +182,7 @@ async def _created(session: "BatchSession", order: _Order, file_id: str, endpoin
         return await asyncio.shield(task)
     note("The batch is being created: the answer is waited for, so that you know its id (Ctrl-C again does not wait)")
     batch = await task
-    say(one_line(batch.id))
+    _say_id(batch)
     raise CommandError(
         "Interrupted; the batch was created all the same, and goes on",
         f"To cancel it: {command_line('cancel', batch.id, service=service)}",
@@ -194,7 +194,7 @@ async def _handed_over(
     session: "BatchSession", batch: Batch, order: _Order, *, service: Service, is_waiting: bool
 ) -> ExitCode:
     """Write the id, and wait for the batch if that is wanted."""
-    say(one_line(batch.id))
+    _say_id(batch)
     if not is_waiting:
         note(f"To wait for it: {command_line('wait', batch.id, service=service)}")
         return ExitCode.DONE
@@ -207,6 +207,15 @@ async def _handed_over(
         return ExitCode.STOPPED if order.key is not None else ExitCode.INTERRUPTED
     following.failures.advise()
     return following.code(has_time_left=True)
+
+
+def _say_id(batch: Batch) -> None:
+    try:
+        say(one_line(batch.id))
+    except (ClosedPipeError, CommandError):
+        # Who paid for it has to know it all the same.
+        note(f"The batch {one_line(batch.id)} was created, and goes on")
+        raise
 
 
 def _note_end(batch: Batch) -> None:

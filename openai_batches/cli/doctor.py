@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
-from cyclopts import Parameter, validators
+from cyclopts import App, Parameter, validators
 from rich.text import Text
 
 from openai_batches import Diagnosis, make_converter
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = command(
+app: App = command(
     "doctor",
     examples="""
 openai-batches doctor                          # the jobs in this folder

@@ -4,7 +4,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
-from cyclopts import Parameter, validators
+from cyclopts import App, Parameter, validators
 from rich.text import Text
 
 from openai_batches import PRICES, estimate, make_converter, read_prices
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = command(
+app: App = command(
     "estimate",
     examples="""
 openai-batches estimate requests.jsonl

@@ -58,6 +58,7 @@ class Explanation:
     details: tuple[str, ...] = ()
 
 
+_NO_API_ADVICE = "The service does not answer as the Batch API does: check --base-url and --provider"
 # The first that fits counts: subclasses stand before their classes.
 _ADVICE: tuple[tuple[type[BaseException], str, ExitCode], ...] = (
     (InvalidRequestsError, "Mend the lines that are named, and try again", ExitCode.MISUSED),
@@ -84,16 +85,12 @@ _ADVICE: tuple[tuple[type[BaseException], str, ExitCode], ...] = (
     (WaitTimeoutError, "The batch goes on at the service: wait again with the same command", ExitCode.STOPPED),
     (JobPausedError, "Add quota; the same command then goes on where it stopped", ExitCode.STOPPED),
     (JobStoppedError, "The same command goes on where it stopped", ExitCode.STOPPED),
-    (JournalError, "Wait until the other process is done, or name another directory", ExitCode.MISUSED),
+    (JournalError, "Mend that, or keep the job in another directory: --directory", ExitCode.MISUSED),
     (JobError, "What the job has done so far is in its directory", ExitCode.REFUSED),
     (PaginationError, "The service's list cannot be trusted: try again, or ask for single ids", ExitCode.REFUSED),
     (RefusalError, "Ask the model something else", ExitCode.FAILED),
     (IncompleteOutputError, "Allow the model a longer answer", ExitCode.FAILED),
-    (
-        DecodeError,
-        "The service does not answer as the Batch API does: check --base-url and --provider",
-        ExitCode.REFUSED,
-    ),
+    (DecodeError, _NO_API_ADVICE, ExitCode.REFUSED),
     (RequestFailedError, "`openai-batches results --failed` shows the requests that failed", ExitCode.FAILED),
     (
         WebhookSignatureError,
@@ -126,10 +123,20 @@ def explain(error: BaseException, tokens: Sequence[str] = ()) -> Explanation:
         return Explanation(_usage(error), f"See {_help(tokens)}", ExitCode.MISUSED)
     for kind, advice, code in _ADVICE:
         if isinstance(error, kind):
-            is_spent = isinstance(error, APIError) and error.code == _NO_QUOTA
-            return Explanation(_message(error), _QUOTA_ADVICE if is_spent else advice, code, _details(error))
+            return Explanation(_message(error), _special_advice(error) or advice, code, _details(error))
     text = f"This program has a mistake: {type(error).__name__}: {one_line(str(error))}"
     return Explanation(text, "Add --debug to see where it happened, and report it", ExitCode.BROKEN)
+
+
+def _special_advice(error: BaseException) -> str:
+    """Return better advice than that of the error's class, if there is."""
+    if isinstance(error, APIError) and error.code == _NO_QUOTA:
+        return _QUOTA_ADVICE
+    if isinstance(error, APIError) and error.status < 500 and str(error.body).lstrip().startswith("<"):
+        return _NO_API_ADVICE
+    if isinstance(error, JournalError) and isinstance(error.__cause__, BlockingIOError):
+        return "Wait until the other process is done, or stop it: it can be gone on with"
+    return ""
 
 
 def _message(error: BaseException) -> str:

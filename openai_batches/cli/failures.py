@@ -18,7 +18,7 @@ class Failures:
     """
 
     def __init__(self) -> None:
-        self.code = ExitCode.DONE
+        self.code: ExitCode = ExitCode.DONE
         self._advice: dict[str, None] = {}
 
     def tell(self, subject: str, error: Exception) -> None:

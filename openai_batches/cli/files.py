@@ -1,5 +1,7 @@
 """``openai-batches files``: the files at the service."""
 
+from cyclopts import App
+
 from openai_batches.cli.commanding import command
 
 __all__ = ["app"]
@@ -12,7 +14,7 @@ _COMMANDS = (
     ("delete", "Delete files."),
 )
 
-app = command(
+app: App = command(
     "files",
     examples="""\
 openai-batches files list --purpose batch

@@ -2,25 +2,24 @@
 
 from typing import Annotated
 
-from cyclopts import Parameter
-from rich.text import Text
+from cyclopts import App, Parameter
 
 from openai_batches import AuthenticationError, BatchesError, NotFoundError
 from openai_batches.cli.asking import can_ask, confirmed
 from openai_batches.cli.batch_ids import BatchId, batch_ids
 from openai_batches.cli.commanding import command
 from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, connected
-from openai_batches.cli.endings import ExitCode
-from openai_batches.cli.explaining import explain
+from openai_batches.cli.endings import CommandError, ExitCode
+from openai_batches.cli.failures import Failures
 from openai_batches.cli.terminal import note, say
-from openai_batches.cli.texts import clean, one_line, words
+from openai_batches.cli.texts import one_line, words
 from openai_batches.wording import as_count
 
 __all__ = ["app"]
 
 _MOST_NAMED = 5
 
-app = command(
+app: App = command(
     "delete",
     examples="""\
 openai-batches files delete file-abc file-def
@@ -49,24 +48,29 @@ async def delete(
     if not yes and can_ask() and not await confirmed(f"Delete {what}?"):
         note("Nothing was deleted.")
         return ExitCode.DONE
-    worst = ExitCode.DONE
+    failures = Failures()
     async with connected(service) as session:
         for id in wanted:  # noqa: A001  # the wire's own word
             try:
                 await session.files.delete(id)
             except AuthenticationError:
                 raise
-            except NotFoundError:
-                _complain(f"{id} is not there: it was deleted before, or belongs to another key")
-                worst = max(worst, ExitCode.REFUSED)
+            except NotFoundError as error:
+                failures.tell(id, _missing(error))
             except BatchesError as error:
-                explanation = explain(error)
-                _complain(f"{id} was not deleted: {explanation.message}")
-                worst = max(worst, explanation.code)
+                failures.tell(id, error)
             else:
                 say(f"{one_line(id)}  deleted")
-    return worst
+    failures.advise()
+    return failures.code
 
 
-def _complain(text: str) -> None:
-    note(Text.assemble(("error: ", "bold red"), clean(text)))
+def _missing(error: NotFoundError) -> Exception:
+    """Return what to say of a file that is not there; an address where no service is has no files at all."""
+    if not isinstance(error.body, dict):
+        return error
+    return CommandError(
+        "It is not there: it was deleted before, or belongs to another key",
+        "`openai-batches files list` shows the files of this key",
+        ExitCode.REFUSED,
+    )

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 from cyclopts.validators import Number
 from rich.text import Text
 
@@ -28,7 +28,7 @@ _WIDTHS = (27, 7, 3, 4, 12)
 _PAGE = 1_000
 _FIRST_PAGE = 100
 
-app = command(
+app: App = command(
     "list",
     examples="""\
 openai-batches files list
@@ -40,8 +40,8 @@ openai-batches files list --jsonl | jq -r 'select(.bytes > 1e8).id'""",
 @app.default
 async def list_files(
     *,
-    purpose: str | None = None,
-    limit: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    purpose: Annotated[str | None, Parameter(metavar="PURPOSE")] = None,
+    limit: Annotated[int | None, Parameter(metavar="N", validator=Number(gte=0))] = None,
     json: bool = False,
     jsonl: bool = False,
     service: Service = DEFAULT_SERVICE,
@@ -52,13 +52,14 @@ async def list_files(
 
     Args:
         purpose: Only files of this purpose, such as batch or batch_output.
-        limit: How many to show (all).
+        limit: How many to show (all); 0 is all.
         json: One JSON document: a list of the service's records.
         jsonl: The service's records, one on each line.
         service: the service.
     """
     if json and jsonl:
         raise CommandError("--json and --jsonl are two ways to write the same", "Choose one of them")
+    limit = limit or None
     shown = JsonItems(is_document=json) if json or jsonl else _Rows(dt.datetime.now(dt.UTC))
     count = size = 0
     async with connected(service) as session:

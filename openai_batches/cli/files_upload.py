@@ -5,7 +5,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
 from openai_batches import make_converter
 from openai_batches.cli.amounts import Seconds
@@ -27,7 +27,7 @@ _BATCH = "batch"
 _PIECE_BYTES = 256 * 1024
 _PACKED = (".gz", ".zst")
 
-app = command(
+app: App = command(
     "upload",
     examples="""\
 openai-batches files upload requests.jsonl
@@ -41,7 +41,7 @@ async def upload(
     path: SourceName,
     /,
     *,
-    purpose: str = _BATCH,
+    purpose: Annotated[str, Parameter(metavar="PURPOSE")] = _BATCH,
     name: Annotated[str | None, Parameter(metavar="NAME")] = None,
     expires_after: Seconds | None = None,
     parts: bool = False,
@@ -72,11 +72,11 @@ async def upload(
                 expires_after=None if expires_after is None else int(expires_after),
                 progress=progress,
             )
+    note(f"Uploaded {one_line(called)} as {one_line(file.id)}, {size_text(file.bytes)}")
     if json:
         write_document(make_converter().unstructure(file))
     else:
         say(one_line(file.id))
-    note(f"Uploaded {one_line(called)}, {size_text(file.bytes)}")
     return ExitCode.DONE
 
 

@@ -1,18 +1,22 @@
-"""Ctrl-C, where it is no mistake but the person's word that it is enough."""
+"""Ctrl-C and other signals that end a program, where that is no mistake but the person's word that it is enough."""
 
 import asyncio
 import contextlib
-from collections.abc import Generator
+import os
+import signal
+from collections.abc import Callable, Generator
 from typing import cast
 
 import attrs
 
-__all__ = ["Interruption", "interruptible"]
+__all__ = ["Interruption", "interruptible", "stopped_by_signals"]
+
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 @attrs.define
 class Interruption:
-    """Whether Ctrl-C was pressed."""
+    """Whether the person, or the system, wants no more."""
 
     has_come: bool = False
 
@@ -26,3 +30,44 @@ def interruptible() -> Generator[Interruption]:
     except asyncio.CancelledError:
         cast("asyncio.Task[object]", asyncio.current_task()).uncancel()
         interruption.has_come = True
+
+
+@contextlib.contextmanager
+def stopped_by_signals(first: Callable[[], object], second: Callable[[], int]) -> Generator[Interruption]:
+    """Let Ctrl-C, SIGTERM or SIGHUP cancel this task, which then ends in good order; a second one ends the process.
+
+    A signal that is ignored, as that of a terminal that hangs up is under ``nohup``, stays ignored.
+
+    Args:
+        first: called when the first signal comes.
+        second: called when the second one comes; it says what the shell is told.
+    """
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    interruption = Interruption()
+
+    def stop() -> None:
+        if interruption.has_come:
+            os._exit(second())
+        interruption.has_come = True
+        first()
+        if task is not None:  # pragma: no branch  # a command is a task
+            task.cancel()
+
+    numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+    watched: list[signal.Signals] = []
+    for number in numbers:
+        # Not every system watches signals in its event loop, and no thread but the main one may; Ctrl-C is then what
+        # asyncio makes of it.
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, stop)
+                watched.append(number)
+    try:
+        yield interruption
+    finally:
+        for number in watched:
+            loop.remove_signal_handler(number)
+        if interruption.has_come and signal.SIGINT in watched:
+            # It is ending already; one that comes now would only spoil its exit code.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)

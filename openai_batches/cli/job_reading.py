@@ -112,7 +112,8 @@ def ledger_document(ledger: Ledger) -> dict[str, Any]:
 
 def has_journal(directory: Path) -> bool:
     """Return whether a job is kept in a directory, or was meant to be."""
-    return journal_path(directory).is_file()
+    # Path.is_file raises where a folder may not be looked into.
+    return os.path.isfile(journal_path(directory))  # noqa: PTH113
 
 
 async def view_of(directory: Path) -> JournalView | None:

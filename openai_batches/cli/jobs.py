@@ -8,21 +8,30 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 from rich.text import Text
 
 from openai_batches import PRICES, BatchJob, Outcome, write_report
+from openai_batches.cli.advising import say_resume
 from openai_batches.cli.commanding import command
 from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, connected
 from openai_batches.cli.documents import write_document
 from openai_batches.cli.endings import CommandError, ExitCode
+from openai_batches.cli.interrupting import stopped_by_signals
 from openai_batches.cli.job_reading import FoundJob, found_jobs, has_journal
-from openai_batches.cli.resuming import say_resume
-from openai_batches.cli.run_plan import facts
-from openai_batches.cli.run_signals import stopped_by_signals
 from openai_batches.cli.run_telling import EventTeller, ledger_lines, say_summary
 from openai_batches.cli.saving import refuse_file
-from openai_batches.cli.terminal import note, out_is_terminal, progress_is_shown, say, stderr, stdout, table, warn
+from openai_batches.cli.terminal import (
+    facts,
+    note,
+    out_is_terminal,
+    progress_is_shown,
+    say,
+    stderr,
+    stdout,
+    table,
+    warn,
+)
 from openai_batches.cli.texts import age_text, clean, money_text, one_line, time_text
 
 if TYPE_CHECKING:
@@ -32,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = command(
+app: App = command(
     "jobs",
     examples="""
 openai-batches jobs
@@ -147,7 +156,7 @@ async def cancel(directory: _Directory, /, *, service: Service = DEFAULT_SERVICE
         out=None,
         lasted_s=time.monotonic() - begin,
         prices=PRICES,
-        is_free=service.local,
+        service=service,
     )
     return ExitCode.DONE
 

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from openai_batches import make_converter
+from openai_batches.cli.documents import as_written
 from openai_batches.cli.terminal import flush, write
 
 __all__ = ["JsonItems"]
@@ -28,7 +29,7 @@ class JsonItems:
         for record in records:
             if self._is_document:
                 write(b",\n" if self._count else b"[\n")
-            write(msgspec.json.encode(self._converter.unstructure(record)))
+            write(as_written(msgspec.json.encode(self._converter.unstructure(record))))
             if not self._is_document:
                 write(b"\n")
             self._count += 1

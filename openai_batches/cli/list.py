@@ -4,7 +4,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, Annotated
 
 import attrs
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
 from openai_batches.cli.amounts import Seconds, check_times
 from openai_batches.cli.batch_table import BatchTable
@@ -30,7 +30,7 @@ __all__ = ["app"]
 _ROWS_ON_TERMINAL = 30
 _MAX_PAGE = 100
 
-app = command(
+app: App = command(
     "list",
     examples="""\
 openai-batches list --status open --watch

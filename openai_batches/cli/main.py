@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
+from openai_batches.cli.advising import TYPED
 from openai_batches.cli.app import app
 from openai_batches.cli.endings import ClosedPipeError, CommandError, ExitCode
-from openai_batches.cli.resuming import TYPED
 from openai_batches.cli.terminal import (
     flush,
     give_up_output,

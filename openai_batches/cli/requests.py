@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-from cyclopts import Parameter, validators
+from cyclopts import App, Parameter, validators
 
 from openai_batches import InputError, InvalidRequestsError, write_request_file
 from openai_batches.cli.commanding import command
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = command(
+app: App = command(
     "requests",
     examples="""
 openai-batches requests questions.txt -m gpt-4o-mini -o requests.jsonl

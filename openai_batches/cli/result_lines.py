@@ -40,7 +40,7 @@ class RowLines:
     """The rows that ``write_results`` writes, as JSONL or CSV."""
 
     def __init__(self, format: str) -> None:
-        self.textless = 0
+        self.textless: int = 0
         self._maker = RowMaker()
         self._stream = io.BytesIO()
         kind = CsvFormat if format == "csv" else JsonlFormat
@@ -69,7 +69,7 @@ class RawLines:
     """The lines of the service's files, as they are."""
 
     def __init__(self) -> None:
-        self.textless = 0
+        self.textless: int = 0
 
     def made(self, results: "Sequence[BatchResult]") -> bytes:
         """Return the lines of the next results; one that is in neither file has none."""
@@ -91,7 +91,7 @@ class TextLines:
     """
 
     def __init__(self, *, with_ids: bool, ends_with_null: bool) -> None:
-        self.textless = 0
+        self.textless: int = 0
         self._with_ids = with_ids
         self._ends_with_null = ends_with_null
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
-from cyclopts import Group, Parameter, validators
+from cyclopts import App, Group, Parameter, validators
 
 from openai_batches import ShardLimits
 from openai_batches.cli.amounts import Bytes, Usd
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["JobOptions", "app"]
 
-app = command(
+app: App = command(
     "run",
     examples="""
 openai-batches run requests.jsonl --local -o results.jsonl   # try it

@@ -38,8 +38,9 @@ class Picture:
         progress: how far it is.
         left_s: in how many seconds it will be done; None if that cannot be told.
         elapsed_s: since when it runs.
-        cost: what is counted of its cost, in dollars; None where a price is not known.
-        expected: what it is expected to cost; None if that is not known.
+        cost: what is counted of its cost; None where a price is not known.
+        expected: what it is expected to cost at most; None if that is not known.
+        currency: what these are in.
         is_free: whether nobody is paid for it.
         is_stopping: whether it was told to stop.
     """
@@ -49,6 +50,7 @@ class Picture:
     elapsed_s: float
     cost: float | None = None
     expected: float | None = None
+    currency: str = "USD"
     is_free: bool = False
     is_stopping: bool = False
 
@@ -84,15 +86,15 @@ class Picture:
         if progress.failed:
             text.append(f" · {progress.failed:,} failed", style="red")
         if progress.resent:
-            text.append(f" · {progress.resent:,} sent again", style="yellow")
+            text.append(f" · {as_count(progress.resent, 'retry', 'retries')}", style="yellow")
         return text.append(f" · {self._money}")
 
     @property
     def _money(self) -> str:
         if self.is_free:
             return "no cost"
-        expected = "" if self.expected is None else f" of {money_text(self.expected)} estimated"
-        return f"{money_text(self.cost)}{expected}"
+        expected = "" if self.expected is None else f" of at most {money_text(self.expected, self.currency)}"
+        return f"{money_text(self.cost, self.currency)}{expected}"
 
 
 def _bar(done: int, failed: int, total: int, width: int) -> Text:

@@ -26,21 +26,21 @@ from openai_batches import (
     read_prices,
     write_report,
 )
+from openai_batches.cli.advising import resume_command, say_resume
 from openai_batches.cli.connecting import Service, connected
 from openai_batches.cli.documents import write_document
 from openai_batches.cli.endings import CommandError, ExitCode
 from openai_batches.cli.explaining import explain
+from openai_batches.cli.interrupting import stopped_by_signals
 from openai_batches.cli.job_reading import has_journal, ledger_document, view_of
-from openai_batches.cli.resuming import resume_command, say_resume
 from openai_batches.cli.run_display import Picture, shown_live
-from openai_batches.cli.run_plan import ASSUMED_TOKENS, DEFAULT_CONFIRM_ABOVE_USD, JobPlan, agreed, facts, say_facts
+from openai_batches.cli.run_places import check_targets, job_place
+from openai_batches.cli.run_plan import ASSUMED_TOKENS, DEFAULT_CONFIRM_ABOVE_USD, JobPlan, agreed
 from openai_batches.cli.run_progress import JobProgress, Pace
 from openai_batches.cli.run_results import Output, stream_results
-from openai_batches.cli.run_signals import stopped_by_signals
 from openai_batches.cli.run_telling import EventTeller, say_summary
-from openai_batches.cli.saving import refuse_file
 from openai_batches.cli.sourcing import STDIN, request_source, source_name
-from openai_batches.cli.terminal import note, out_is_terminal, progress_is_shown, say, stderr, warn
+from openai_batches.cli.terminal import facts, note, out_is_terminal, progress_is_shown, say, say_facts, stderr, warn
 from openai_batches.cli.texts import clean, one_line
 from openai_batches.discarding import was_begun
 from openai_batches.planning import source_path
@@ -101,6 +101,8 @@ class Errand:
     _price_table: "PriceTable" = PRICES
     _teller: EventTeller = attrs.field(factory=EventTeller)
     _is_new: bool = True
+    _is_planned: bool = False
+    _is_under_way: bool = False
 
     @classmethod
     async def begun(cls, *, source: str | None, directory: Path | None, **options: Any) -> "Errand":
@@ -109,17 +111,13 @@ class Errand:
         Raises:
             CommandError: it cannot be done so.
         """
-        source, place = _place(source, directory)
+        source, place = job_place(source, directory, options["service"])
         errand = cls(source=source, directory=place, **options)
         errand.view = view = await view_of(place)
         if source is None and not has_journal(place):
             raise CommandError(f"There is no job in {place}", "Name the requests: openai-batches run requests.jsonl")
         errand.is_begun = view is not None and was_begun(view.attempts)
-        is_finished = view is not None and view.is_finished
-        errand.output.check(may_be_there=is_finished or errand.is_dry)
-        if errand.report is not None:
-            # That of an earlier run of the same job is replaced.
-            refuse_file(errand.report, force=errand.output.force or view is not None)
+        await asyncio.to_thread(check_targets, source, errand.output, errand.report, view, is_dry=errand.is_dry)
         if view is not None:
             errand.progress.remember(view)
         if errand.prices is not None:
@@ -141,28 +139,38 @@ class Errand:
                 if not stopping.has_come:
                     raise
                 return self._stopped()
-            except (BatchesError, OSError) as error:
-                raise self._told(error) from error
+            except (BatchesError, CommandError, OSError) as error:
+                if not self._can_go_on_after(error):
+                    raise
+                raise _resumable(error) from error
             finally:
                 await self._reported()
 
     async def _carried(self) -> ExitCode:
         async with connected(self.service) as session, self._opened(session) as job:
-            if not self.is_begun:
-                self.plan = await self._planned(job)
-                if self.is_dry:
-                    if self.view is None:
-                        await job.discard()
-                    return ExitCode.DONE
-                if not await self._is_agreed(job, self.plan):
-                    note("Nothing was sent.")
-                    return ExitCode.INTERRUPTED
-                self.is_begun = True
-            else:
+            if self.is_begun:
                 await self._found(job)
-                if self.is_dry:
-                    return ExitCode.DONE
-            return await self._ended(job)
+            elif not await self._is_to_be_sent(job):
+                return ExitCode.DONE if self.is_dry else ExitCode.INTERRUPTED
+            return ExitCode.DONE if self.is_dry else await self._ended(job)
+
+    async def _is_to_be_sent(self, job: BatchJob) -> bool:
+        """Plan a job, and return whether it is to be sent; else nothing stays of what was planned."""
+        try:
+            self.plan = await self._planned(job)
+            self.is_begun = not self.is_dry and await self._is_agreed(self.plan)
+        except BaseException:
+            # What went wrong first is what is told.
+            with contextlib.suppress(BatchesError, OSError):
+                await self._taken_back(job)
+            raise
+        if not self.is_begun:
+            await self._taken_back(job)
+        return self.is_begun
+
+    async def _taken_back(self, job: BatchJob) -> None:
+        if self._is_planned:
+            await job.discard()
 
     @contextlib.asynccontextmanager
     async def _opened(self, session: "BatchSession") -> AsyncGenerator[BatchJob]:
@@ -183,6 +191,8 @@ class Errand:
         name = source_name(self.source) if self.source is not None else str(self.directory)
         with self._busy(f"Checking {clean(name)}"):
             ledger = await job.plan()
+            # What an earlier call has planned stays.
+            self._is_planned = self.view is None
             view = await view_of(self.directory)
             if view is None:
                 raise JobError(f"The job in {self.directory} was removed while it was planned")
@@ -210,19 +220,14 @@ class Errand:
         else:
             say_facts(f"Planned {plan.source}", lines)
 
-    async def _is_agreed(self, job: BatchJob, plan: JobPlan) -> bool:
-        """Return whether the job may be sent; nothing stays of one that may not."""
+    async def _is_agreed(self, plan: JobPlan) -> bool:
         if self.is_agreed:
             return True
         _, profile = self.service.configured()
         limits = (self.confirm_above, profile.confirm_above_usd, DEFAULT_CONFIRM_ABOVE_USD)
-        limit = next(limit for limit in limits if limit is not None)
-        is_agreed = False
-        try:
-            is_agreed = await agreed(plan, confirm_above_usd=limit)
-        finally:
-            if not is_agreed:
-                await job.discard()
+        is_agreed = await agreed(plan, confirm_above_usd=next(limit for limit in limits if limit is not None))
+        if not is_agreed:
+            note("Nothing was sent.")
         return is_agreed
 
     async def _found(self, job: BatchJob) -> None:
@@ -232,10 +237,12 @@ class Errand:
             return
         left = f"{ledger.unfinished:,} of {as_count(ledger.inputs, 'request')} are left"
         note(f"{'Begun earlier' if self.is_dry else 'Going on with'}: {self.directory}, {left}")
+        if self.is_dry and self.is_json:
+            write_document({"directory": str(self.directory), **ledger_document(ledger)})
 
     async def _ended(self, job: BatchJob) -> ExitCode:
         """Carry the job to its end, and write what came of it."""
-        begin = time.monotonic()
+        begin, self._is_under_way = time.monotonic(), True
         was_finished = self.view is not None and self.view.is_finished
         async with self._watched(job, begin):
             rows = await stream_results(job, self.output) if self.output.is_stream else None
@@ -259,7 +266,7 @@ class Errand:
             out=self.output.path,
             lasted_s=lasted_s,
             prices=self._price_table,
-            is_free=self.service.local,
+            service=self.service,
             is_streamed=self.output.is_stream,
         )
 
@@ -293,7 +300,8 @@ class Errand:
                 left_s=pace.left_s(now, self.progress.total),
                 elapsed_s=now - begin,
                 cost=None if cost is None else float(cost),
-                expected=None if self.plan is None else self.plan.cost_usd,
+                expected=None if self.plan is None else self.plan.cost_high,
+                currency=self._price_table.currency,
                 is_free=self.service.local,
                 is_stopping=self.is_stopping,
             )
@@ -329,17 +337,21 @@ class Errand:
                 os.write(2, _SHOW_CURSOR)
         return ExitCode.STOPPED if self.is_begun else ExitCode.INTERRUPTED
 
-    def _told(self, error: BatchesError | OSError) -> BaseException:
-        """Return an error with the command that goes on after it, where one does."""
-        if not self.is_begun or isinstance(error, InputError | JournalError):
-            return error
-        explanation = explain(error)
-        code = ExitCode.STOPPED if isinstance(error, _PASSING) else explanation.code
-        told = CommandError(explanation.message, explanation.advice, code)
-        told.add_note(f"To go on from here, once that is mended:\n  {resume_command()}")
-        return told
+    def _can_go_on_after(self, error: BatchesError | CommandError | OSError) -> bool:
+        is_of_this_call = isinstance(error, CommandError | InputError | JournalError) and not self._is_under_way
+        return self.is_begun and not is_of_this_call
 
     async def _reported(self) -> None:
+        writing = asyncio.ensure_future(self._write_report())
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            # A signal that comes now finds all done but this, which takes a moment.
+            await writing
+            if not self.is_stopping:
+                raise
+
+    async def _write_report(self) -> None:
         """Write the report, of whatever there is to report."""
         if self.report is None or self.is_dry or await view_of(self.directory) is None:
             return
@@ -350,29 +362,17 @@ class Errand:
             warn(f"The report could not be written: {one_line(str(error))}")
 
 
+def _resumable(error: BatchesError | CommandError | OSError) -> CommandError:
+    """Return an error with the command that goes on after it."""
+    explanation = explain(error)
+    passes = isinstance(error, _PASSING) or isinstance(error.__cause__, _PASSING)
+    told = CommandError(explanation.message, explanation.advice, ExitCode.STOPPED if passes else explanation.code)
+    for detail in explanation.details:
+        told.add_note(f"  {detail}")
+    told.add_note(f"To go on from here, once that is mended:\n  {resume_command()}")
+    return told
+
+
 def _is_typed(source: str | None) -> bool:
     """Return whether the requests come from a keyboard: nothing is drawn over what is typed."""
     return source == STDIN and sys.stdin is not None and sys.stdin.isatty()
-
-
-def _place(source: str | None, directory: Path | None) -> tuple[str | None, Path]:
-    """Return the source and the directory of a job: a job's directory stands for the job in it."""
-    if source is not None and source != STDIN and Path(source).is_dir():
-        if not has_journal(Path(source)):
-            raise CommandError(f"{source} is a folder, and there is no job in it", "Name a file of requests")
-        if directory is not None:
-            raise CommandError(f"{source} is the directory of a job already", "Leave out --directory")
-        return None, Path(source)
-    if directory is not None and source in {None, STDIN}:
-        return source, directory
-    if source is None:
-        raise CommandError(
-            "Which requests?", "Name a file of them, - for standard input, or the directory of a job to go on with"
-        )
-    if source == STDIN:
-        raise CommandError("Requests from standard input need a place to be kept", "Name it: --directory jobs/monday")
-    place = directory or Path(f"{source}.job")
-    if not Path(source).exists():
-        rescue = f"Its job goes on without it: openai-batches run {place}" if has_journal(place) else "Check the path"
-        raise CommandError(f"There is no file {source}", rescue)
-    return source, place

@@ -1,23 +1,17 @@
 """What a job is about to do, and what that will cost: shown, and agreed to, before anything is sent."""
 
 from collections import Counter
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from openai_batches.cli.asking import can_ask, confirmed
 from openai_batches.cli.endings import CommandError
-from openai_batches.cli.terminal import note, out_is_terminal, stderr
-from openai_batches.cli.texts import clean, money_text, one_line, size_text, words
+from openai_batches.cli.terminal import stderr
+from openai_batches.cli.texts import money_text, one_line, size_text, words
 from openai_batches.wording import as_count
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from openai_batches import Estimate, Ledger
 
 __all__ = [
@@ -25,8 +19,6 @@ __all__ = [
     "DEFAULT_CONFIRM_ABOVE_USD",
     "JobPlan",
     "agreed",
-    "facts",
-    "say_facts",
 ]
 
 DEFAULT_CONFIRM_ABOVE_USD = 5.0
@@ -54,7 +46,7 @@ class JobPlan:
     is_free: bool
 
     @property
-    def cost_usd(self) -> float | None:
+    def cost_high(self) -> float | None:
         """What it will cost at most, as far as that can be told."""
         high = self.estimate.cost_high
         return None if high is None else float(high)
@@ -68,7 +60,8 @@ class JobPlan:
             return (
                 f"{here}unknown: there is no price for {words(map(repr, self.estimate.unpriced_models[:_MAX_LINES]))}"
             )
-        return f"{here}{_money(low)} for the input, {_money(high)} at most (prices of {self.estimate.prices_as_of})"
+        few, much = (money_text(float(cost), self.estimate.currency) for cost in (low, high))
+        return f"{here}{few} for the input, {much} at most (prices of {self.estimate.prices_as_of})"
 
     def lines(self) -> "list[tuple[str, str]]":
         """Return what a person wants to know of it: names and texts."""
@@ -110,30 +103,6 @@ class JobPlan:
 _MEDIA = "images, sounds or files"
 
 
-def say_facts(title: str, lines: "Sequence[tuple[str, str]]") -> None:
-    """Say facts to a person, on standard error: a block on a terminal, one line in a log file."""
-    if stderr().is_terminal:
-        stderr().print(_block(title, lines))
-    else:
-        note(f"{one_line(title)}: " + "; ".join(f"{name} {text}".strip() for name, text in lines))
-
-
-def facts(title: str, lines: "Sequence[tuple[str, str]]") -> RenderableType:
-    """Return named facts under a title, for standard output."""
-    if out_is_terminal():
-        return _block(title, lines)
-    return Text("\n".join([one_line(title), *(f"  {name:<8}  {clean(text)}" for name, text in lines)]))
-
-
-def _block(title: str, lines: "Sequence[tuple[str, str]]") -> Group:
-    made = Table.grid(padding=(0, 2, 0, 0))
-    made.add_column(style="dim", no_wrap=True, min_width=8)
-    made.add_column(overflow="fold")
-    for name, text in lines:
-        made.add_row(Text(f"  {name}"), Text(clean(text)))
-    return Group(Text(one_line(title), style="bold"), made)
-
-
 async def agreed(plan: JobPlan, *, confirm_above_usd: float) -> bool:
     """Return whether a job may be sent: it is cheap enough, or the person says so.
 
@@ -144,13 +113,16 @@ async def agreed(plan: JobPlan, *, confirm_above_usd: float) -> bool:
     Raises:
         CommandError: somebody should be asked, and nobody is there.
     """
-    cost = plan.cost_usd
-    if plan.is_free or (cost is not None and cost <= confirm_above_usd):
+    cost, currency = plan.cost_high, plan.estimate.currency
+    # Nobody has said how much is much in another currency.
+    is_cheap = cost is not None and (cost <= confirm_above_usd if currency == "USD" else cost == 0)
+    if plan.is_free or is_cheap:
         return True
-    why = "What this costs is not known" if cost is None else f"This costs up to {_money(Decimal(cost))}"
+    why = "What this costs is not known" if cost is None else f"This costs up to {money_text(cost, currency)}"
     if not can_ask():
-        limit = "" if cost is None else f", which is above {money_text(confirm_above_usd)}"
-        advice = "Add --yes to send it all the same" + ("" if cost is None else ", or set --confirm-above")
+        is_limited = cost is not None and currency == "USD"
+        limit = f", which is above {money_text(confirm_above_usd)}" if is_limited else ""
+        advice = "Add --yes to send it all the same" + (", or set --confirm-above" if is_limited else "")
         raise CommandError(f"{why}{limit}, and there is nobody to ask; nothing was sent", advice)
     stderr().print()
     return await confirmed(f"{why}. Send {as_count(plan.ledger.inputs, 'request')}?")
@@ -166,7 +138,3 @@ def _kinds(ledger: "Ledger") -> list[str]:
         for (model, endpoint), count in kinds.most_common(_MAX_LINES)
     ]
     return [*texts, f"and {len(kinds) - _MAX_LINES:,} more"] if len(kinds) > _MAX_LINES else texts
-
-
-def _money(amount: Decimal) -> str:
-    return money_text(float(amount))

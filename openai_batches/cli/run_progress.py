@@ -95,7 +95,7 @@ class JobProgress:
     def __init__(self) -> None:
         self.rows: tuple[ShardRow, ...] = ()
         self.ledger: Ledger | None = None
-        self.resent = 0
+        self.resent: int = 0
         self._batches: dict[int, Batch] = {}
         self._refused: set[int] = set()
 

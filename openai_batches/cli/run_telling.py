@@ -1,13 +1,12 @@
 """What a job says to the person besides its picture: lines while it runs, and a summary at its end."""
 
-import shlex
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from openai_batches import JobEventKind, Outcome
-from openai_batches.cli.run_plan import say_facts
-from openai_batches.cli.terminal import note, progress_is_shown
+from openai_batches.cli.advising import command_line
+from openai_batches.cli.terminal import note, progress_is_shown, say_facts
 from openai_batches.cli.texts import lasting_text, money_text, one_line, size_text
 from openai_batches.wording import as_count
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from openai_batches import Bill, JobEvent, Ledger, PriceTable
+    from openai_batches.cli.connecting import Service
 
 __all__ = ["EventTeller", "ledger_lines", "say_summary"]
 
@@ -80,7 +80,7 @@ def ledger_lines(ledger: "Ledger", prices: "PriceTable") -> "list[tuple[str, str
 def _cost(bill: "Bill") -> str:
     if bill.cost is None:
         return f"unknown: there is no price for {', '.join(map(repr, bill.unpriced_models))}"
-    return money_text(float(bill.cost))
+    return money_text(float(bill.cost), bill.prices.currency)
 
 
 def say_summary(
@@ -90,7 +90,7 @@ def say_summary(
     out: "Path | None",
     lasted_s: float | None,
     prices: "PriceTable",
-    is_free: bool,
+    service: "Service",
     is_streamed: bool = False,
 ) -> None:
     """Tell, on standard error, how a job has ended."""
@@ -99,16 +99,14 @@ def say_summary(
     if bad:
         what = f"{bad:,} of {as_count(ledger.inputs, 'request')} did not succeed"
     lines = ledger_lines(ledger, prices)
-    if is_free:
+    if service.local:
         lines[-1] = ("cost", f"nothing here; at the service {lines[-1][1]}")
     if out is not None:
         lines.append(("results", f"{out} ({size_text(out.stat().st_size)})"))
     elif not is_streamed:
         # They are in the job, and this makes a file of them.
-        local = " --local" if is_free else ""
-        lines.append(
-            ("results", f"to write them: openai-batches run {shlex.quote(str(directory))}{local} -o results.jsonl")
-        )
+        again = command_line("run", str(directory), "-o", "results.jsonl", service=service)
+        lines.append(("results", f"to write them: {again}"))
     lines.append(("job", str(directory)))
     if progress_is_shown():
         note("")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import attrs
-from cyclopts import Group, Parameter
+from cyclopts import App, Group, Parameter
 
 from openai_batches.cli.commanding import command
 from openai_batches.cli.connecting import Service, local_data
@@ -21,7 +21,7 @@ from openai_batches.emulator.serving import serve as serve_until_stopped
 
 __all__ = ["app"]
 
-app = command(
+app: App = command(
     "serve",
     examples="""\
 openai-batches serve --speed 3600   # an hour passes in a second

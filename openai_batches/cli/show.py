@@ -3,6 +3,7 @@
 import datetime as dt
 from typing import TYPE_CHECKING
 
+from cyclopts import App
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -30,7 +31,7 @@ __all__ = ["app"]
 # No line is broken where no person looks.
 _PIPE_WIDTH = 10_000
 
-app = command(
+app: App = command(
     "show",
     examples="""\
 openai-batches show batch_abc

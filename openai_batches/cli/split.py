@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
-from cyclopts import Parameter, validators
+from cyclopts import App, Parameter, validators
 
 from openai_batches import ShardLimits, make_converter, write_shards
 from openai_batches.cli.amounts import Bytes
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = command(
+app: App = command(
     "split",
     examples="""
 openai-batches split requests.jsonl -d shards

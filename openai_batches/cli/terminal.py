@@ -7,23 +7,25 @@ import os
 import select
 import stat
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from openai_batches.cli.endings import ClosedPipeError, CommandError
-from openai_batches.cli.texts import clean
+from openai_batches.cli.texts import clean, one_line
 
 __all__ = [
     "busy",
+    "facts",
     "note",
     "out_is_file",
     "out_is_terminal",
     "progress_is_shown",
     "say",
+    "say_facts",
     "stderr",
     "stdout",
     "table",
@@ -235,6 +237,32 @@ def table(*columns: str, title: str | None = None) -> Table:
             options["overflow"] = "ellipsis"
         made.add_column(column.removesuffix(">"), no_wrap=True, **options)
     return made
+
+
+def say_facts(title: str, lines: Sequence[tuple[str, str]]) -> None:
+    """Say facts to a person, on standard error: a block on a terminal, one line in a log file."""
+    if stderr().is_terminal:
+        # A terminal that has hung up is told nothing, and that is no reason to stop.
+        with contextlib.suppress(OSError):
+            stderr().print(_block(title, lines))
+    else:
+        note(f"{one_line(title)}: " + "; ".join(f"{name} {text}".strip() for name, text in lines))
+
+
+def facts(title: str, lines: Sequence[tuple[str, str]]) -> RenderableType:
+    """Return named facts under a title, for standard output."""
+    if out_is_terminal():
+        return _block(title, lines)
+    return Text("\n".join([one_line(title), *(f"  {name:<8}  {clean(text)}" for name, text in lines)]))
+
+
+def _block(title: str, lines: Sequence[tuple[str, str]]) -> Group:
+    made = Table.grid(padding=(0, 2, 0, 0))
+    made.add_column(style="dim", no_wrap=True, min_width=8)
+    made.add_column(overflow="fold")
+    for name, text in lines:
+        made.add_row(Text(f"  {name}"), Text(clean(text)))
+    return Group(Text(one_line(title), style="bold"), made)
 
 
 def _output() -> Any:

@@ -17,7 +17,7 @@ __all__ = [
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 _UNITS = ("kB", "MB", "GB", "TB", "PB")
 # From a cent on, cents are exact enough.
-_CENT = 0.01
+_CENT, _LEAST = 0.01, 1e-4
 
 
 def clean(text: str) -> str:
@@ -93,13 +93,16 @@ def time_text(then: dt.datetime | None) -> str:
     return "" if then is None else f"{then.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
-def money_text(usd: float | None) -> str:
-    """Return dollars as ``$12.50``, ``$0.0042``, ``$0``; ``?`` where no price is known."""
-    if usd is None:
+def money_text(amount: float | None, currency: str = "USD") -> str:
+    """Return an amount as ``$12.50``, ``$0.0042``, ``$0``, or ``12.50 CNY``; ``?`` where no price is known."""
+    if amount is None:
         return "?"
-    if usd == 0:
-        return "$0"
-    return f"${usd:,.2f}" if usd >= _CENT else f"${usd:.2g}" if usd >= 1e-4 else "<$0.0001"
+    sign, name = ("$", "") if currency == "USD" else ("", f" {one_line(currency)}")
+    if amount == 0:
+        return f"{sign}0{name}"
+    if amount < _LEAST:
+        return f"<{sign}{_LEAST:.4f}{name}"
+    return f"{sign}{amount:,.2f}{name}" if amount >= _CENT else f"{sign}{amount:.2g}{name}"
 
 
 def words(items: Iterable[object]) -> str:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
-from cyclopts import Parameter, validators
+from cyclopts import App, Parameter, validators
 from rich.text import Text
 
 from openai_batches import make_converter, validate_requests
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = command(
+app: App = command(
     "validate",
     examples="""
 openai-batches validate requests.jsonl

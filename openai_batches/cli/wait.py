@@ -1,5 +1,7 @@
 """``openai-batches wait``: until batches have ended."""
 
+from cyclopts import App
+
 from openai_batches.cli.advising import command_line
 from openai_batches.cli.amounts import Seconds, check_times
 from openai_batches.cli.batch_ids import BatchId, batch_ids
@@ -13,7 +15,7 @@ from openai_batches.cli.terminal import note
 
 __all__ = ["app"]
 
-app = command(
+app: App = command(
     "wait",
     examples="""\
 openai-batches wait batch_abc batch_def --timeout 2h

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
 import msgspec
-from cyclopts import Parameter, validators
+from cyclopts import App, Parameter, validators
 
 from openai_batches import BatchesError, InputError, make_converter
 from openai_batches.cli.commanding import command
@@ -18,7 +18,8 @@ from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, connected
 from openai_batches.cli.endings import CommandError, ExitCode
 from openai_batches.cli.handing_on import HandingOn
 from openai_batches.cli.listening import Arrivals, Arrived, LocalEndpoint, address_of, arriving, listener
-from openai_batches.cli.terminal import flush, note, say, warn, write
+from openai_batches.cli.streaming import OutputStream, in_background
+from openai_batches.cli.terminal import note, say, warn
 from openai_batches.cli.texts import one_line, time_text
 from openai_batches.wording import as_count
 
@@ -38,7 +39,7 @@ OPENAI_WEBHOOK_SECRET=... openai-batches webhook listen --port 8000 --fetch
 openai-batches webhook listen --exec ./on-event.sh"""
 _SECRET_ENV = "OPENAI_WEBHOOK_SECRET"  # noqa: S105  # its name, not itself
 
-app = command("webhook", examples=_EXAMPLES, help="Receive the service's webhooks.")
+app: App = command("webhook", examples=_EXAMPLES, help="Receive the service's webhooks.")
 _listen = command("listen", examples=_EXAMPLES)
 app.command(_listen, name="listen")
 
@@ -101,11 +102,13 @@ class _Telling:
         session: where their batches are asked about; None does not ask.
         hand_on: what else gets them.
         is_jsonl: whether they are written for programs.
+        out: where these read them.
     """
 
     session: "BatchSession | None"
     hand_on: HandingOn | None
     is_jsonl: bool
+    out: OutputStream = attrs.field(factory=OutputStream)
 
     async def tell_all(self, queue: "asyncio.Queue[Arrived | None]") -> None:
         while (arrived := await queue.get()) is not None:
@@ -119,12 +122,12 @@ class _Telling:
             record["batch"] = None if batch is None else make_converter().unstructure(batch)
         line = msgspec.json.encode(record)
         if self.is_jsonl:
-            write(line + b"\n")
-            flush()
+            await self.out.write(lambda: line + b"\n")
         else:
             when = time_text(event.created_at or dt.datetime.now(dt.UTC))
             words = [when, event.type, event.batch_id or event.id, _batch_text(batch)]
-            say("  ".join(one_line(word) for word in words if word))
+            # Whoever reads it may be slow; what arrives is answered meanwhile.
+            await in_background(lambda: say("  ".join(one_line(word) for word in words if word)))
         if self.hand_on is not None:
             await self.hand_on.start(line + b"\n", event.id)
 

@@ -54,17 +54,17 @@ def create(server: BackgroundServer, name: str = "mine.jsonl", **options: Any) -
     return batch
 
 
-def job(directory: Path, *attempts: Attempt) -> Path:
+def job(directory: Path, *attempts: Attempt, **fields: Any) -> Path:
     """Write the journal of a job."""
     journal = Journal(directory)
-    journal.begin(job_record(), list(attempts))
+    journal.begin(job_record(**fields), list(attempts))
     journal.close()
     return directory
 
 
-def planned(directory: Path, file: FileObject) -> Path:
+def planned(directory: Path, file: FileObject, **fields: Any) -> Path:
     """Write the journal of a job that still needs a file."""
-    return job(directory, attempt(step=Step.UPLOADED, file_id=file.id))
+    return job(directory, attempt(step=Step.UPLOADED, file_id=file.id), **fields)
 
 
 def verified(directory: Path, batch: Batch) -> Path:

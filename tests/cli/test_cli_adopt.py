@@ -28,11 +28,11 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_batches_become_a_job_and_are_collected(cli: Cli, service: BackgroundServer) -> None:
     """`run DIR -o OUT` does the rest; adopting twice changes nothing."""
     first, second = submit(service, 2), submit(service, 2)
-    done = cli("adopt", first, "--directory", "rescued")
+    done = cli("adopt", first, "--directory", "rescued", "--base-url", service.base_url)
     assert done.code == 0
     assert done.out == f"{first}\n"
     assert "The job in rescued has 2 requests in 1 batch." in done.err
-    assert "openai-batches run rescued -o results.jsonl" in done.err
+    assert f"openai-batches run rescued -o results.jsonl --base-url {service.base_url}\n" in done.err
     assert cli("adopt", first, "-d", "rescued").code == 0
     done = cli("run", "rescued", "-o", "out.jsonl", "--yes")
     assert done.code == 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +12,7 @@ from batch_stage import ask, asked, cancel, held, interrupted_when, submit
 
 from openai_batches.cli.endings import CommandError
 from openai_batches.cli.failures import Failures
+from openai_batches.cli.main import run
 from openai_batches.emulator import Fault, RealClock
 
 if TYPE_CHECKING:
@@ -144,3 +147,16 @@ def test_a_failure_that_nothing_can_be_done_about_has_no_advice(capsys: pytest.C
     failures.advise()
     assert failures.code == 2
     assert capsys.readouterr().err == "error: batch_1: it is odd\n"
+
+
+def test_all_are_cancelled_though_nobody_reads_of_it(
+    service: BackgroundServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first line ends the program, and not what it was to do."""
+    ids = [submit(service) for _ in range(3)]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stream)
+        assert run(["cancel", *ids]) == 141
+    assert {status(service, batch_id) for batch_id in ids} <= {"cancelling", "cancelled"}

@@ -122,6 +122,31 @@ class TestPrecedence:
         monkeypatch.setenv("GROQ_API_KEY", "sk-test-groq")
         assert (await meant())["key"] == "sk-test-groq"
 
+    async def test_a_key_goes_to_its_own_address_alone(
+        self, file: Path, meant: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A profile's address gets the profile's key, whatever key the environment holds for another service."""
+        file.write_text(  # noqa: ASYNC240
+            'profile = "ours"\n[profiles.ours]\nbase_url = "https://ours.test/v1"\napi_key_file = "~/groq.key"\n',
+            "utf-8",
+        )
+        given = await meant()
+        assert (given["base_url"], given["key"]) == ("https://ours.test/v1", "sk-test-from-file")
+        monkeypatch.setenv("OPENAI_BASE_URL", "https://environment.test/v1")
+        given = await meant()
+        assert (given["base_url"], given["key"]) == (None, "sk-test-openai")
+        file.write_text(FILE, "utf-8")  # noqa: ASYNC240
+        given = await meant()
+        assert (given["base_url"], given["key"]) == (None, "sk-test-openai")
+        assert (await meant(profile="usual"))["key"] == "sk-test-usual"
+
+    def test_a_key_in_the_place_of_a_variable_is_not_shown(self, cli: Cli) -> None:
+        """Who writes --api-key-env $OPENAI_API_KEY is told what it takes, and the key is on no screen."""
+        done = cli("cancel", "x", "--api-key-env", "sk-test-secret")
+        assert done.code == 2
+        assert "names none\nadvice: Put the key in OPENAI_API_KEY, say, and name that: --api-key-env" in done.err
+        assert "sk-test" not in done.err
+
     async def test_a_profile_without_a_key_takes_the_services_usual_variable(self, file: Path, meant: Any) -> None:
         """It need not be said where a key is that is in its usual place; and capitals do not matter."""
         assert (await meant(profile="bare"))["key"] == "sk-test-openai"

@@ -107,6 +107,7 @@ def test_a_list_goes_on_page_after_page(cli: Cli, service: BackgroundServer, mon
     assert [line.split()[-1] for line in lines] == ["name", "4.txt", "3.txt", "2.txt", "1.txt", "0.txt"]
     assert len({len(line) for line in lines[1:]}) == 1
     assert len(cli("files", "list", "--limit", "3").out.splitlines()) == 4
+    assert cli("files", "list", "--limit", "0").out == cli("files", "list").out
 
 
 def test_what_the_service_does_not_say_is_blank(cli: Cli, service: BackgroundServer) -> None:
@@ -166,7 +167,7 @@ def test_upload_prints_the_id_alone(cli: Cli, service: BackgroundServer) -> None
     done = cli("files", "upload", "requests.jsonl")
     stored = service.store.files.items[done.out.strip()]
     assert (stored.filename, stored.purpose, stored.bytes) == ("requests.jsonl", "batch", len(DATA))
-    assert done.err == "Uploaded requests.jsonl, 78.4 kB\n"
+    assert done.err == f"Uploaded requests.jsonl as {done.out.strip()}, 78.4 kB\n"
 
 
 @pytest.mark.parametrize("how", [[], ["--parts"]])
@@ -224,7 +225,7 @@ def test_an_upload_shows_how_far_it_is(service: BackgroundServer, terminal: Term
     driven = terminal("files", "upload", "requests.jsonl", columns=columns)
     assert driven.finish() == 0
     assert b"Uploading requests.jsonl" in driven.raw
-    assert [line[:5] for line in driven.screen.splitlines()] == ["file-", "Uploa"]
+    assert [line[:5] for line in driven.screen.splitlines()] == ["Uploa", "file-"]
 
 
 def test_ctrl_c_ends_an_upload_that_waits_for_standard_input(service: BackgroundServer, terminal: Terminal) -> None:
@@ -469,7 +470,7 @@ def test_one_that_is_gone_does_not_keep_the_others(cli: Cli, service: Background
     cli("files", "delete", first.id)
     done = cli("files", "delete", "../batches", first.id, second.id)
     assert done.code == 3
-    assert f"error: {first.id} is not there: it was deleted before, or belongs to another key" in done.err
+    assert f"error: {first.id}: It is not there: it was deleted before, or belongs to another key" in done.err
     assert done.out == f"{second.id}  deleted\n"
 
 
@@ -479,7 +480,7 @@ def test_each_refusal_has_its_reason(cli: Cli, service: BackgroundServer) -> Non
     service.faults.add(Fault.error_before(403, method="DELETE", times=1))
     done = cli("files", "delete", first.id, second.id)
     assert done.code == 3
-    assert f"error: {first.id} was not deleted: 403" in done.err
+    assert f"error: {first.id}: 403" in done.err
     assert done.out == f"{second.id}  deleted\n"
     assert cli("files", "delete", "bad\x00id").code == 2
 
@@ -555,7 +556,7 @@ def test_each_has_help_with_examples(cli: Cli, name: str) -> None:
     ("arguments", "message"),
     [
         (["list", "--json", "--jsonl"], "two ways to write the same"),
-        (["list", "--limit", "0"], "--limit"),
+        (["list", "--limit", "-1"], "--limit"),
         (["list", "extra"], "extra"),
         (["delete"], "requires an argument"),
         (["download"], "requires an argument"),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import json
+import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from run_stage import LOCAL, ask_often, write_requests
@@ -89,6 +90,21 @@ class TestList:
         assert rows_of(cli("jobs", "deep", "--recursive").out)[1][0] == "deep/er/job"
         assert rows_of(cli("jobs", "deep/er/job", "deep/er").out)[1][0] == "deep/er/job"
         assert "none is no folder" in cli("jobs", "none").err
+
+    def test_a_folder_that_may_not_be_looked_into(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is passed over: the jobs beside it are shown."""
+        write_requests(Path("a.jsonl"), 1)
+        cli("run", "a.jsonl", *LOCAL)
+        Path("closed").mkdir()
+        stat = os.stat
+
+        def refuse(path: Any, *rest: Any, **named: Any) -> os.stat_result:
+            if "closed/" in str(path):
+                raise PermissionError(13, "Permission denied", path)
+            return stat(path, *rest, **named)
+
+        monkeypatch.setattr(os, "stat", refuse)
+        assert [row[0] for row in rows_of(cli("jobs", "-r").out)] == ["directory", "a.jsonl.job"]
 
     @pytest.mark.parametrize("columns", [80, 160])
     def test_in_a_terminal(self, cli: Cli, terminal: Callable[..., DrivenTerminal], columns: int) -> None:

@@ -66,7 +66,7 @@ class TestTheWholeWay:
     def test_a_finished_job_writes_what_is_missing_in_any_form(self, cli: Cli) -> None:
         """Results are on the disk: another file of them costs nothing, and the job's directory is name enough."""
         done = cli("run", "requests.jsonl", *LOCAL)
-        assert "results to write them: openai-batches run requests.jsonl.job --local -o results.jsonl;" in done.err
+        assert "results to write them: openai-batches run requests.jsonl.job -o results.jsonl --local;" in done.err
         assert cli("run", JOB, "-o", "out.csv", "--ordered", *LOCAL).code == 0
         with Path("out.csv").open(newline="") as file:
             assert [row["custom_id"] for row in csv.DictReader(file)] == IDS
@@ -133,6 +133,8 @@ class TestDryRun:
         cli("run", "requests.jsonl", *LOCAL)
         done = cli("run", "requests.jsonl", "--dry-run", *LOCAL)
         assert (done.code, done.err) == (0, "Begun earlier: requests.jsonl.job, 0 of 4 requests are left\n")
+        told = json.loads(cli("run", "requests.jsonl", "--dry-run", "--json", *LOCAL).out)
+        assert (told["requests"], told["succeeded"], told["unfinished"]) == (4, 4, 0)
 
     def test_of_a_job_that_was_only_planned(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
         """What a killed run has planned is left to it."""
@@ -183,6 +185,19 @@ class TestAgreement:
         done = cli("run", "requests.jsonl", "--prices", "prices.json")
         assert done.code == 0
         assert "cost <$0.0001 for the input, $0.00" in done.err
+
+    def test_prices_in_another_currency(self, cli: Cli, service: BackgroundServer) -> None:
+        """They are told in it, and not compared with dollars: somebody is asked."""
+        table = {"as_of": "2026-01-01", "currency": "CNY", "models": {"gpt-4o-mini": {"input": 1, "output": 1}}}
+        Path("prices.json").write_text(json.dumps(table))
+        done = cli("run", "requests.jsonl", "--prices", "prices.json")
+        assert done.code == 2
+        assert "error: This costs up to <0.0001 CNY, and there is nobody to ask; nothing was sent\n" in done.err
+        assert done.err.endswith("advice: Add --yes to send it all the same\n")
+        done = cli("run", "requests.jsonl", "--prices", "prices.json", "--yes")
+        assert done.code == 0
+        assert done.err.count("<0.0001 CNY") == 3
+        assert "$" not in done.err
 
     @pytest.mark.batch_server(clock=SteppedClock())
     @pytest.mark.parametrize("answer", ["y", "n"])
@@ -267,6 +282,7 @@ class TestEndsBeforeTheEnd:
             done = cli("run", "requests.jsonl", *LOCAL)
         assert done.code == 2
         assert "Another process is at work on the job" in done.err
+        assert "advice: Wait until the other process is done" in done.err
 
     def test_requests_that_would_be_refused(self, cli: Cli) -> None:
         """Found before anything is sent, and nothing stays behind."""

@@ -19,7 +19,7 @@ from run_stage import LOCAL, ids_in, write_requests
 
 from openai_batches import BatchJob
 from openai_batches.cli import run_errand
-from openai_batches.cli.run_signals import stopped_by_signals
+from openai_batches.cli.interrupting import stopped_by_signals
 from openai_batches.emulator import SteppedClock
 
 if TYPE_CHECKING:
@@ -60,8 +60,10 @@ class TestInATerminal:
         Path("requests.jsonl").write_bytes(EXAMPLE.read_bytes())
         driven = terminal(*TYPED, columns=160)
         driven.wait_for("in_progress", "/100")
+        end = time.monotonic() + 60
         while not re.search(r" [1-9]\d?/100 ", driven.screen):
-            assert driven._read(time.monotonic() + 60)
+            assert time.monotonic() < end
+            driven.look(0.05)
         driven.interrupt()
         assert driven.finish() == 4
         assert "Stopped; nothing is lost." in driven.screen

@@ -17,7 +17,7 @@ from run_stage import CHAT, LOCAL, ask_often, write_requests
 from openai_batches import Batch, BatchStatus, JobEvent, JobEventKind, Ledger, RequestCounts, Step
 from openai_batches.attempts import Attempt, JobRecord, Tally
 from openai_batches.cli import run_display, run_errand, run_telling
-from openai_batches.cli.resuming import TYPED, resume_command
+from openai_batches.cli.advising import TYPED, resume_command
 from openai_batches.cli.run_display import Picture
 from openai_batches.cli.run_progress import JobProgress, Pace
 from openai_batches.cli.run_telling import EventTeller, ledger_lines
@@ -196,7 +196,7 @@ class TestPicture:
         progress.heed(event(JobEventKind.RESENT, 1))
         lines = drawn(progress, 80, 24, left_s=130.0, cost=0.01, expected=0.5)
         assert lines[0].endswith("  15/30   50 %  2m 10s left")
-        assert lines[1] == "1m 1s · 1 of 3 batches · 2 failed · 1 sent again · $0.01 of $0.50 estimated"
+        assert lines[1] == "1m 1s · 1 of 3 batches · 2 failed · 1 retry · $0.01 of at most $0.50"
         assert lines[3:] == [
             "batch  state        try  requests  id",
             f"    1  done           1     10/10  batch_{'a' * 32}",
@@ -227,7 +227,8 @@ class TestPicture:
             ({}, "time left: ?"),
             ({"is_free": True}, "no cost"),
             ({"cost": 0.25}, "$0.25"),
-            ({"cost": None, "expected": 1.0}, "? of $1.00 estimated"),
+            ({"cost": 0.25, "expected": 1.0, "currency": "CNY"}, "0.25 CNY of at most 1.00 CNY"),
+            ({"cost": None, "expected": 1.0}, "? of at most $1.00"),
         ],
     )
     def test_what_is_said_of_time_and_money(self, fields: dict[str, Any], text: str) -> None:

@@ -11,7 +11,7 @@ from request_lines import line, write_lines
 from rich.console import Console
 from run_stage import LOCAL, ask_often, write_requests
 
-from openai_batches.cli import run_plan
+from openai_batches.cli import run_plan, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """A terminal of 80 columns in the place of standard error."""
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, color_system=None, width=80, legacy_windows=False)
-    monkeypatch.setattr(run_plan, "stderr", lambda: console)
+    monkeypatch.setattr(terminal, "stderr", lambda: console)
     return file
 
 
@@ -46,7 +46,7 @@ def test_on_a_terminal_it_is_a_block(cli: Cli, screen: io.StringIO) -> None:
 def test_a_dry_run_on_a_terminal(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same block, on standard output."""
     write_requests(Path("requests.jsonl"))
-    monkeypatch.setattr(run_plan, "out_is_terminal", lambda: True)
+    monkeypatch.setattr(terminal, "out_is_terminal", lambda: True)
     done = cli("run", "requests.jsonl", "--dry-run", *LOCAL)
     assert done.out.splitlines()[1].rstrip() == "  requests  4 requests in 1 batch, 696 B"
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from typing import TYPE_CHECKING
 
+from batch_stage import in_terminal
 from rich.console import Console
 
 from openai_batches.cli import terminal
+from openai_batches.cli.documents import write_document
 from openai_batches.cli.terminal import busy, say, settle_output, table, write
 
 if TYPE_CHECKING:
@@ -57,3 +60,20 @@ def test_numbers_are_under_each_other_in_a_pipe(capfd: pytest.CaptureFixture[str
         "a         1",
         "b     1,000",
     ]
+
+
+def test_json_on_a_terminal_is_harmless_and_still_json(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """JSON may hold characters that terminals obey: these are escaped there, and a pipe gets them as they are."""
+    record = {"text": "a\x1b[31m\x9b31m\u202e\U000e0001 é", "list": [1]}
+    with in_terminal(monkeypatch):
+        write_document(record)
+    terminal.flush()
+    shown = capfd.readouterr().out
+    assert all(each == "\n" or each.isprintable() for each in shown)
+    assert "é" in shown
+    assert json.loads(shown) == record
+    write_document(record)
+    terminal.flush()
+    assert "\x9b" in capfd.readouterr().out

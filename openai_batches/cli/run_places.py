@@ -1,0 +1,90 @@
+"""Where ``run`` finds its requests and keeps its job; and that what it writes spoils nothing that is there."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from openai_batches.cli.advising import command_line
+from openai_batches.cli.endings import CommandError
+from openai_batches.cli.job_reading import has_journal
+from openai_batches.cli.saving import refuse_file
+from openai_batches.cli.sourcing import STDIN
+
+if TYPE_CHECKING:
+    from openai_batches.cli.connecting import Service
+    from openai_batches.cli.run_results import Output
+    from openai_batches.journal import JournalView
+
+__all__ = ["check_targets", "job_place"]
+
+# The job's id is in the first lines of its report.
+_HEAD_BYTES = 256 * 1024
+
+
+def job_place(source: str | None, directory: Path | None, service: "Service") -> tuple[str | None, Path]:
+    """Return the source and the directory of a job: a job's directory stands for the job in it.
+
+    Raises:
+        CommandError: it cannot be told which job is meant, or there are no requests to be read.
+    """
+    if source is not None and source != STDIN and Path(source).is_dir():
+        if not has_journal(Path(source)):
+            raise CommandError(f"{source} is a folder, and there is no job in it", "Name a file of requests")
+        if directory is not None:
+            raise CommandError(f"{source} is the directory of a job already", "Leave out --directory")
+        return None, Path(source)
+    if directory is not None and source in {None, STDIN}:
+        return source, directory
+    if source is None:
+        raise CommandError(
+            "Which requests?", "Name a file of them, - for standard input, or the directory of a job to go on with"
+        )
+    if source == STDIN:
+        raise CommandError("Requests from standard input need a place to be kept", "Name it: --directory jobs/monday")
+    place = directory or Path(f"{source}.job")
+    _check_source(source, place, service)
+    return source, place
+
+
+def _check_source(source: str, place: Path, service: "Service") -> None:
+    if not Path(source).exists():
+        goes_on = f"Its job goes on without it: {command_line('run', str(place), service=service)}"
+        raise CommandError(f"There is no file {source}", goes_on if has_journal(place) else "Check the path")
+    if not Path(source).is_file():
+        # It can be read once, and a job looks at its source again.
+        raise CommandError(f"{source} is no regular file", "Send it to standard input: run - --directory DIR < FILE")
+
+
+def check_targets(
+    source: str | None, output: "Output", report: Path | None, view: "JournalView | None", *, is_dry: bool
+) -> None:
+    """Find what would keep the results and the report from being written, or what they would spoil. This blocks.
+
+    Raises:
+        CommandError: there is such a thing.
+    """
+    is_finished = view is not None and view.is_finished
+    # What is older than the job cannot be its results.
+    output.check(may_be_there=is_dry or (is_finished and not _is_older(output.path, view)))
+    if report is not None:
+        refuse_file(report, force=output.force or _is_report_of(report, view))
+    named = [("SOURCE", None if source == STDIN else source), ("OUT", output.path), ("the report", report)]
+    seen: dict[str, str] = {}
+    for name, path in named:
+        if path is None:
+            continue
+        other = seen.setdefault(os.path.realpath(path), name)
+        if other != name:
+            raise CommandError(f"{other} and {name} are the same file: {path}", "Name another one")
+
+
+def _is_older(path: Path | None, view: "JournalView | None") -> bool:
+    return path is not None and view is not None and path.is_file() and path.stat().st_mtime < view.job.created_s
+
+
+def _is_report_of(path: Path, view: "JournalView | None") -> bool:
+    """Return whether a file is an earlier report of the same job, which the next one replaces."""
+    if view is None or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return view.job.job_id.encode() in file.read(_HEAD_BYTES)
