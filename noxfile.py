@@ -53,7 +53,8 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def tests_lowest(session: nox.Session) -> None:
     """The tests with the oldest release of each direct dependency that the project says it works with."""
-    bounds = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    bounds = [*project["dependencies"], *project["optional-dependencies"]["cli"]]
     constraints = Path(session.create_tmp()) / "lowest.txt"
     lowest = [_lowest(bound) for bound in bounds]
     constraints.write_text("\n".join(lowest), "utf-8")

@@ -171,7 +171,7 @@ def _row(line: AttemptLine, axis: Axis) -> Html:
     again = tag("small", f", attempt {line.number}") if line.number > 1 else Html()
     return tag(
         "li",
-        tag("span", f"Shard {line.shard:,}", again, class_="who"),
+        tag("span", f"Part {line.shard:,}", again, class_="who"),
         tag(
             "span",
             *(_piece(span, axis) for span in line.spans if span.state not in _ENDS),

@@ -6,6 +6,7 @@ Everything that is wrong with the prompts is named, up to a hundred problems; af
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from contextlib import closing
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from openai_batches.problems import Problem
 from openai_batches.prompts import RowReader
 from openai_batches.requests import encode_request, requests_from
 from openai_batches.templates import FieldError, Template, named_fields
+from openai_batches.wording import as_count
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Mapping
@@ -32,6 +34,7 @@ _BLOCK_BYTES = 256 * 1024
 _CUSTOM_ID = "custom_id"
 _NUMBER = "number"
 _PROMPT = "prompt"
+_MISSING = "missing_required_parameter"
 # A field called as the endpoint calls it holds what it takes.
 _PROMPT_FIELDS = (_PROMPT, "messages", "input")
 _DELIMITERS = {";": "';'", "\t": "a tab", "|": "'|'"}
@@ -109,6 +112,8 @@ class Composer:
     requests: int = attrs.field(default=0, init=False)
     _rows: int = attrs.field(default=0, init=False)
     _problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
+    # How many rows lack their prompt in the same way.
+    _alike: Counter[str] = attrs.field(factory=Counter[str], init=False)
     _held: tuple[list[str], list[int]] = attrs.field(factory=lambda: ([], []), init=False)
 
     def blocks(self) -> Generator[bytes, None, None]:
@@ -150,7 +155,7 @@ class Composer:
                     yield line
                 if len(self._held[0]) >= _HELD_IDS:
                     self._note_ids(finder)
-                if len(self._problems) >= _MAX_PROBLEMS:
+                if len(self._problems) + self._alike.total() >= _MAX_PROBLEMS:
                     return
 
     def _line(self, number: int, prompt: str | dict[str, Any]) -> bytes:
@@ -166,10 +171,18 @@ class Composer:
                 self._held[1].append(number)
             return self.maker.line(custom_id, self._prompt(prompt, values))
         except FieldError as error:
-            self._blame(number, error.code, str(error), param=error.field, custom_id=own)
+            if not self._is_told(error):
+                self._blame(number, error.code, str(error), param=error.field, custom_id=own)
         except InputError as error:
             self._blame(number, "invalid_type", f"The prompt cannot be sent: {error}.", custom_id=own)
         return b""
+
+    def _is_told(self, error: FieldError) -> bool:
+        """Return whether a row lacks its prompt just as one before it, which stands for both."""
+        if self.template is not None or error.code != _MISSING or error.field != _PROMPT:
+            return False
+        self._alike[str(error)] += 1
+        return self._alike[str(error)] > 1
 
     def _only_place(self) -> str:
         fields = () if self.template is None else self.template.fields
@@ -211,7 +224,7 @@ class Composer:
         message = (
             f"Without a template, the prompt is a field called {_PROMPT!r}, or the only one: {named_fields('', names)}."
         )
-        raise FieldError(message, code="missing_required_parameter", field=_PROMPT)
+        raise FieldError(message, code=_MISSING, field=_PROMPT)
 
     def _check_header(self) -> None:
         """Refuse a table at once whose rows all lack the same field."""
@@ -222,7 +235,7 @@ class Composer:
         lacking += [("custom_id", name) for name in self.ids.lacking([*names, _NUMBER])] if self.ids else []
         for asking, name in lacking:
             message = f"The {asking} asks for {name!r}, which the header does not have: {_hint(name, names)}"
-            self._blame(self.reader.header_line, "missing_required_parameter", message, param=name)
+            self._blame(self.reader.header_line, _MISSING, message, param=name)
         if self.template is None:
             try:
                 self._prompt_field(names)
@@ -256,14 +269,20 @@ class Composer:
         self._problems.append(Problem(code=code, message=message, line=line, file=self.reader.file, **where))
 
     def _raise_problems(self) -> None:
-        if not (problems := sorted(self._problems, key=lambda problem: problem.line or 0)[:_MAX_PROBLEMS]):
+        found = [self._for_all(problem) for problem in self._problems]
+        if not (problems := sorted(found, key=lambda problem: problem.line or 0)[:_MAX_PROBLEMS]):
             return
         count = len(problems)
-        counted = f"{count}{' or more' if count == _MAX_PROBLEMS else ''} problem{'' if count == 1 else 's'}"
+        counted = f"The first {count} problems" if count == _MAX_PROBLEMS else as_count(count, "problem")
         named = [str(problem) for problem in problems[:_SHOWN_PROBLEMS]]
         if count > _SHOWN_PROBLEMS:
             named.append(f"and {count - _SHOWN_PROBLEMS} more")
         raise InvalidRequestsError(f"{counted} in the prompts: {'; '.join(named)}", problems=tuple(problems))
+
+    def _for_all(self, problem: Problem) -> Problem:
+        """Return a problem that stands for those of other rows with words that say so."""
+        is_alone = self._alike[problem.message] < 2
+        return problem if is_alone else attrs.evolve(problem, message=f"{problem.message} So it is in other rows.")
 
 
 _CUSTOM_ID_TEMPLATE = Template(f"{{{_CUSTOM_ID}}}")

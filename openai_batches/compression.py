@@ -59,8 +59,8 @@ def compressor(compression: Compression) -> Compressor:
         return zlib.compressobj(wbits=_GZIP)
     try:
         zstandard: Any = import_module("zstandard")
-    except ImportError:
-        raise InputError("zstd needs the package zstandard: pip install 'openai_batches[zstd]'") from None
+    except ImportError as error:
+        raise InputError("zstd needs the package zstandard: pip install 'openai_batches[zstd]'") from error
     made: Compressor = zstandard.ZstdCompressor().compressobj()
     return made
 

@@ -137,7 +137,7 @@ async def estimate(
     """Return what a batch of these requests will use and cost.
 
     The source is read once, in blocks and in threads; nothing is held but sums by model. Tokens are counted with
-    tiktoken (``pip install openai_batches[tokens]``) where it has its vocabulary or can load it, which it does from
+    tiktoken (``pip install 'openai_batches[tokens]'``) where it has its vocabulary or can load it, which it does from
     the network, and else by the length of the texts (:func:`openai_batches.counting.approximate_tokens` says how).
     ``method`` says which it was. Loading is tried once in a process: where that fails, no later call waits for it.
 

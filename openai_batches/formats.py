@@ -137,7 +137,7 @@ class ParquetFormat:
             self._pa: Any = importlib.import_module("pyarrow")
             parquet: Any = importlib.import_module("pyarrow.parquet")
         except ImportError as error:
-            raise InputError("Parquet needs pyarrow: pip install openai_batches[arrow]") from error
+            raise InputError("Parquet needs the package pyarrow: pip install 'openai_batches[arrow]'") from error
         self._misfits = (self._pa.ArrowException, OverflowError, TypeError, ValueError)
         self._columns = columns
         self._schema = self._pa.schema([(column.name, self._type(column)) for column in columns])

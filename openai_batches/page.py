@@ -26,6 +26,8 @@ __all__ = ["page_of"]
 # Nothing is loaded from anywhere, nothing is run, and nothing is sent.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _MAX_ROWS = 60
+# The table says all there is to say of fewer lengths.
+_MIN_DRAWN = 5
 _MAX_TITLE, _MAX_FACT = 120, 1_000
 _STATE_COLOURS = {"finished": "succeeded", "cancelled": "cancelled", "unfinished": "expired"}
 _MEANINGS = {
@@ -142,7 +144,7 @@ def _overview(figures: JobFigures) -> Html:
     ledger, usage = figures.ledger, figures.bill.usage
     inputs = ledger.inputs
     tiles = [
-        _tile("inputs", "Requests", inputs, f"{inputs:,}", f"in {as_count(len(ledger.shards), 'shard')}"),
+        _tile("inputs", "Requests", inputs, f"{inputs:,}", f"in {as_count(len(ledger.shards), 'part')}"),
         _tile("succeeded", "Succeeded", ledger.succeeded, f"{ledger.succeeded:,}", as_share(ledger.succeeded, inputs)),
         _tile(
             "unsuccessful",
@@ -228,6 +230,7 @@ def _times(figures: JobFigures) -> Html:
     if not lines:
         return _section("times", "When the batches ran", tag("p", "No batch was created yet.", class_="quiet"))
     axis, drawn = Axis.of(lines), _drawn(lines)
+    caption = "Each batch, from its creation to its end, by the part of the requests that it holds"
     axis_note = f"Times count from {as_moment(axis.begin)}; a mark at the end of a line says how its batch ended."
     if len(drawn) < len(lines):
         axis_note += (
@@ -243,7 +246,11 @@ def _times(figures: JobFigures) -> Html:
         tag("p", axis_note, class_="quiet", data_drawn=len(drawn), data_batches=len(lines)),
         state_legend(lines),
         *([area(lines, axis)] if len(lines) > 1 else []),
-        tag("figure", tag("figcaption", "Each batch, from its creation to its end"), gantt(drawn, axis)),
+        tag(
+            "figure",
+            tag("figcaption", caption),
+            gantt(drawn, axis),
+        ),
     )
 
 
@@ -286,10 +293,12 @@ def _queue(figures: JobFigures) -> Html:
             (figures.waiting, "Batches by how long they waited before they ran"),
             (figures.whole, "Batches by how long it was until they were completed"),
         )
-        if spread.seconds
+        if len(spread.seconds) >= _MIN_DRAWN
     ]
     note = "By the service's own times. Only batches that say both times are counted."
-    parts = (tag("p", note, class_="quiet"), queue_table(figures), tag("div", *drawings, class_="pair"))
+    parts = [tag("p", note, class_="quiet"), queue_table(figures)]
+    if drawings:
+        parts.append(tag("div", *drawings, class_="pair"))
     return _section("queue", "Waiting at the service", *parts)
 
 
@@ -301,7 +310,7 @@ def _objections(figures: JobFigures) -> Html:
 
 def _shards(figures: JobFigures) -> Html:
     shards = figures.ledger.shards
-    notes: list[str] = []
+    notes = ["Each part of the requests goes out as a batch, and what has to be sent again as one more."]
     if doubled := sum(shard.doubled for shard in shards):
         notes.append(f"Left out, because their request has another one: {as_count(doubled, 'line')} of result files.")
     if foreign := sum(shard.foreign for shard in shards):
@@ -310,7 +319,7 @@ def _shards(figures: JobFigures) -> Html:
         notes.append(f"The service had no room {as_count(figures.refusals, 'time')}; those batches were created again.")
     return _section(
         "ledger",
-        "The ledger, shard by shard",
+        "The ledger, part by part",
         *(tag("p", note, class_="quiet") for note in notes),
         ledger_table(shards),
     )

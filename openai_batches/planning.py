@@ -38,6 +38,7 @@ __all__ = [
     "remove_draft",
     "requests_folder",
     "results_folder",
+    "service_place",
     "source_path",
 ]
 
@@ -245,14 +246,14 @@ def remove_draft(folder: Path) -> None:
             empty.rmdir()
 
 
-def _place(base_url: str) -> URL:
+def service_place(base_url: str) -> URL:
     """Return what tells a service from others: on this machine itself, a port is no more than a way in."""
     url = URL(base_url)
     return url.with_port(None) if url.host in _LOOPBACK else url
 
 
 def _compare(job: JobRecord, plan: Plan, directory: Path) -> None:
-    if _place(job.base_url) != _place(plan.base_url):
+    if service_place(job.base_url) != service_place(plan.base_url):
         raise InputError(f"The job in {directory} is at {job.base_url}, and this session is with {plan.base_url}")
     for name, was in job.options.items():
         if plan.options.get(name) != was:

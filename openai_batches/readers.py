@@ -226,7 +226,7 @@ def _zstandard(name: str) -> Any:
     try:
         return import_module("zstandard")  # an extra, which few need
     except ImportError as error:
-        raise InputError(f"{name!r} is packed with zstd, which needs an extra: openai_batches[zstd]") from error
+        raise InputError(f"{name!r}: zstd needs the package zstandard: pip install 'openai_batches[zstd]'") from error
 
 
 class _Unpacked:

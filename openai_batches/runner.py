@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -17,7 +17,7 @@ from aiolimiter import AsyncLimiter
 
 from openai_batches.admission import Admission
 from openai_batches.attempts import Attempt, Step
-from openai_batches.errors import BatchesError, JobPausedError
+from openai_batches.errors import BatchesError, JobError, JobPausedError, NotFoundError
 from openai_batches.events import JobEventKind
 from openai_batches.finishing import Finisher
 from openai_batches.launching import Launcher, is_proven
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from openai_batches.bookkeeping import Book
+    from openai_batches.models import Batch
     from openai_batches.service import Service
 
 __all__ = ["Runner", "Settings"]
@@ -36,6 +37,8 @@ __all__ = ["Runner", "Settings"]
 # https://platform.openai.com/docs/guides/batch#rate-limits
 _CREATIONS, _CREATIONS_PER_S = 2_000, 3_600
 _UPLOADS, _UPLOADS_PER_S = 1_000, 60
+# So many batches are asked about at once.
+_LOOKS = 8
 # A service without room, and no batch of ours whose end would make some: it is tried again after these.
 _FIRST_PROBE_S, _LAST_PROBE_S = 15.0, 300.0
 
@@ -68,6 +71,7 @@ class Runner:
         self._book = book
         self._settings = settings
         self._batches = session.batches
+        self._files = session.files
         self._admission = Admission(max_open=settings.max_open)
         self._sweeper = Sweeper(session.files, book.job.job_id)
         transfers = asyncio.Semaphore(settings.concurrency)
@@ -137,9 +141,43 @@ class Runner:
             for attempt, file in found:
                 created_s = None if file.created_at is None else file.created_at.timestamp()
                 await self._book.save(attempt, step=Step.UPLOADED, file_id=file.id, file_created_s=created_s)
-        for attempt in self._book.last():
-            if attempt.step is Step.CREATED and attempt.batch is not None:
-                self._admission.resume(attempt.model, is_proven=is_proven(attempt.batch))
+        created = [one for one in self._book.last() if one.step is Step.CREATED]
+        opened = [(attempt, attempt.batch) for attempt in created if attempt.batch is not None]
+        await self._check_service([batch for _, batch in opened])
+        for attempt, batch in opened:
+            self._admission.resume(attempt.model, is_proven=is_proven(batch))
+
+    async def _check_service(self, batches: Sequence[Batch]) -> None:
+        """Refuse to wait for batches of which the service knows none, nor the file of any: they are somewhere else."""
+        first = 0
+        while first < len(batches):
+            # The first one mostly answers for all.
+            some = batches[first : first + (_LOOKS if first else 1)]
+            unknown = await asyncio.gather(*map(self._why_unknown, some))
+            if None in unknown:
+                return
+            first += len(some)
+            if first == len(batches):
+                none = f"knows none of the {first:,} batches that the job has open, such as"
+                known = "does not know" if first == 1 else none
+                raise JobError(
+                    f"The service {known} {batches[0].id}: the job was begun with another service, key or project, and "
+                    "goes on with those"
+                ) from unknown[0]
+
+    async def _why_unknown(self, batch: Batch) -> NotFoundError | None:
+        """Return what says that the service knows neither a batch nor its file; None where nothing says so."""
+        # Of a service in trouble whoever waits for the batch hears, and is patient.
+        with contextlib.suppress(BatchesError):
+            try:
+                await self._batches.retrieve(batch.id)
+            except NotFoundError:
+                # A new batch may be hidden for a moment; its file is older.
+                try:
+                    await self._files.retrieve(batch.input_file_id)
+                except NotFoundError as error:
+                    return error
+        return None
 
     async def _carry(self, attempt: Attempt) -> None:
         """Carry a shard through its steps, attempt after attempt."""

@@ -167,7 +167,14 @@ footer{padding-top:1.5rem;padding-bottom:3rem;color:var(--quiet);font-size:.875r
   .facts{grid-template-columns:repeat(2,minmax(0,1fr))}
   .facts div:nth-child(-n+2){grid-column:1/-1}
   .bars tbody th{min-width:8rem}
-  .models tbody th{min-width:12rem}
+  .stacks thead{display:none}
+  .stacks tr{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:.15rem 1rem;padding:.6rem 0;
+    border-bottom:1px solid var(--line)}
+  .stacks tr>*,.stacks td.n{border:0;padding:0;text-align:left;white-space:normal}
+  .stacks tbody th,.stacks tfoot th{grid-column:1/-1;min-width:0;white-space:normal;overflow-wrap:anywhere}
+  .stacks [data-label]::before{content:attr(data-label);display:block;color:var(--quiet);font-weight:400;
+    font-size:.8125rem}
+  .stacks tbody:last-child tr:last-child,.stacks tfoot tr{border-bottom:0}
   .bars th small{display:block;margin-left:1.35rem}
   th,td{padding-left:.5rem;padding-right:.5rem}
 }

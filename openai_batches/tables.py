@@ -19,16 +19,22 @@ if TYPE_CHECKING:
     from openai_batches.billing import ModelBill
     from openai_batches.figures import JobFigures, Objection, Spread
     from openai_batches.ledgers import ShardLedger
+    from openai_batches.models import BatchUsage
 
 __all__ = ["bars", "error_bars", "ledger_table", "objection_table", "queue_table", "token_table"]
 
 _MAX_CODES, _MAX_MODELS, _MAX_OBJECTIONS, _MAX_SHARDS = 20, 40, 50, 1_000
 _MAX_NAME, _MAX_TEXT = 120, 400
 _NO_CODE = "no code"
+# What a person looks for first is beside the name, and seen on a narrow screen too.
+_TOKEN_HEADS = ("Cost", "Input", "of it cached", "Output", "of it reasoning")
+_SPREAD_HEADS = ("Batches", "Shortest", "Median", "9 of 10 within", "Longest")
 
 
-def _cell(name: str, number: int, *, kind: str = "td") -> Html:
-    return tag(kind, f"{number:,}", class_="n" if number else "n nil", data_name=name, data_value=number)
+def _cell(name: str, number: int, *, label: str | None = None) -> Html:
+    """Return a number; the label stands before it where there is no room for a line of heads."""
+    kind = "n" if number else "n nil"
+    return tag("td", f"{number:,}", class_=kind, data_name=name, data_value=number, data_label=label)
 
 
 def _head(*names: str, numbers: Iterable[str] = ()) -> Html:
@@ -83,14 +89,9 @@ def token_table(figures: JobFigures) -> Html:
     if len(models) > _MAX_MODELS:
         names = as_count(len(models) - _MAX_MODELS, "other model")
         rows.append(tag("tr", tag("th", f"{names}, in the sum alone", scope="row"), tag("td", colspan=5)))
-    usage = bill.usage
     total = tag(
         "tr",
         tag("th", "All models", scope="row"),
-        _cell("input", usage.input_tokens),
-        _cell("cached", usage.input_tokens_details.cached_tokens),
-        _cell("output", usage.output_tokens),
-        _cell("reasoning", usage.output_tokens_details.reasoning_tokens),
         tag(
             "td",
             as_money(figures.priced, currency),
@@ -98,12 +99,13 @@ def token_table(figures: JobFigures) -> Html:
             class_="n",
             data_name="cost",
             data_value=str(figures.priced),
+            data_label=_TOKEN_HEADS[0],
         ),
+        *_token_cells(bill.usage),
         id="all-models",
     )
-    numbers = ("Input", "of it cached", "Output", "of it reasoning", "Cost")
-    head = _head("Model", *numbers, numbers=numbers)
-    table = tag("table", head, tag("tbody", *rows), tag("tfoot", total), class_="bars models")
+    head = _head("Model", *_TOKEN_HEADS, numbers=_TOKEN_HEADS)
+    table = tag("table", head, tag("tbody", *rows), tag("tfoot", total), class_="bars models stacks")
     return _scrolling("Tokens and cost by model", table)
 
 
@@ -117,16 +119,25 @@ def _model_row(name: str, model: ModelBill, most: int, currency: str) -> Html:
         ("c-reasoning", reasoning),
     ]
     cost = "unpriced" if model.cost is None else as_money(model.cost, currency)
+    value = "" if model.cost is None else str(model.cost)
     return tag(
         "tr",
         tag("th", bounded(name, _MAX_NAME), bar(parts, usage.total_tokens / most), scope="row"),
-        _cell("input", usage.input_tokens),
-        _cell("cached", cached),
-        _cell("output", usage.output_tokens),
-        _cell("reasoning", reasoning),
-        tag("td", cost, class_="n", data_name="cost", data_value="" if model.cost is None else str(model.cost)),
+        tag("td", cost, class_="n", data_name="cost", data_value=value, data_label=_TOKEN_HEADS[0]),
+        *_token_cells(usage),
         data_model=bounded(name, _MAX_NAME),
     )
+
+
+def _token_cells(usage: BatchUsage) -> list[Html]:
+    numbers = {
+        "input": usage.input_tokens,
+        "cached": usage.input_tokens_details.cached_tokens,
+        "output": usage.output_tokens,
+        "reasoning": usage.output_tokens_details.reasoning_tokens,
+    }
+    labels = _TOKEN_HEADS[1:]
+    return [_cell(name, number, label=label) for (name, number), label in zip(numbers.items(), labels, strict=True)]
 
 
 def queue_table(figures: JobFigures) -> Html:
@@ -136,21 +147,21 @@ def queue_table(figures: JobFigures) -> Html:
         ("running", "Ran until completed", figures.running),
         ("whole", "Created until completed", figures.whole),
     )
-    numbers = ("Batches", "Shortest", "Median", "9 of 10 within", "Longest")
     body = tag("tbody", *(_spread_row(*spread) for spread in spreads if spread[-1].seconds))
     return _scrolling(
         "How long batches waited and ran",
-        tag("table", _head("How long", *numbers, numbers=numbers), body, class_="even"),
+        tag("table", _head("How long", *_SPREAD_HEADS, numbers=_SPREAD_HEADS), body, class_="even stacks"),
     )
 
 
 def _spread_row(name: str, label: str, spread: Spread) -> Html:
     lengths = {"min": spread.seconds[0], "median": spread.median_s, "p90": spread.p90_s, "max": spread.seconds[-1]}
     cells = [
-        tag("td", as_duration(length_s), class_="n", data_name=key, data_value=f"{length_s:g}")
-        for key, length_s in lengths.items()
+        tag("td", as_duration(length_s), class_="n", data_name=key, data_value=f"{length_s:g}", data_label=head)
+        for (key, length_s), head in zip(lengths.items(), _SPREAD_HEADS[1:], strict=True)
     ]
-    return tag("tr", tag("th", label, scope="row"), _cell("count", len(spread.seconds)), *cells, data_spread=name)
+    count = _cell("count", len(spread.seconds), label=_SPREAD_HEADS[0])
+    return tag("tr", tag("th", label, scope="row"), count, *cells, data_spread=name)
 
 
 def objection_table(objections: Sequence[Objection]) -> Html:
@@ -167,7 +178,7 @@ def objection_table(objections: Sequence[Objection]) -> Html:
         )
         for one in objections[:_MAX_OBJECTIONS]
     ]
-    head = _head("Shard", "Attempt", "Batch", "Code", "What it said", numbers=("Attempt",))
+    head = _head("Part", "Attempt", "Batch", "Code", "What it said", numbers=("Attempt",))
     table = tag("table", head, tag("tbody", *rows))
     shown = _scrolling("What the service objected to", table, is_tall=True)
     if len(objections) <= _MAX_OBJECTIONS:
@@ -186,18 +197,18 @@ def ledger_table(shards: Sequence[ShardLedger]) -> Html:
     shown = _shown(shards)
     rows = [_shard_row(shard, outcomes) for shard in shown]
     numbers = ("Requests", *(outcome.value.capitalize() for outcome in outcomes), "Unfinished", "Attempts")
-    head = _head("Shard", *numbers, "Step", "Model", "Endpoint", "Batches", numbers=numbers)
+    head = _head("Part", *numbers, "Step", "Model", "Endpoint", "Batches", numbers=numbers)
     if len(shown) < len(shards):
         numbers_shown = {shard.shard for shard in shown}
         rest = [shard for shard in shards if shard.shard not in numbers_shown]
-        rows.append(_sum_row(as_count(len(rest), "other shard"), rest, outcomes, name="others"))
-    total = _sum_row("All shards", shards, outcomes, name="all-shards")
+        rows.append(_sum_row(as_count(len(rest), "other part"), rest, outcomes, name="others"))
+    total = _sum_row("All parts", shards, outcomes, name="all-shards")
     table = tag("table", head, tag("tbody", *rows), tag("tfoot", total), class_="wide")
-    drawn = _scrolling("What became of the requests of each shard", table, is_tall=True)
+    drawn = _scrolling("What became of the requests of each part", table, is_tall=True)
     if len(shown) == len(shards):
         return drawn
     note = (
-        f"{len(shown):,} of {len(shards):,} shards have a row of their own, those first that did not go smoothly; "
+        f"{len(shown):,} of {len(shards):,} parts have a row of their own, those first that did not go smoothly; "
         "the others are one row together, and in the sums."
     )
     return tag("div", tag("p", note, class_="quiet"), drawn)

@@ -303,9 +303,9 @@ class CsvWriter(ResultWriter):
 class ParquetWriter(ResultWriter):
     """Writes results as Parquet, compressed with zstd, every column typed and nullable; see :class:`ResultWriter`.
 
-    Needs pyarrow: ``pip install openai_batches[arrow]``. Scalars and lists of scalars have columns of their type, times
-    are in UTC; what is neither is JSON text. A parsed number that its column cannot hold (over 64 bits) is null, and
-    ``error_message`` says so. At most 16,384 rows, or 8 Mi characters, are held in memory.
+    Needs pyarrow: ``pip install 'openai_batches[arrow]'``. Scalars and lists of scalars have columns of their type,
+    times are in UTC; what is neither is JSON text. A parsed number that its column cannot hold (over 64 bits) is null,
+    and ``error_message`` says so. At most 16,384 rows, or 8 Mi characters, are held in memory.
     """
 
     def _make_format(self, stream: IO[bytes]) -> RowFormat:

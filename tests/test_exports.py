@@ -145,6 +145,7 @@ INTERNAL: dict[str, set[str]] = {
         "remove_draft",
         "requests_folder",
         "results_folder",
+        "service_place",
         "source_path",
     },
     "harvesting": {"Harvest", "attempt_results", "shard_results"},

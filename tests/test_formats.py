@@ -168,7 +168,7 @@ def test_parquet_holds_a_group_of_rows_at_most(
 def test_parquet_without_pyarrow_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says what to install."""
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(InputError, match=r"pip install openai_batches\[arrow\]"):
+    with pytest.raises(InputError, match=r"pip install 'openai_batches\[arrow\]'"):
         ParquetFormat(io.BytesIO(), COLUMNS)
 
 

@@ -446,6 +446,54 @@ class TestTrouble:
             async with shop.job() as job:
                 assert (await job.run()).succeeded == 20
 
+    @pytest.mark.parametrize("verb", ["run", "cancel"])
+    async def test_a_service_that_knows_nothing_of_the_job(self, tmp_path: Path, verb: str) -> None:
+        """Neither its batches nor their files: it is told at once, and with the right service the job goes on."""
+        async with stopped_shop(tmp_path, requests=20) as shop:
+            async with shop.job() as job:
+                await begun(shop, job)
+            shop.server.faults.add(Fault.error_before(404, method="GET", path="/(batches|files)/", times=None))
+            async with asyncio.timeout(30), shop.job() as job:
+                with pytest.raises(
+                    JobError, match=r"knows none of the 4 batches .* begun with another service, key or project"
+                ) as caught:
+                    await getattr(job, verb)()
+            assert isinstance(caught.value.__cause__, NotFoundError)
+            assert sum(shop.statuses().values()) == 4
+            assert shop.inputs() == 4
+            shop.server.faults.clear()
+            await shop.server.advance(hours=1)
+            async with shop.job() as job:
+                ledger = await job.run()
+            assert ledger.inputs == sum(ledger.outcomes.values()) == 20
+            assert ledger.is_complete
+
+    @pytest.mark.parametrize("missing", [1, 3])
+    async def test_a_batch_of_several_that_has_vanished(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: int
+    ) -> None:
+        """Where the service knows one of them it is the right one: the others are waited for as long as ever."""
+        monkeypatch.setattr(waiting, "_UNSEEN_S", 0.1)
+        async with stopped_shop(tmp_path, requests=20) as shop:
+            async with shop.job() as job:
+                await begun(shop, job)
+            gone = "|".join(list(shop.server.store.batches.items)[:missing])
+            shop.server.faults.add(Fault.error_before(404, method="GET", path=f"/batches/({gone})$", times=None))
+            shop.server.faults.add(Fault.error_before(404, method="GET", path="/batches$|/files/", times=None))
+            async with shop.job() as job:
+                with pytest.raises(JobError, match=r"does not show batch_.* to this key"):
+                    await job.run()
+
+    async def test_a_service_in_trouble_says_nothing_of_where_it_was_begun(self, tmp_path: Path) -> None:
+        """Only what is not there counts: a job goes on through everything that passes."""
+        async with stopped_shop(tmp_path, requests=20) as shop:
+            async with shop.job() as job:
+                await begun(shop, job)
+            shop.server.faults.add(Fault.error_before(503, method="GET", path="/batches/", times=3))
+            await shop.server.advance(hours=1)
+            async with shop.job() as job:
+                assert (await job.run()).succeeded == 20
+
     async def test_requests_that_are_gone(self, tmp_path: Path) -> None:
         """Without its shards a job cannot go on, and says so."""
         async with stopped_shop(tmp_path, requests=5) as shop:

@@ -68,7 +68,7 @@ HOUSE: dict[str, dict[str, set[str]]] = {
         "duplicates": set(),
         "exchange": {"errors", "multipart", "protocol"},
         "readers": {"errors", "requests"},
-        "composing": {"duplicates", "errors", "problems", "prompts", "requests", "templates"},
+        "composing": {"duplicates", "errors", "problems", "prompts", "requests", "templates", "wording"},
         "prompts": {"errors", "judging", "problems", "readers"},
         "request_files": {
             "composing",
@@ -177,7 +177,7 @@ HOUSE: dict[str, dict[str, set[str]]] = {
         "journal": {"attempts", "entries", "errors", "locking"},
         "figures": {"attempts", "billing", "journal", "ledgers", "models", "pricing", "timeline"},
         "charts": {"figures", "markup", "models", "scales", "stylesheet", "timeline", "wording"},
-        "tables": {"billing", "charts", "figures", "ledgers", "markup", "results", "wording"},
+        "tables": {"billing", "charts", "figures", "ledgers", "markup", "models", "results", "wording"},
         "page": {
             "charts",
             "figures",
@@ -269,6 +269,7 @@ HOUSE: dict[str, dict[str, set[str]]] = {
             "events",
             "finishing",
             "launching",
+            "models",
             "planning",
             "policy",
             "service",
@@ -370,6 +371,7 @@ HOUSE: dict[str, dict[str, set[str]]] = {
         "cli": {
             "wording",
             "__init__",
+            "attempts",
             "checking",
             "collecting",
             "discarding",

@@ -187,7 +187,7 @@ class TestTimes:
         )
         _, page = shown(view_of([attempt(3, 2, batch=life)]))
         row = page.one("li", data_shard="3", data_attempt="2", data_state="completed")
-        assert row.text == "Shard 3, attempt 2completed, 16 min 40 s"
+        assert row.text == "Part 3, attempt 2completed, 16 min 40 s"
         line = row.one("span", class_="line")
         assert (
             line.attributes["aria-label"]
@@ -250,6 +250,31 @@ class TestTimes:
         assert "1 attempt has no batch with a time yet" in page.one("section", id="times").text
 
 
+class TestWords:
+    def test_the_cost_stands_beside_the_model(self) -> None:
+        """On a narrow screen each number has its name beside it, and none is out of sight."""
+        _, page = shown(view_of(past_attempts(2, seed=1)))
+        cells = page.one("tr", id="all-models").all("td")
+        assert [cell.attributes["data-label"] for cell in cells] == [
+            "Cost",
+            "Input",
+            "of it cached",
+            "Output",
+            "of it reasoning",
+        ]
+        heads = page.one("section", id="tokens").one("thead").all("th")
+        assert [head.text for head in heads][1:] == [cell.attributes["data-label"] for cell in cells]
+        spread = page.all("tr", data_spread=None)[0]
+        heads = page.one("section", id="queue").one("thead").all("th")
+        assert [head.text for head in heads][1:] == [cell.attributes["data-label"] for cell in spread.all("td")]
+
+    def test_nobody_reads_of_shards(self) -> None:
+        """The word is for programmers; a part of the requests is explained where it is counted."""
+        _, page = shown(view_of(past_attempts(3, seed=1)))
+        assert "shard" not in page.one("main").text.lower()
+        assert "Each part of the requests goes out as a batch" in page.one("section", id="ledger").text
+
+
 class TestQueue:
     def test_how_long_batches_waited_is_counted_over_all_that_say_so(self) -> None:
         waits = (5, 7, 7, 30, 31, 32, 33, 34, 200, 9_000)
@@ -283,7 +308,19 @@ class TestQueue:
         running = batch("b", in_progress_at=1_774_437_191 + 60)
         _, page = shown(view_of([attempt(batch=running)], is_finished=False))
         assert [row.attributes["data-spread"] for row in page.all("tr", data_spread=None)] == ["waiting"]
-        assert len(page.all("figure", class_="histogram")) == 1
+        assert page.all("figure", class_="histogram") == []
+
+    @pytest.mark.parametrize(("batches", "drawings"), [(4, 0), (5, 2)])
+    def test_a_few_batches_are_told_in_a_table_and_not_drawn(self, batches: int, drawings: int) -> None:
+        """One batch alone would be one block as large as the page."""
+        lives = [
+            batch(f"b{place}", "completed", in_progress_at=1_774_437_191 + place, completed_at=1_774_437_191 + 600)
+            for place in range(batches)
+        ]
+        _, page = shown(view_of([attempt(shard, batch=life) for shard, life in enumerate(lives, 1)]))
+        assert len(page.all("figure", class_="histogram")) == drawings
+        assert len(page.all("div", class_="pair")) == (1 if drawings else 0)
+        assert page.one("tr", data_spread="whole").one("td", data_name="count").value == str(batches)
 
 
 class TestMany:
@@ -322,7 +359,7 @@ class TestMany:
         others, total = page.one("tr", id="others").numbers, page.one("tr", id="all-shards").numbers
         assert total["inputs"] == figures.ledger.inputs
         assert {name: others[name] + sum(row.numbers[name] for row in own) for name in total} == total
-        assert "1,000 of 2,000 shards have a row of their own" in page.one("section", id="ledger").text
+        assert "1,000 of 2,000 parts have a row of their own" in page.one("section", id="ledger").text
         note = page.one("p", data_drawn="60")
         assert note.attributes["data-batches"] == str(len(attempts))
         assert f"the 60 batches that took longest of {len(attempts):,}" in note.text

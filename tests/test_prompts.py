@@ -154,7 +154,7 @@ def test_a_long_prompt_is_no_mistake() -> None:
             f'"a"\n["x{"é" * 40}"]\n"b"\n'.encode(),
             f'line 2: A line must hold an object or a text, but this one holds ["x{"é" * 18}.',
         ),
-        (b'"a"\n' + b"[" * 5000 + b'\n"b"\n', "line 2: This line is nested too deeply"),
+        (b'"a"\n' + b"[" * 100_000 + b'\n"b"\n', "line 2: This line is nested too deeply"),
     ],
 )
 def test_a_line_that_holds_no_prompt_is_named(data: bytes, message: str) -> None:

@@ -205,7 +205,9 @@ async def test_a_cut_or_broken_pack_never_passes_for_whole(name: str, tmp_path: 
 async def test_zstd_without_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has no zstandard reads which extra brings it."""
     monkeypatch.setitem(sys.modules, "zstandard", None)
-    with pytest.raises(InputError, match=r"a\.zst' is packed with zstd, which needs an extra: openai_batches\[zstd\]"):
+    with pytest.raises(
+        InputError, match=r"a\.zst': zstd needs the package zstandard: pip install 'openai_batches\[zstd\]'"
+    ):
         await gathered(on_disk(tmp_path, "a.zst", zstd(DATA)))
     assert await gathered(on_disk(tmp_path, "a.gz", gzip.compress(DATA)))
 

@@ -322,7 +322,7 @@ async def test_reading_ends_at_a_hundred_problems(write: Callable[..., Any], tmp
     """A file that is wrong throughout is not read to its end for it."""
     found = await problems_of(write, tmp_path, "prompt,b\n" + "1\n" * 1_000)
     assert len(found) == 100
-    with pytest.raises(InvalidRequestsError, match=r"^100 or more problems in the prompts: .*; and 97 more$"):
+    with pytest.raises(InvalidRequestsError, match=r"^The first 100 problems in the prompts: .*; and 97 more$"):
         await write("prompt,b\n" + "1\n" * 1_000)
     with pytest.raises(InvalidRequestsError, match=r"^1 problem in the prompts"):
         await write("a,b\n1\n")

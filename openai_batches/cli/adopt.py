@@ -11,7 +11,7 @@ from openai_batches.cli.commanding import command
 from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, connected
 from openai_batches.cli.endings import ExitCode
 from openai_batches.cli.terminal import note, say
-from openai_batches.cli.texts import clean
+from openai_batches.cli.texts import clean, path_text
 from openai_batches.wording import as_count
 
 __all__ = ["app"]
@@ -53,7 +53,7 @@ async def adopt(
             say(clean(id))
         ledger = await job.summary()
     requests = as_count(ledger.inputs, "request")
-    note(f"The job in {directory} has {requests} in {as_count(len(ledger.shards), 'batch', 'batches')}.")
+    note(f"The job in {path_text(directory)} has {requests} in {as_count(len(ledger.shards), 'batch', 'batches')}.")
     again = command_line("run", str(directory), "-o", "results.jsonl", service=service)
     note(f"To collect the results: {again}")
     return ExitCode.DONE

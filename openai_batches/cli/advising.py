@@ -15,7 +15,7 @@ from openai_batches.cli.terminal import note
 if TYPE_CHECKING:
     from openai_batches.cli.connecting import Service
 
-__all__ = ["TYPED", "command_line", "resume_command", "say_resume"]
+__all__ = ["TYPED", "command_line", "command_without", "resume_command", "say_resume"]
 
 _PROGRAM = "openai-batches"
 _STDIN = "-"
@@ -43,7 +43,7 @@ def command_line(*words: str, service: "Service") -> str:
     for name, value in named:
         if value is not None:
             options += [name, str(value)]
-    return shlex.join([_PROGRAM, *words, *options])
+    return shlex.join([*_program(), *words, *options])
 
 
 def resume_command() -> str:
@@ -56,6 +56,19 @@ def resume_command() -> str:
         word for before, word in zip(["", *words], words, strict=False) if word != _STDIN or before in _OUTPUT_FLAGS
     ]
     return shlex.join([*_program(), *kept])
+
+
+def command_without(source: str, directory: Path) -> str:
+    """Return the command line of this run with a job's directory in the place of its source.
+
+    Args:
+        source: the source, as it was typed.
+        directory: the directory; where it was typed as well, nothing stands in the source's place.
+    """
+    words = TYPED.get()
+    is_named = any(word.partition("=")[0] == "--directory" for word in words)
+    at = words.index(source) if source in words else len(words)
+    return shlex.join([*_program(), *words[:at], *([] if is_named else [str(directory)]), *words[at + 1 :]])
 
 
 def say_resume() -> None:

@@ -17,8 +17,13 @@ Without a key, and without cost:
 
 openai-batches run requests.jsonl --local -o results.jsonl
 
-Exit codes: 0 done; 1 some requests failed; 2 it cannot be done as asked; 3 the service or the network said no;
-4 stopped before the end, and the same command goes on."""
+Exit codes:
+
+  0  done
+  1  done, and some requests failed or problems were found
+  2  it cannot be done as it was asked
+  3  the service or the network said no
+  4  stopped before the end; the same command goes on"""
 
 app: App = App(
     name="openai-batches",

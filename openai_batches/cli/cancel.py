@@ -28,7 +28,7 @@ app: App = command(
     "cancel",
     examples="""\
 openai-batches cancel batch_abc batch_def
-openai-batches list --status open --metadata team=search | openai-batches cancel - --wait""",
+openai-batches list --status open | openai-batches cancel - --wait""",
 )
 
 

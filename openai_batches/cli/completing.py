@@ -12,6 +12,7 @@ from cyclopts.completion.install import get_default_completion_path
 from openai_batches.cli.commanding import command
 from openai_batches.cli.endings import CommandError, ExitCode
 from openai_batches.cli.terminal import note, say
+from openai_batches.cli.texts import path_text
 
 __all__ = ["app"]
 
@@ -34,7 +35,7 @@ app: App = command(
     examples=f"""\
 openai-batches {_FLAG}
 openai-batches {_FLAG} --shell zsh
-source <(openai-batches {_FLAG} --shell bash -o -)   # in this shell""",
+source <(openai-batches {_FLAG} --shell bash -o -)   # just here""",
 )
 
 
@@ -68,7 +69,7 @@ def install_completion(
     path = (output or get_default_completion_path(chosen, program.name[0])).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(script, "utf-8")
-    say(f"Wrote {path}")
+    say(f"Wrote {path_text(path)}")
     note(_NEXT[chosen].format(file=shlex.quote(str(path)), folder=shlex.quote(str(path.parent))))
     return ExitCode.DONE
 

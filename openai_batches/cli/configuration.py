@@ -3,9 +3,11 @@
 It is ``openai-batches.toml`` in ``$XDG_CONFIG_HOME`` or ``~/.config``, and it never holds a key.
 """
 
+import difflib
 import os
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -15,6 +17,9 @@ __all__ = ["Configuration", "ServiceProfile", "configuration_path", "read_config
 
 _NAME = "openai-batches.toml"
 _KEY_ADVICE = "Name the variable that holds it (api_key_env = ...) or the file (api_key_file = ...)"
+
+# What a person calls the types of the fields.
+_KINDS: dict[Any, str] = {str | None: "text in quotes", float | None: "a number"}
 
 
 class ServiceProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -63,6 +68,8 @@ def configuration_path(given: Path | None) -> Path | None:
     """
     named = given or _named_in_environment()
     if named is not None:
+        if named.is_dir():
+            raise CommandError(f"{named} is a folder, and no configuration file", "Name the file with --config")
         if not named.is_file():
             raise CommandError(f"There is no configuration file {named}", "Name another one with --config")
         return named
@@ -82,7 +89,7 @@ def read_configuration(path: Path | None) -> Configuration:
         return Configuration()
     advice = "Mend it, or name another file with --config"
     try:
-        values = tomllib.loads(path.read_text("utf-8-sig"))
+        values: dict[str, Any] = tomllib.loads(path.read_text("utf-8-sig"))
         return msgspec.convert(values, Configuration)
     except tomllib.TOMLDecodeError as error:
         raise CommandError(f"{path} is not TOML: {error}", advice) from error
@@ -91,9 +98,35 @@ def read_configuration(path: Path | None) -> Configuration:
     except msgspec.ValidationError as error:
         if "`api_key`" in str(error):
             raise CommandError(f"{path} holds an api_key, and keys do not belong there", _KEY_ADVICE) from None
-        raise CommandError(f"{path}: {error}", f"{advice}; the fields are listed in docs/cli.md") from error
+        problem, known = _first_problem(values)
+        raise CommandError(f"{path}: {problem}", f"{known or advice}") from error
     except OSError as error:
         raise CommandError(f"{path} cannot be read: {error.strerror or error}", advice) from error
+
+
+def _first_problem(values: dict[str, Any]) -> tuple[str, str]:
+    """Return what is wrong with a file, and what is known instead, if it is a name that is not known."""
+    profiles = values.get("profiles", {})
+    tables: list[tuple[str, dict[str, Any], type[msgspec.Struct]]] = [("", values, Configuration)]
+    if isinstance(profiles, dict):
+        tables += [(f"profiles.{name}", table, ServiceProfile) for name, table in profiles.items()]
+    for place, table, kind in tables:
+        if not isinstance(table, dict):
+            return f"{place} must be a table of its own, [{place}]", ""
+        fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
+        where = f"{place}." if place else ""
+        for name, value in table.items():
+            if name not in fields:
+                close = difflib.get_close_matches(name, fields, n=1)
+                meant = f": did you mean {close[0]}?" if close else ""
+                return f"{where}{name} is not known{meant}", f"Known there are {', '.join(fields)}"
+            if name == "profiles" and isinstance(value, dict):
+                continue
+            try:
+                msgspec.convert(value, fields[name])
+            except msgspec.ValidationError:
+                return f"{where}{name} must be {_KINDS.get(fields[name], 'tables, such as [profiles.work]')}", ""
+    raise AssertionError(values)  # pragma: no cover  # msgspec has found one
 
 
 def chosen_profile(configuration: Configuration, name: str | None, path: Path | None) -> ServiceProfile:

@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
 from cyclopts import Group, Parameter
@@ -17,6 +17,8 @@ from openai_batches.cli.configuration import (
     read_configuration,
 )
 from openai_batches.cli.endings import CommandError
+from openai_batches.cli.terminal import note
+from openai_batches.cli.texts import words
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     from openai_batches import BatchSession, Provider
 
-__all__ = ["DEFAULT_SERVICE", "PROVIDERS", "Service", "connected", "local_data", "provider_of"]
+__all__ = ["DEFAULT_SERVICE", "PROVIDERS", "Service", "connected", "local_data", "provider_of", "unconnected"]
 
 PROVIDERS = (
     "openai",
@@ -43,6 +45,11 @@ PROVIDERS = (
 )
 _GROUP = Group("Service", sort_key=90)
 _LOCAL_DATA = "openai-batches-local"
+# Where an emulator could be; its port does not matter to a job.
+_LOCAL_ADDRESS = "http://127.0.0.1/v1"
+_NO_KEY = "no-key"
+_ADDRESS_ADVICE = "Check --base-url, the variable that holds it (OPENAI_BASE_URL), and base_url of the profile"
+_KEY_ADVICE = "Check the variable or the file that holds the key: it is one word"
 # What a person calls a variable; a key has small letters.
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,63}", re.ASCII)
 
@@ -96,6 +103,10 @@ class Service:
     ] = None
     debug: Annotated[bool, Parameter(help="Show tracebacks, and each request to the service.")] = False
 
+    def addressing(self) -> tuple[tuple[str, str | None], ...]:
+        """Return the options that say where a service is, by their names, with what was given."""
+        return (("--base-url", self.base_url), ("--api-key-env", self.api_key_env))
+
     def configured(self) -> tuple[Configuration, ServiceProfile]:
         """Return what the configuration file says, and the profile that is meant.
 
@@ -136,16 +147,16 @@ async def connected(service: Service) -> "AsyncGenerator[BatchSession]":
         InputError: an address or a key cannot be right.
     """
     if service.local:
+        if unused := [name for name, value in service.addressing() if value is not None]:
+            note(f"--local is an emulator on this machine: {words(unused)} of another service count for nothing")
         from openai_batches.cli.local import local_session  # noqa: PLC0415
 
         async with local_session(local_data(service), speed=service.local_speed) as session:
             yield session
         return
-    from openai_batches import BatchSession  # noqa: PLC0415
-
     _, profile = service.configured()
     provider = provider_of(service)
-    async with BatchSession(
+    async with _session(
         _key(service, profile, provider),
         base_url=_address(service, profile, provider),
         organization=profile.organization,
@@ -154,6 +165,34 @@ async def connected(service: Service) -> "AsyncGenerator[BatchSession]":
         provider=provider,
     ) as session:
         yield session
+
+
+@contextlib.asynccontextmanager
+async def unconnected(service: Service) -> "AsyncGenerator[BatchSession]":
+    """Open a session that nothing is sent with, such as for a plan: without a key, and without an emulator.
+
+    Raises:
+        CommandError: it cannot be told which service is meant, or its address cannot be right.
+    """
+    if service.local:
+        async with _session(_NO_KEY, base_url=_LOCAL_ADDRESS) as session:
+            yield session
+        return
+    _, profile = service.configured()
+    provider = provider_of(service)
+    async with _session(_NO_KEY, base_url=_address(service, profile, provider), provider=provider) as session:
+        yield session
+
+
+def _session(key: str, **options: Any) -> "BatchSession":
+    from openai_batches import BatchSession, InputError  # noqa: PLC0415
+
+    try:
+        return BatchSession(key, **options)
+    except InputError as error:
+        text = str(error)
+        advice = _KEY_ADVICE if "key" in text.casefold() and "base_url" not in text else _ADDRESS_ADVICE
+        raise CommandError(text.replace("base_url", "the service's address"), advice) from error
 
 
 def local_data(service: Service) -> Path:
@@ -185,8 +224,9 @@ def _key(service: Service, profile: ServiceProfile, provider: "Provider") -> str
                 f"There is no key for {provider.name}: what is to name an environment variable names none",
                 "Put the key in OPENAI_API_KEY, say, and name that: --api-key-env OPENAI_API_KEY",
             )
+        what = "is empty" if name in os.environ else "is not set"
         raise CommandError(
-            f"There is no key for {provider.name}: the environment variable {name} is not set",
+            f"There is no key for {provider.name}: the environment variable {name} {what}",
             f"Set {name}, or try the same without a key and without cost: --local",
         )
     if profile.api_key_file is not None:

@@ -22,7 +22,7 @@ from openai_batches import (
 from openai_batches.cli.endings import CommandError, ExitCode
 from openai_batches.cli.sourcing import STDIN, request_source
 from openai_batches.cli.terminal import note
-from openai_batches.cli.texts import cut, one_line, size_text, words
+from openai_batches.cli.texts import cut, one_line, path_text, size_text, words
 from openai_batches.wording import as_count
 
 if TYPE_CHECKING:
@@ -186,7 +186,10 @@ def _check_report(report: ValidationReport, source: str) -> None:
             f"{_shown(source)} makes more than one batch: {where}{first.message}",
             f"`openai-batches run {file} -o results.jsonl` does it all; `openai-batches split {file}` cuts the file",
         )
-    report.raise_for_problems()
+    # The copy that is made of a stream has a name that nobody knows.
+    named = None if source == STDIN else source
+    problems = [attrs.evolve(problem, file=named) for problem in report.problems]
+    attrs.evolve(report, problems=tuple(problems)).raise_for_problems()
 
 
 def _is_of_many(problem: Problem) -> bool:
@@ -197,8 +200,11 @@ def _is_of_many(problem: Problem) -> bool:
 def _tell(report: ValidationReport, source: str) -> None:
     models = words(one_line(model) for model in report.models)
     requests = f"{as_count(report.requests, 'request')} for {one_line(report.endpoints[0])}"
-    note(f"Checked {_shown(source)}: {requests}, {models}, {size_text(report.bytes)}")
+    note(f"Checked {_shown(source, is_first=False)}: {requests}, {models}, {size_text(report.bytes)}")
 
 
-def _shown(source: str) -> str:
-    return "Standard input" if source == STDIN else cut(source, _MAX_NAME_CHARS)
+def _shown(source: str, *, is_first: bool = True) -> str:
+    """Return what to call the source, at the start of a sentence or within one."""
+    if source == STDIN:
+        return "Standard input" if is_first else "standard input"
+    return cut(path_text(source), _MAX_NAME_CHARS)

@@ -17,15 +17,15 @@ from openai_batches.cli.endings import ExitCode
 from openai_batches.cli.file_rows import file_row, now
 from openai_batches.cli.job_folders import job_folders
 from openai_batches.cli.terminal import busy, say, table
-from openai_batches.cli.texts import age_text, clean, one_line, size_text
+from openai_batches.cli.texts import age_text, one_line, path_text, size_text
 from openai_batches.wording import as_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from openai_batches import Batch, FileObject
+    from openai_batches import Batch, BatchSession, FileObject
 
-__all__ = ["app"]
+__all__ = ["app", "name_of"]
 
 app: App = command(
     "doctor",
@@ -84,13 +84,19 @@ async def doctor(
     async with connected(service) as session:
         with busy("Looking at all batches and files"):
             found = await session.doctor(folders, stalled_after_s=stalled_after, expiring_within_s=expiring_within)
-        name = "the emulator" if service.local else session.provider.name
+        name = "the emulator" if service.local else name_of(session)
     findings = _findings(found, _same(service))
     if json:
         write_document(_document(found))
     else:
         _tell(name, found, findings, max_items)
     return ExitCode.FAILED if findings else ExitCode.DONE
+
+
+def name_of(session: "BatchSession") -> str:
+    """Return what to call the service: by its name where it is at its own address, else by the address."""
+    provider = session.provider
+    return provider.name if session.base_url == provider.base_url else one_line(session.base_url)
 
 
 def _findings(found: Diagnosis, options: str) -> list[_Finding]:
@@ -126,7 +132,7 @@ def _findings(found: Diagnosis, options: str) -> list[_Finding]:
         ),
         _Finding(
             f"{as_count(len(found.unreadable), 'job')} with a journal that cannot be read",
-            [(clean(path), one_line(why)) for path, why in found.unreadable.items()],
+            [(path_text(path), one_line(why)) for path, why in found.unreadable.items()],
             (("openai-batches jobs", "to see what is known of it"),),
         ),
     )

@@ -1,5 +1,6 @@
 """``openai-batches estimate``: what requests will cost, before they are sent."""
 
+import shlex
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -14,7 +15,7 @@ from openai_batches.cli.documents import write_document
 from openai_batches.cli.endings import CommandError, ExitCode
 from openai_batches.cli.sourcing import STDIN, SourceName, request_source, source_name
 from openai_batches.cli.terminal import note, say, table, warn
-from openai_batches.cli.texts import clean, money_text, one_line, words
+from openai_batches.cli.texts import money_text, one_line, path_text, words
 from openai_batches.wording import as_count
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ app: App = command(
     "estimate",
     examples="""
 openai-batches estimate requests.jsonl
-openai-batches estimate requests.jsonl --output-tokens 300   # where requests set no maximum
+openai-batches estimate requests.jsonl --output-tokens 300   # for each answer
 openai-batches estimate *.jsonl --prices prices.json --json
 """,
 )
@@ -73,7 +74,7 @@ async def estimate_(
         with request_source(name) as source:
             found = await estimate(source, prices=known, assumed_output_tokens=output_tokens, **options)
         if not found.requests:
-            raise CommandError(f"There is no request in {source_name(name)}", "`openai-batches validate` says why")
+            raise _empty(name, found.unreadable_lines)
         estimates[name] = found
     if json:
         converter = make_converter()
@@ -88,9 +89,18 @@ async def estimate_(
     return ExitCode.FAILED if any(one.unreadable_lines for one in estimates.values()) else ExitCode.DONE
 
 
+def _empty(name: str, unreadable: int) -> CommandError:
+    """Return what to say of a file without a request."""
+    if not unreadable:
+        return CommandError(f"There is no request in {source_name(name)}", "Put one on each line, as JSON")
+    lines = "its only line is none" if unreadable == 1 else f"none of its {unreadable:,} lines is one"
+    advice = f"{shlex.join(['openai-batches', 'validate', name])} says why"
+    return CommandError(f"There is no request in {source_name(name)}: {lines}", advice)
+
+
 def _tell(name: str, found: "Estimate", prices: "PriceTable", *, is_single: bool) -> None:
     if not is_single:
-        say(Text(clean(name), "bold"))
+        say(Text(path_text(name), "bold"))
     say(_table(found))
     say()
     _tell_costs(
@@ -147,8 +157,8 @@ def _cells(share: "Estimate | ModelEstimate", currency: str) -> tuple[str, ...]:
 
 def _bound(low: Decimal | None, high: Decimal | None, currency: str) -> str:
     if high is not None:
-        return f"≤ {_money(high, currency)}".replace("≤ <", "<")
-    return "?" if low is None else f"≥ {_money(low, currency)}"
+        return f"≤ {money_text(float(high), currency)}".replace("≤ <", "<")
+    return "?" if low is None else f"≥ {money_text(float(low), currency)}"
 
 
 def _range(costs: list[_Costs], currency: str) -> str:
@@ -157,16 +167,11 @@ def _range(costs: list[_Costs], currency: str) -> str:
     highs = [high for _, high in costs if high is not None]
     if not lows:
         return "not known"
-    low = _money(sum(lows, Decimal(0)), currency)
+    low = money_text(float(sum(lows)), currency)
     if len(lows) < len(costs):
         return f"{low} for the input alone, as far as prices are known"
-    most = f"{_money(sum(highs, Decimal(0)), currency)} at most" if len(highs) == len(costs) else "not known at most"
+    most = f"{money_text(float(sum(highs)), currency)} at most" if len(highs) == len(costs) else "not known at most"
     return f"{low} for the input alone, {most}"
-
-
-def _money(amount: Decimal, currency: str) -> str:
-    text = money_text(float(amount))
-    return text if currency == "USD" else f"{text.replace('$', '')} {one_line(currency)}"
 
 
 def _method(found: "Estimate") -> str:

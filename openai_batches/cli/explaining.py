@@ -1,11 +1,13 @@
 """Each error in two lines, what happened and what to do, and with the exit code it ends the program with."""
 
 import asyncio
+import difflib
+import sqlite3
 from collections.abc import Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import attrs
-from cyclopts.exceptions import CycloptsError
+from cyclopts.exceptions import CycloptsError, MissingArgumentError, UnknownCommandError
 
 from openai_batches import (
     AmbiguousCreateError,
@@ -35,8 +37,11 @@ from openai_batches import (
     WebhookSignatureError,
 )
 from openai_batches.cli.endings import CommandError, ExitCode
-from openai_batches.cli.texts import one_line
+from openai_batches.cli.texts import one_line, path_text
 from openai_batches.wording import as_count
+
+if TYPE_CHECKING:
+    from cyclopts.argument import Argument
 
 __all__ = ["Explanation", "explain"]
 
@@ -62,7 +67,7 @@ _NO_API_ADVICE = "The service does not answer as the Batch API does: check --bas
 # The first that fits counts: subclasses stand before their classes.
 _ADVICE: tuple[tuple[type[BaseException], str, ExitCode], ...] = (
     (InvalidRequestsError, "Mend the lines that are named, and try again", ExitCode.MISUSED),
-    (InputError, "Change that, and try again", ExitCode.MISUSED),
+    (InputError, "", ExitCode.MISUSED),
     (AuthenticationError, "Check the key, and that it is the key of this service", ExitCode.REFUSED),
     (PermissionDeniedError, "Check what the key is allowed to do", ExitCode.REFUSED),
     (
@@ -103,6 +108,7 @@ _ADVICE: tuple[tuple[type[BaseException], str, ExitCode], ...] = (
     (KeyboardInterrupt, "", ExitCode.INTERRUPTED),
 )
 _MOST_DETAILS = 20
+_EMPTY = frozenset({"empty_file", "empty_batch"})
 _NO_QUOTA = "insufficient_quota"
 _QUOTA_ADVICE = "Add credit, or raise the limit of the account: waiting does not help"
 
@@ -134,14 +140,39 @@ def _special_advice(error: BaseException) -> str:
         return _QUOTA_ADVICE
     if isinstance(error, APIError) and error.status < 500 and str(error.body).lstrip().startswith("<"):
         return _NO_API_ADVICE
-    if isinstance(error, JournalError) and isinstance(error.__cause__, BlockingIOError):
+    return _job_advice(error, error.__cause__) if isinstance(error, JobError) else _input_advice(error)
+
+
+def _job_advice(error: JobError, cause: BaseException | None) -> str:
+    if isinstance(error, JournalError) and isinstance(cause, BlockingIOError):
         return "Wait until the other process is done, or stop it: it can be gone on with"
+    if isinstance(error, JournalError) and isinstance(cause, sqlite3.OperationalError):
+        return "Make room on the disk if it is full, else check the permissions of the folder; nothing was lost"
+    if isinstance(cause, NotFoundError):
+        return "Name the service, the key or the folder (--local-data) that the job was begun with: nothing was lost"
     return ""
+
+
+def _input_advice(error: BaseException) -> str:
+    if isinstance(error, InputError) and isinstance(error.__cause__, ImportError):
+        return "Install it, and try again"
+    if isinstance(error, InvalidRequestsError) and _names_no_line(error):
+        is_empty = {problem.code for problem in error.problems} <= _EMPTY
+        return "Give a file that has some" if is_empty else "Mend that, and try again"
+    if isinstance(error, FileNotFoundError) and error.filename is not None:
+        return "Check the path"
+    return ""
+
+
+def _names_no_line(error: InvalidRequestsError) -> bool:
+    return bool(error.problems) and all(problem.line is None for problem in error.problems)
 
 
 def _message(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt | asyncio.CancelledError):
         return "Interrupted"
+    if isinstance(error, FileNotFoundError) and error.filename is not None:
+        return f"There is no file {path_text(error.filename)}"
     if isinstance(error, OSError) and not isinstance(error, BatchesError) and error.strerror:
         where = f"{error.filename}: " if error.filename is not None else ""
         return one_line(f"{where}{error.strerror}")
@@ -171,7 +202,21 @@ def _details(error: BaseException) -> tuple[str, ...]:
 
 
 def _usage(error: CycloptsError) -> str:
+    if isinstance(error, UnknownCommandError) and error.unused_tokens and error.app is not None:
+        typed = error.unused_tokens[0]
+        close = difflib.get_close_matches(typed, [name for name in error.app if not name.startswith("-")], n=1)
+        return one_line(f"There is no command {typed!r}" + (f": did you mean {close[0]!r}?" if close else ""))
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        return one_line(_missing(error, error.argument))
     return one_line(str(error)).rstrip(".")
+
+
+def _missing(error: MissingArgumentError, argument: "Argument") -> str:
+    if error.keyword is not None:
+        return f"{error.keyword} needs a value"
+    # What has no name of its own to type is called as in the help.
+    name = argument.name if argument.name.startswith("-") else argument.parameter.metavar or argument.name
+    return f"{name} is missing"
 
 
 def _help(tokens: Sequence[str]) -> str:

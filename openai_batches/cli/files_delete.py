@@ -23,7 +23,8 @@ app: App = command(
     "delete",
     examples="""\
 openai-batches files delete file-abc file-def
-openai-batches files list --purpose batch_output | openai-batches files delete -""",
+openai-batches files list --purpose batch_output \\
+    | openai-batches files delete -""",
 )
 
 

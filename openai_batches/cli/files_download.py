@@ -16,7 +16,7 @@ from openai_batches.cli.file_names import safe_name
 from openai_batches.cli.saving import STDOUT, OutputName, refuse_file
 from openai_batches.cli.streaming import OutputStream, gathered
 from openai_batches.cli.terminal import note, out_is_file, say
-from openai_batches.cli.texts import one_line, size_text
+from openai_batches.cli.texts import one_line, path_text, size_text
 from openai_batches.cli.transferring import transfer_shown
 from openai_batches.rereading import iter_bytes
 
@@ -58,24 +58,35 @@ async def download(
         if output == STDOUT:
             await _stream(session, id)
             return ExitCode.DONE
-        path = await _path(session, id, output or Path())
-        refuse_file(path, force=force)
+        path = await _path(session, id, output or Path(), force=force)
         try:
             with transfer_shown(f"Downloading {path.name}") as progress:
                 done = await session.files.download(id, path, overwrite=force, progress=progress)
         except FileExistsError as error:
             raise CommandError(f"{error.filename}: {error.strerror}", "Wait, or name another file") from error
-    say(one_line(str(path)))
-    note(f"Downloaded {one_line(path.name)}, {size_text(done.bytes)}")
+    say(path_text(path))
+    note(f"Downloaded {path_text(path.name)}, {size_text(done.bytes)}")
     return ExitCode.DONE
 
 
-async def _path(session: "BatchSession", id: str, output: Path) -> Path:
-    """Return where to put a file; in a folder, it has its own name."""
-    if not await asyncio.to_thread(output.is_dir):
-        return output
+async def _path(session: "BatchSession", id: str, output: Path, *, force: bool) -> Path:
+    """Return where to put a file; in a folder, it has its own name.
+
+    Its record is asked for in any case: what has none is no file, whatever is answered in its place.
+
+    Raises:
+        CommandError: nothing can be written there.
+        APIError: the service knows no such file.
+    """
+    is_folder = await asyncio.to_thread(output.is_dir)
+    if not is_folder:
+        refuse_file(output, force=force)
     known = await session.files.retrieve(id)
-    return output / safe_name(known.filename, otherwise=safe_name(id, otherwise="download"))
+    if not is_folder:
+        return output
+    path = output / safe_name(known.filename, otherwise=safe_name(id, otherwise="download"))
+    refuse_file(path, force=force)
+    return path
 
 
 async def _stream(session: "BatchSession", id: str) -> None:
@@ -83,7 +94,8 @@ async def _stream(session: "BatchSession", id: str) -> None:
     received = 0
     try:
         with transfer_shown(f"Downloading {one_line(id)}", is_shown=out_is_file()) as progress:
-            size = None if progress is None else (await session.files.retrieve(id)).bytes or None
+            # What has no record is no file, whatever is answered in its place.
+            size = (await session.files.retrieve(id)).bytes or None
             async with (
                 contextlib.aclosing(iter_bytes(session.files, id)) as chunks,
                 contextlib.aclosing(gathered(chunks, weigh=len)) as pieces,

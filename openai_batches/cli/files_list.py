@@ -10,8 +10,8 @@ from rich.text import Text
 
 from openai_batches.cli.commanding import command
 from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, connected
+from openai_batches.cli.documents import JsonItems
 from openai_batches.cli.endings import CommandError, ExitCode
-from openai_batches.cli.json_lines import JsonItems
 from openai_batches.cli.terminal import note, out_is_terminal, say, stdout
 from openai_batches.cli.texts import cut, lasting_text, one_line, size_text
 from openai_batches.wording import as_count

@@ -38,7 +38,7 @@ openai-batches files upload large.jsonl --parts --expires-after 7d""",
 
 @app.default
 async def upload(
-    path: SourceName,
+    path: Annotated[SourceName, Parameter(metavar="FILE")],
     /,
     *,
     purpose: Annotated[str, Parameter(metavar="PURPOSE")] = _BATCH,

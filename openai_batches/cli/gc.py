@@ -13,7 +13,7 @@ from openai_batches.cli.asking import can_ask, confirmed
 from openai_batches.cli.commanding import command
 from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, connected
 from openai_batches.cli.documents import write_document
-from openai_batches.cli.endings import ExitCode
+from openai_batches.cli.endings import CommandError, ExitCode
 from openai_batches.cli.file_rows import file_row
 from openai_batches.cli.job_folders import job_folders
 from openai_batches.cli.terminal import busy, note, progress_is_shown, say, stderr, table
@@ -40,6 +40,7 @@ async def gc(
     *directories: Annotated[Path, Parameter(metavar="DIR")],
     older_than: Seconds = 86_400.0,
     with_results: bool = False,
+    without_jobs: bool = False,
     yes: Annotated[bool, Parameter(name=["--yes", "-y"])] = False,
     dry_run: bool = False,
     json: bool = False,
@@ -51,18 +52,25 @@ async def gc(
     uses, and that no job you name still needs. Files of others are never deleted.
 
     On a terminal it shows what would go, and asks. Elsewhere it deletes nothing
-    without --yes.
+    without --yes, and where no job is named or found, nothing without
+    --without-jobs either: what jobs elsewhere need is not known then.
 
     Args:
         directories: Folders of jobs whose files are kept until they are done (the *.job in this folder).
         older_than: How old a file must be (1d).
         with_results: Delete the result files of these jobs too, once they are on this disk and counted.
+        without_jobs: With --yes: delete although no job is known, because none is under way anywhere.
         yes: Delete without a question.
         dry_run: Only show what would go.
         json: Write one JSON document.
         service: the service.
     """
     folders = job_folders(directories)
+    if yes and not (dry_run or folders or without_jobs):
+        raise CommandError(
+            "No job is named or found here, and jobs elsewhere may need what would be deleted",
+            "Name the folders of all jobs; or add --without-jobs, if none is under way anywhere",
+        )
     options: dict[str, Any] = {"older_than_s": older_than, "with_results": with_results}
     async with connected(service) as session:
         if yes and not dry_run:
@@ -76,7 +84,8 @@ async def gc(
         if not found.files or dry_run or json:
             return ExitCode.DONE
         if not can_ask():
-            note("Nothing was deleted: --yes deletes them.")
+            further = "" if folders or without_jobs else ", with the folders of all jobs named, or with --without-jobs"
+            note(f"Nothing was deleted: --yes deletes them{further}.")
             return ExitCode.DONE
         if not await confirmed(f"Delete {_amount(found.files)}?"):
             note("Nothing was deleted.")

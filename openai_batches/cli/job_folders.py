@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from openai_batches.cli.job_reading import jobs_below
 from openai_batches.cli.terminal import note
-from openai_batches.cli.texts import clean, words
+from openai_batches.cli.texts import path_text, words
 from openai_batches.journal import journal_path
 
 __all__ = ["job_folders"]
@@ -18,9 +19,11 @@ def job_folders(given: tuple[Path, ...]) -> list[Path]:
         return list(given)
     found = sorted(path for path in Path().glob(_USUAL) if journal_path(path).is_file())
     if not found:
-        note(f"There is no job in this folder ({_USUAL}): what jobs elsewhere need is not known.")
+        below = jobs_below(Path())
+        hint = f" Name them: {below:,} in the folders below." if below else ""
+        note(f"There is no job in this folder ({_USUAL}): what jobs elsewhere need is not known.{hint}")
         return []
-    named = [clean(str(path)) for path in found[:_NAMED]]
+    named = [path_text(path) for path in found[:_NAMED]]
     if more := len(found) - len(named):
         named.append(f"{more:,} more")
     note(f"Jobs of this folder: {words(named)}.")

@@ -14,7 +14,10 @@ from openai_batches.cli.endings import CommandError
 from openai_batches.discarding import was_begun
 from openai_batches.journal import JournalView, is_at_work, journal_path, read_journal
 
-__all__ = ["FoundJob", "found_jobs", "has_journal", "ledger_document", "view_of"]
+__all__ = ["FoundJob", "found_jobs", "has_journal", "jobs_below", "ledger_document", "view_of"]
+
+# A hint is not worth more: somebody's home has a hundred thousand.
+_MOST_FOLDERS = 1_000
 
 
 @attrs.frozen(kw_only=True)
@@ -138,6 +141,18 @@ def found_jobs(folders: Sequence[Path], *, is_recursive: bool) -> list[FoundJob]
     found = {path: None for folder in folders for path in _directories(folder, is_recursive=is_recursive)}
     jobs = [FoundJob.read(path) for path in found]
     return sorted(jobs, key=lambda job: (-(job.view.job.created_s if job.view else 0), job.directory))
+
+
+def jobs_below(folder: Path) -> int:
+    """Return how many jobs are in the folders below one, as far as few folders show. This blocks."""
+    count = 0
+    for looked, (place, names, _) in enumerate(os.walk(folder)):
+        jobs = [name for name in names if has_journal(Path(place, name))]
+        count += len(jobs)
+        names[:] = sorted(set(names) - set(jobs))
+        if looked == _MOST_FOLDERS:
+            break
+    return count
 
 
 def _directories(folder: Path, *, is_recursive: bool) -> Iterator[Path]:

@@ -12,15 +12,15 @@ from cyclopts import App, Parameter
 from rich.text import Text
 
 from openai_batches import PRICES, BatchJob, Outcome, write_report
-from openai_batches.cli.advising import say_resume
+from openai_batches.cli.advising import command_line, say_resume
 from openai_batches.cli.commanding import command
 from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, connected
 from openai_batches.cli.documents import write_document
 from openai_batches.cli.endings import CommandError, ExitCode
 from openai_batches.cli.interrupting import stopped_by_signals
-from openai_batches.cli.job_reading import FoundJob, found_jobs, has_journal
+from openai_batches.cli.job_reading import FoundJob, found_jobs, has_journal, jobs_below
+from openai_batches.cli.run_places import check_report
 from openai_batches.cli.run_telling import EventTeller, ledger_lines, say_summary
-from openai_batches.cli.saving import refuse_file
 from openai_batches.cli.terminal import (
     facts,
     note,
@@ -32,7 +32,7 @@ from openai_batches.cli.terminal import (
     table,
     warn,
 )
-from openai_batches.cli.texts import age_text, clean, money_text, one_line, time_text
+from openai_batches.cli.texts import age_text, money_text, one_line, path_text, time_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -46,8 +46,6 @@ app: App = command(
     examples="""
 openai-batches jobs
 openai-batches jobs ~/batches --recursive
-openai-batches jobs show requests.jsonl.job --report report.html
-openai-batches jobs cancel requests.jsonl.job
 """,
 )
 
@@ -79,7 +77,12 @@ async def jobs(
         write_document([job.document() for job in found])
         return ExitCode.DONE
     if not found:
-        note("There are no jobs here; `openai-batches run requests.jsonl` begins one.")
+        below = await asyncio.to_thread(lambda: sum(map(jobs_below, folders or (Path(),))))
+        if below and not recursive:
+            again = command_line("jobs", *map(str, folders), "--recursive", service=DEFAULT_SERVICE)
+            note(f"There are no jobs here, and {below:,} in the folders below: {again}")
+        else:
+            note("There are no jobs here; `openai-batches run requests.jsonl` begins one.")
         return ExitCode.DONE
     say(_listed(found))
     for job in found:
@@ -88,7 +91,18 @@ async def jobs(
     return ExitCode.DONE
 
 
-@app.command
+show_app: App = command(
+    "show",
+    examples="""
+openai-batches jobs show requests.jsonl.job
+openai-batches jobs show requests.jsonl.job --report report.html
+openai-batches jobs show requests.jsonl.job --json
+""",
+)
+app.command(show_app)
+
+
+@show_app.default
 async def show(
     directory: _Directory,
     /,
@@ -111,7 +125,7 @@ async def show(
     """
     _check(directory)
     if report is not None:
-        refuse_file(report, force=force)
+        check_report(report, force=force)
     job = await asyncio.to_thread(FoundJob.read, directory)
     if job.view is None:
         raise CommandError(job.problem, "Put a copy of it in its place, or begin anew in another directory")
@@ -128,7 +142,17 @@ async def show(
     return ExitCode.DONE
 
 
-@app.command
+cancel_app: App = command(
+    "cancel",
+    examples="""
+openai-batches jobs cancel requests.jsonl.job
+openai-batches run requests.jsonl.job -o results.jsonl   # what had run
+""",
+)
+app.command(cancel_app)
+
+
+@cancel_app.default
 async def cancel(directory: _Directory, /, *, service: Service = DEFAULT_SERVICE) -> ExitCode:
     """Cancel a job: nothing more of it is sent, and what has run is kept.
 
@@ -141,6 +165,11 @@ async def cancel(directory: _Directory, /, *, service: Service = DEFAULT_SERVICE
         service: The service.
     """
     _check(directory)
+    found = await asyncio.to_thread(FoundJob.read, directory)
+    if found.view is not None and found.view.is_finished:
+        note(f"The job in {path_text(directory)} has ended: there is nothing to cancel")
+        _say_end(found.ledger, directory, None, service)
+        return ExitCode.DONE
     begin = time.monotonic()
     with stopped_by_signals(lambda: None, _left) as stopping:
         try:
@@ -150,15 +179,12 @@ async def cancel(directory: _Directory, /, *, service: Service = DEFAULT_SERVICE
             if not stopping.has_come:
                 raise
             return ExitCode(_left())
-    say_summary(
-        ledger,
-        directory=directory,
-        out=None,
-        lasted_s=time.monotonic() - begin,
-        prices=PRICES,
-        service=service,
-    )
+    _say_end(ledger, directory, time.monotonic() - begin, service)
     return ExitCode.DONE
+
+
+def _say_end(ledger: "Ledger", directory: Path, lasted_s: float | None, service: Service) -> None:
+    say_summary(ledger, directory=directory, out=None, lasted_s=lasted_s, prices=PRICES, service=service)
 
 
 async def _cancelled(job: BatchJob) -> "Ledger":
@@ -200,7 +226,7 @@ def _listed(found: list[FoundJob]) -> "Table":
 
 
 def _cells(job: FoundJob) -> list[str]:
-    known = [clean(str(job.directory)), job.state]
+    known = [path_text(job.directory), job.state]
     if job.view is None:
         return [*known, *[""] * (len(_COLUMNS) - len(known))]
     ledger = job.ledger

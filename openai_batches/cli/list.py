@@ -10,10 +10,10 @@ from openai_batches.cli.amounts import Seconds, check_times
 from openai_batches.cli.batch_table import BatchTable
 from openai_batches.cli.commanding import command
 from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, connected
+from openai_batches.cli.documents import JsonItems
 from openai_batches.cli.drawing import check_can_watch
 from openai_batches.cli.endings import CommandError, ExitCode
 from openai_batches.cli.filtering import BatchFilter, status_names, statuses_of
-from openai_batches.cli.json_lines import JsonItems
 from openai_batches.cli.list_watching import watch_list
 from openai_batches.cli.pairs import pairs_of
 from openai_batches.cli.terminal import flush, note, out_is_terminal, say, stdout, write
@@ -35,7 +35,8 @@ app: App = command(
     examples="""\
 openai-batches list --status open --watch
 openai-batches list --since 7d --status failed,expired
-openai-batches list --metadata team=search --older-than 30d --jsonl > old.jsonl""",
+openai-batches list --metadata team=search --older-than 30d --jsonl \\
+    > old.jsonl""",
 )
 
 

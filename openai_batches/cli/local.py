@@ -115,7 +115,7 @@ async def _started_or_running(stack: contextlib.AsyncExitStack, data: Path, spee
 
 
 async def _started(stack: contextlib.AsyncExitStack, data: Path, speed: float) -> str:
-    server = await stack.enter_async_context(BatchServer(data=data, timings=local_timings(speed)))
+    server = await stack.enter_async_context(_served(data, speed))
     stack.enter_context(announced(data, server.base_url))
 
     async def stay(kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
@@ -124,6 +124,32 @@ async def _started(stack: contextlib.AsyncExitStack, data: Path, speed: float) -
 
     stack.push_async_exit(stay)
     return server.base_url
+
+
+@contextlib.asynccontextmanager
+async def _served(data: Path, speed: float) -> AsyncGenerator[BatchServer]:
+    """Serve a folder; one that was made for nothing is removed."""
+    is_new, is_empty = not data.exists(), False  # noqa: ASYNC240  # a moment; two that begin at once stay in step
+    try:
+        async with BatchServer(data=data, timings=local_timings(speed)) as server:
+            try:
+                yield server
+            finally:
+                is_empty = not (server.store.batches.items or server.store.files.items)
+    finally:
+        if is_new and is_empty:
+            await asyncio.to_thread(_remove_empty, data)
+
+
+def _remove_empty(data: Path) -> None:
+    # Whatever else came to lie there stays, and the folder with it.
+    with contextlib.suppress(OSError):
+        for path in data.glob("emulator.*"):
+            if path.is_dir():
+                path.rmdir()
+            else:
+                path.unlink()
+        data.rmdir()
 
 
 async def _outlasted(server: BatchServer) -> None:

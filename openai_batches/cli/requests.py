@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from cyclopts import App, Parameter, validators
 
 from openai_batches import InputError, InvalidRequestsError, write_request_file
+from openai_batches.cli.clashing import check_apart
 from openai_batches.cli.commanding import command
 from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, provider_of
 from openai_batches.cli.endings import CommandError, ExitCode
 from openai_batches.cli.saving import refuse_file
 from openai_batches.cli.sourcing import SourceName, request_source, source_name
 from openai_batches.cli.streaming import OutputStream
-from openai_batches.cli.terminal import note
-from openai_batches.cli.texts import size_text
+from openai_batches.cli.terminal import note, warn
+from openai_batches.cli.texts import one_line, path_text, size_text
 from openai_batches.wording import as_count
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ app: App = command(
     "requests",
     examples="""
 openai-batches requests questions.txt -m gpt-4o-mini -o requests.jsonl
-openai-batches requests reviews.csv -m gpt-4o-mini -t 'Sum up: {text}' --limit 3
+openai-batches requests reviews.csv -m gpt-4o-mini -t 'Sum up: {text}'
 openai-batches requests reviews.csv -m gpt-4o-mini --template-file ask.txt \\
     --id order --schema answer.json -p temperature=0 -o requests.jsonl
 zcat texts.gz | openai-batches requests - --format text \\
@@ -38,6 +39,25 @@ zcat texts.gz | openai-batches requests - --format text \\
 
 _STDOUT = Path("-")
 _PIECE_BYTES = 1 << 18
+# What no endpoint takes a text for.
+_NO_TEXTS = frozenset(
+    [
+        "dimensions",
+        "frequency_penalty",
+        "logprobs",
+        "max_completion_tokens",
+        "max_output_tokens",
+        "max_tokens",
+        "n",
+        "parallel_tool_calls",
+        "presence_penalty",
+        "seed",
+        "store",
+        "temperature",
+        "top_logprobs",
+        "top_p",
+    ]
+)
 _DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
 
 
@@ -97,6 +117,8 @@ async def requests(
         force: Replace a file that exists.
         service: the service.
     """
+    reads = {"FILE": file, "--template-file": template_file, "--system-file": system_file, "--schema": schema}
+    check_apart(reads=reads, writes={"-o": output})
     options: dict[str, Any] = {
         "model": model,
         "template": _text(template, template_file, "template"),
@@ -140,6 +162,8 @@ def _parameters(pairs: Sequence[str], body: str | None) -> dict[str, Any]:
         if name in parameters:
             raise CommandError(f"The field {name!r} is given twice", "Give each field once")
         parameters[name] = _json(value, value)
+        if name in _NO_TEXTS and isinstance(parameters[name], str):
+            warn(f"{name} is a number, or true or false, and is sent as a text: {one_line(value)!r}")
     return parameters
 
 
@@ -183,7 +207,8 @@ async def _made(*arguments: Any, **options: Any) -> "RequestFile":
 
 def _tell(file: str, output: Path, written: "RequestFile", provider: "Provider") -> None:
     what = f"{as_count(written.requests, 'request')}, {size_text(written.bytes)}"
-    note(f"{source_name(file)}: {what}{'' if output == _STDOUT else f', in {output}'}")
+    where = "" if output == _STDOUT else f", in {path_text(output)}"
+    note(f"{path_text(source_name(file))}: {what}{where}")
     if written.blank_lines:
         note(f"  {as_count(written.blank_lines, 'blank line')} passed over")
     if written.requests > provider.max_requests:

@@ -9,7 +9,7 @@ from openai_batches import Outcome, to_requests
 from openai_batches.cli.saving import STDOUT, opened_output
 from openai_batches.cli.streaming import gathered
 from openai_batches.cli.terminal import note
-from openai_batches.cli.texts import clean
+from openai_batches.cli.texts import path_text
 from openai_batches.rereading import iter_line_blocks
 from openai_batches.wording import as_count
 
@@ -75,7 +75,7 @@ class Resending:
             async with contextlib.aclosing(gathered(lines, weigh=len)) as pieces:
                 async for piece in pieces:
                     await write(functools.partial(b"".join, piece))
-        where = "" if path is None else f" in {clean(str(path))}"
+        where = "" if path is None else f" in {path_text(path)}"
         note(f"{as_count(len(self._ids), 'request')} to send again{where}{left_out}")
 
 

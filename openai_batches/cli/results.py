@@ -9,7 +9,9 @@ from cyclopts import App, Parameter
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from openai_batches import BatchResults, NotFoundError, Outcome, RequestCounts
+from openai_batches.cli.advising import resume_command
 from openai_batches.cli.amounts import Seconds
+from openai_batches.cli.clashing import check_apart
 from openai_batches.cli.commanding import command
 from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, connected
 from openai_batches.cli.endings import CommandError, ExitCode
@@ -37,7 +39,7 @@ app: App = command(
     "results",
     examples="""\
 openai-batches results batch_abc                  # JSONL, one result a line
-openai-batches results batch_abc -o results.csv   # .jsonl, .parquet, .jsonl.gz
+openai-batches results batch_abc -o results.csv   # or .jsonl, .parquet
 openai-batches results batch_abc --ordered --text
 openai-batches results batch_abc --failed | jq .error_message
 openai-batches results batch_abc --resend again.jsonl
@@ -117,9 +119,12 @@ def _checked_resending(
     path: Path | None, shape: Shape, inputs: str | None, *, force: bool, resend_all: bool
 ) -> Resending:
     if inputs is not None and inputs != STDIN and not Path(inputs).is_file():
-        raise CommandError(f"There is no file {inputs}", "--inputs names the requests that the batch was made of")
+        raise CommandError(
+            f"There is no file {inputs}", "Check the path: --inputs names the requests that the batch was made of"
+        )
     if resend_all and path is None:
         raise CommandError("--resend-all says what goes into a file", "Name the file: --resend FILE")
+    check_apart(reads={"--inputs": inputs}, writes={"-o": shape.path, "--resend": path})
     if path is not None:
         if path == STDOUT and shape.path is None and not shape.is_quiet:
             raise CommandError("Results and requests cannot both go to standard output", "Name a file for one of them")
@@ -127,8 +132,6 @@ def _checked_resending(
             refuse_file(path, force=force)
         if inputs == STDIN:
             raise CommandError("--resend reads the requests once more, and standard input is read once", "Name a file")
-        if path == shape.path:
-            raise CommandError(f"Results and requests cannot both be written to {path}", "Name another file")
     return Resending(path, takes_all=resend_all)
 
 
@@ -168,7 +171,7 @@ async def _ended(session: "BatchSession", id: str, *, wait: bool, interval_s: fl
         answered = f", with {counts.completed + counts.failed:,} of {counts.total:,} requests done" if counts else ""
         raise CommandError(
             f"Batch {batch.id} is {batch.status}{answered}: there are no results before it has ended",
-            f"Wait for it: openai-batches results {batch.id} --wait",
+            f"Wait for it: {resume_command()} --wait",
             ExitCode.STOPPED,
         )
     with interruptible() as interruption:

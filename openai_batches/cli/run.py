@@ -67,7 +67,7 @@ class JobOptions:
     ] = 3
     metadata: Annotated[
         tuple[str, ...],
-        Parameter(metavar="NAME=VALUE", help="A pair for the metadata of each batch; can be repeated, up to 12."),
+        Parameter(metavar="KEY=VALUE", help="A pair for the metadata of each batch; can be repeated, up to 12."),
     ] = ()
     window: Annotated[str, Parameter(metavar="TIME", help="Within which time the service is to answer (24h).")] = "24h"
     keep_files: Annotated[bool, Parameter(help="Leave the input files at the service.")] = False

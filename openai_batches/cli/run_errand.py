@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import functools
 import os
+import sqlite3
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,29 +18,28 @@ from openai_batches import (
     BatchesError,
     BatchJob,
     InputError,
-    InternalServerError,
     JobError,
     JournalError,
     Ledger,
-    RateLimitError,
-    TransportError,
+    NotFoundError,
     estimate,
     read_prices,
     write_report,
 )
-from openai_batches.cli.advising import resume_command, say_resume
-from openai_batches.cli.connecting import Service, connected
+from openai_batches.attempts import Step
+from openai_batches.cli.advising import say_resume
+from openai_batches.cli.connecting import Service, connected, unconnected
 from openai_batches.cli.documents import write_document
 from openai_batches.cli.endings import CommandError, ExitCode
-from openai_batches.cli.explaining import explain
 from openai_batches.cli.interrupting import stopped_by_signals
 from openai_batches.cli.job_reading import has_journal, ledger_document, view_of
+from openai_batches.cli.run_comparing import compared
 from openai_batches.cli.run_display import Picture, shown_live
 from openai_batches.cli.run_places import check_targets, job_place
 from openai_batches.cli.run_plan import ASSUMED_TOKENS, DEFAULT_CONFIRM_ABOVE_USD, JobPlan, agreed
 from openai_batches.cli.run_progress import JobProgress, Pace
 from openai_batches.cli.run_results import Output, stream_results
-from openai_batches.cli.run_telling import EventTeller, say_summary
+from openai_batches.cli.run_telling import EventTeller, resumable, say_summary
 from openai_batches.cli.sourcing import STDIN, request_source, source_name
 from openai_batches.cli.terminal import facts, note, out_is_terminal, progress_is_shown, say, say_facts, stderr, warn
 from openai_batches.cli.texts import clean, one_line
@@ -52,8 +53,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Errand"]
 
-# What passes by itself: the same command, later, goes on.
-_PASSING = (TransportError, InternalServerError, RateLimitError)
 _SHOW_CURSOR = b"\n\x1b[?25h"
 
 
@@ -100,6 +99,7 @@ class Errand:
     plan: JobPlan | None = None
     _price_table: "PriceTable" = PRICES
     _teller: EventTeller = attrs.field(factory=EventTeller)
+    _compare: "Callable[[BatchJob], Awaitable[Ledger]]" = attrs.field(init=False)
     _is_new: bool = True
     _is_planned: bool = False
     _is_under_way: bool = False
@@ -111,11 +111,11 @@ class Errand:
         Raises:
             CommandError: it cannot be done so.
         """
-        source, place = job_place(source, directory, options["service"])
+        source, place = job_place(source, directory)
         errand = cls(source=source, directory=place, **options)
         errand.view = view = await view_of(place)
         if source is None and not has_journal(place):
-            raise CommandError(f"There is no job in {place}", "Name the requests: openai-batches run requests.jsonl")
+            raise CommandError(f"There is no job in {place}", "Name the requests: run requests.jsonl --directory DIR")
         errand.is_begun = view is not None and was_begun(view.attempts)
         await asyncio.to_thread(check_targets, source, errand.output, errand.report, view, is_dry=errand.is_dry)
         if view is not None:
@@ -142,12 +142,14 @@ class Errand:
             except (BatchesError, CommandError, OSError) as error:
                 if not self._can_go_on_after(error):
                     raise
-                raise _resumable(error) from error
+                raise resumable(error) from error
             finally:
                 await self._reported()
 
     async def _carried(self) -> ExitCode:
-        async with connected(self.service) as session, self._opened(session) as job:
+        # What sends nothing needs no key, and leaves no emulator behind.
+        entered = unconnected if self.is_dry else connected
+        async with entered(self.service) as session, self._opened(session) as job:
             if self.is_begun:
                 await self._found(job)
             elif not await self._is_to_be_sent(job):
@@ -176,6 +178,14 @@ class Errand:
     async def _opened(self, session: "BatchSession") -> AsyncGenerator[BatchJob]:
         """Give the job, with its source open."""
         arguments = self.arguments(session.provider)
+        self._compare = functools.partial(
+            compared,
+            view=self.view,
+            source=self.source,
+            base_url=session.base_url,
+            arguments=arguments,
+            is_quiet=self.is_quiet,
+        )
         opened = request_source(STDIN) if self.source == STDIN else contextlib.nullcontext(self.source)
         with opened as source:
             async with BatchJob(session, source, directory=self.directory, on_event=self._heed, **arguments) as job:
@@ -190,7 +200,7 @@ class Errand:
     async def _planned(self, job: BatchJob) -> JobPlan:
         name = source_name(self.source) if self.source is not None else str(self.directory)
         with self._busy(f"Checking {clean(name)}"):
-            ledger = await job.plan()
+            ledger = await self._compare(job)
             # What an earlier call has planned stays.
             self._is_planned = self.view is None
             view = await view_of(self.directory)
@@ -232,10 +242,12 @@ class Errand:
 
     async def _found(self, job: BatchJob) -> None:
         """Open a job that was begun earlier."""
-        ledger = await job.plan()
+        ledger = await self._compare(job)
         if not self.is_dry and (self.is_quiet or (self.view is not None and self.view.is_finished)):
             return
-        left = f"{ledger.unfinished:,} of {as_count(ledger.inputs, 'request')} are left"
+        open_count = sum(shard.step is Step.CREATED for shard in ledger.shards)
+        under_way = f", {as_count(open_count, 'batch', 'batches')} under way at the service" if open_count else ""
+        left = f"{ledger.unfinished:,} of {as_count(ledger.inputs, 'request')} are left{under_way}"
         note(f"{'Begun earlier' if self.is_dry else 'Going on with'}: {self.directory}, {left}")
         if self.is_dry and self.is_json:
             write_document({"directory": str(self.directory), **ledger_document(ledger)})
@@ -338,8 +350,12 @@ class Errand:
         return ExitCode.STOPPED if self.is_begun else ExitCode.INTERRUPTED
 
     def _can_go_on_after(self, error: BatchesError | CommandError | OSError) -> bool:
+        """Return whether the same command, later, may end better."""
         is_of_this_call = isinstance(error, CommandError | InputError | JournalError) and not self._is_under_way
-        return self.is_begun and not is_of_this_call
+        # The disk was full, or the like; or this is the wrong service.
+        is_journal_stuck = isinstance(error.__cause__, sqlite3.OperationalError)
+        is_elsewhere = isinstance(error, JobError) and isinstance(error.__cause__, NotFoundError)
+        return self.is_begun and (is_journal_stuck or not is_of_this_call) and not is_elsewhere
 
     async def _reported(self) -> None:
         writing = asyncio.ensure_future(self._write_report())
@@ -360,17 +376,6 @@ class Errand:
         except (BatchesError, OSError) as error:
             # What became of the requests counts for more.
             warn(f"The report could not be written: {one_line(str(error))}")
-
-
-def _resumable(error: BatchesError | CommandError | OSError) -> CommandError:
-    """Return an error with the command that goes on after it."""
-    explanation = explain(error)
-    passes = isinstance(error, _PASSING) or isinstance(error.__cause__, _PASSING)
-    told = CommandError(explanation.message, explanation.advice, ExitCode.STOPPED if passes else explanation.code)
-    for detail in explanation.details:
-        told.add_note(f"  {detail}")
-    told.add_note(f"To go on from here, once that is mended:\n  {resume_command()}")
-    return told
 
 
 def _is_typed(source: str | None) -> bool:

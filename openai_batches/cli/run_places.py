@@ -1,27 +1,28 @@
 """Where ``run`` finds its requests and keeps its job; and that what it writes spoils nothing that is there."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from openai_batches.cli.advising import command_line
+from openai_batches.cli.advising import command_without
+from openai_batches.cli.clashing import check_apart
 from openai_batches.cli.endings import CommandError
 from openai_batches.cli.job_reading import has_journal
 from openai_batches.cli.saving import refuse_file
 from openai_batches.cli.sourcing import STDIN
 
 if TYPE_CHECKING:
-    from openai_batches.cli.connecting import Service
     from openai_batches.cli.run_results import Output
     from openai_batches.journal import JournalView
 
-__all__ = ["check_targets", "job_place"]
+__all__ = ["check_report", "check_targets", "job_place"]
+
+_REPORTS = frozenset({".html", ".htm"})
 
 # The job's id is in the first lines of its report.
 _HEAD_BYTES = 256 * 1024
 
 
-def job_place(source: str | None, directory: Path | None, service: "Service") -> tuple[str | None, Path]:
+def job_place(source: str | None, directory: Path | None) -> tuple[str | None, Path]:
     """Return the source and the directory of a job: a job's directory stands for the job in it.
 
     Raises:
@@ -42,13 +43,13 @@ def job_place(source: str | None, directory: Path | None, service: "Service") ->
     if source == STDIN:
         raise CommandError("Requests from standard input need a place to be kept", "Name it: --directory jobs/monday")
     place = directory or Path(f"{source}.job")
-    _check_source(source, place, service)
+    _check_source(source, place)
     return source, place
 
 
-def _check_source(source: str, place: Path, service: "Service") -> None:
+def _check_source(source: str, place: Path) -> None:
     if not Path(source).exists():
-        goes_on = f"Its job goes on without it: {command_line('run', str(place), service=service)}"
+        goes_on = f"Its job goes on without it: {command_without(source, place)}"
         raise CommandError(f"There is no file {source}", goes_on if has_journal(place) else "Check the path")
     if not Path(source).is_file():
         # It can be read once, and a job looks at its source again.
@@ -63,19 +64,26 @@ def check_targets(
     Raises:
         CommandError: there is such a thing.
     """
+    check_apart(reads={"SOURCE": source}, writes={"OUT": output.path, "the report": report})
     is_finished = view is not None and view.is_finished
     # What is older than the job cannot be its results.
     output.check(may_be_there=is_dry or (is_finished and not _is_older(output.path, view)))
     if report is not None:
-        refuse_file(report, force=output.force or _is_report_of(report, view))
-    named = [("SOURCE", None if source == STDIN else source), ("OUT", output.path), ("the report", report)]
-    seen: dict[str, str] = {}
-    for name, path in named:
-        if path is None:
-            continue
-        other = seen.setdefault(os.path.realpath(path), name)
-        if other != name:
-            raise CommandError(f"{other} and {name} are the same file: {path}", "Name another one")
+        check_report(report, force=output.force or _is_report_of(report, view))
+
+
+def check_report(path: Path, *, force: bool) -> None:
+    """Refuse a file that no report can be written to. This blocks.
+
+    Raises:
+        CommandError: it is there, and not to be replaced; or it is none that a browser shows.
+    """
+    if path.suffix.lower() not in _REPORTS:
+        raise CommandError(f"--report writes HTML, and {path} is no name of such a file", "Let it end in .html")
+    try:
+        refuse_file(path, force=force)
+    except CommandError as error:
+        raise CommandError(f"--report: {error}", error.advice) from None
 
 
 def _is_older(path: Path | None, view: "JournalView | None") -> bool:

@@ -69,7 +69,7 @@ class JobPlan:
         about = "" if estimate.method == "tiktoken" else "about "
         kinds = _kinds(self.ledger)
         lines = [
-            ("requests", f"{as_count(self.ledger.inputs, 'request')} in {self._shards}, {size_text(self.bytes)}"),
+            ("requests", f"{self.ledger.inputs:,} in {self._shards}, {size_text(self.bytes)}"),
             ("model" if len(kinds) == 1 else "models", kinds[0]),
             *(("", kind) for kind in kinds[1:]),
             ("tokens", f"{about}{estimate.input_tokens:,} in, {estimate.max_output_tokens or 0:,} out at most"),

@@ -76,7 +76,8 @@ class Output:
         if self.is_stream:
             return "jsonl"
         raise CommandError(
-            f"{self.output} does not say what to write", "Let it end in .jsonl, .csv or .parquet, or add --format"
+            f"{self.output} does not say in which format to write",
+            "Let it end in .jsonl, .csv or .parquet, or add --format",
         )
 
     def check(self, *, may_be_there: bool) -> None:
@@ -92,10 +93,11 @@ class Output:
             if self.format is not None or self.ordered or self.force:
                 raise CommandError("--format, --ordered and --force are about OUT", "Name it: -o results.jsonl")
             return
+        if self.path is not None:
+            refuse_file(self.path, force=self.force or may_be_there)
         if self.kind == "parquet":
             self._check_parquet()
         if self.path is not None:
-            refuse_file(self.path, force=self.force or may_be_there)
             _check_folder(self.path.parent)
 
     def _check_parquet(self) -> None:
@@ -104,7 +106,9 @@ class Output:
         if self.path.suffix == ".gz":
             raise CommandError("Parquet is compressed already", f"Leave out .gz: -o {self.path.with_suffix('')}")
         if importlib.util.find_spec("pyarrow") is None:
-            raise CommandError("Parquet needs pyarrow", "Install it: pip install 'openai_batches[arrow]'")
+            raise CommandError(
+                "Parquet needs the package pyarrow: pip install 'openai_batches[arrow]'", "Install it, and try again"
+            )
 
     async def write(self, job: "BatchJob") -> int:
         """Write the results of a job that has ended, all of them or nothing, and return their number.
@@ -116,7 +120,12 @@ class Output:
         if self.path is None:
             return 0
         results = job.results(ordered=self.ordered)
-        return await write_results(results, self.path, format=self.kind, overwrite=self.force)
+        try:
+            return await write_results(results, self.path, format=self.kind, overwrite=self.force)
+        except OSError as error:
+            # A write that fails, as where the disk is full, does not say which file it was of.
+            error.filename = error.filename or str(self.path)
+            raise
 
 
 DEFAULT_OUTPUT = Output()

@@ -4,8 +4,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from openai_batches import JobEventKind, Outcome
-from openai_batches.cli.advising import command_line
+from openai_batches import InternalServerError, JobEventKind, Outcome, RateLimitError, TransportError
+from openai_batches.cli.advising import command_line, resume_command
+from openai_batches.cli.endings import CommandError, ExitCode
+from openai_batches.cli.explaining import explain
 from openai_batches.cli.terminal import note, progress_is_shown, say_facts
 from openai_batches.cli.texts import lasting_text, money_text, one_line, size_text
 from openai_batches.wording import as_count
@@ -13,10 +15,10 @@ from openai_batches.wording import as_count
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from openai_batches import Bill, JobEvent, Ledger, PriceTable
+    from openai_batches import BatchesError, Bill, JobEvent, Ledger, PriceTable
     from openai_batches.cli.connecting import Service
 
-__all__ = ["EventTeller", "ledger_lines", "say_summary"]
+__all__ = ["EventTeller", "ledger_lines", "resumable", "say_summary"]
 
 _NEWS = frozenset(
     {
@@ -28,6 +30,8 @@ _NEWS = frozenset(
         JobEventKind.CANCELLED,
     }
 )
+# What passes by itself: the same command, later, goes on.
+_PASSING = (TransportError, InternalServerError, RateLimitError)
 # Where the network is down, every shard has the same to say.
 _PAUSE_S = 10.0
 _MAX_CODES = 8
@@ -111,3 +115,14 @@ def say_summary(
     if progress_is_shown():
         note("")
     say_facts(f"Done before: {what}" if lasted_s is None else f"Done in {lasting_text(lasted_s)}: {what}", lines)
+
+
+def resumable(error: "BatchesError | CommandError | OSError") -> CommandError:
+    """Return an error with the command that goes on after it."""
+    explanation = explain(error)
+    passes = isinstance(error, _PASSING) or isinstance(error.__cause__, _PASSING)
+    told = CommandError(explanation.message, explanation.advice, ExitCode.STOPPED if passes else explanation.code)
+    for detail in explanation.details:
+        told.add_note(f"  {detail}")
+    told.add_note(f"To go on from here, once that is mended:\n  {resume_command()}")
+    return told

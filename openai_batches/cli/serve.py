@@ -10,11 +10,13 @@ from typing import Annotated, Any, NoReturn
 import attrs
 from cyclopts import App, Group, Parameter
 
+from openai_batches.cli.amounts import Seconds
 from openai_batches.cli.commanding import command
 from openai_batches.cli.connecting import Service, local_data
 from openai_batches.cli.endings import ClosedPipeError, CommandError, ExitCode
 from openai_batches.cli.local import announced, local_timings, unusable
 from openai_batches.cli.terminal import note, say
+from openai_batches.cli.texts import path_text
 from openai_batches.emulator import BatchServer, DataFolderError
 from openai_batches.emulator.options import Options, fault_lines, profile_names, read_options
 from openai_batches.emulator.serving import serve as serve_until_stopped
@@ -25,7 +27,7 @@ app: App = command(
     "serve",
     examples="""\
 openai-batches serve --speed 3600   # an hour passes in a second
-openai-batches serve --local   # what other commands with --local use, and keep
+openai-batches serve --local   # what commands with --local use, and keep
 
 # Batches for a model server of yours, which outlive the program:
 openai-batches serve --data ./batches --upstream http://localhost:8000/v1
@@ -97,9 +99,9 @@ class Emulated:
     upstream_attempts: Annotated[
         int | None, Parameter(metavar="N", group=_UPSTREAM, help="Most tries for a line (5).")
     ] = None
-    upstream_timeout: Annotated[
-        float | None, Parameter(metavar="SECONDS", group=_UPSTREAM, help="Longest time of a request (600).")
-    ] = None
+    upstream_timeout: Annotated[Seconds | None, Parameter(group=_UPSTREAM, help="Longest time of a request (10m).")] = (
+        None
+    )
     webhook: Annotated[
         str | None, Parameter(metavar="URL", group=_WEBHOOK, help="Tell this receiver of batches that are over.")
     ] = None
@@ -185,7 +187,8 @@ def _folder(emulated: Emulated, sharing: _Sharing) -> Path:
 
 
 def _refuse(message: str) -> NoReturn:
-    raise CommandError(message.removeprefix("argument "), "See `openai-batches serve --help`")
+    text = message.removeprefix("argument ")
+    raise CommandError(text[:1].upper() + text[1:], "See `openai-batches serve --help`")
 
 
 def _server(options: Options, folder: Path | None) -> BatchServer:
@@ -205,7 +208,7 @@ def _said(server: BatchServer, emulated: Emulated, folder: Path | None) -> Gener
     with announced(folder, server.base_url) if folder is not None else contextlib.nullcontext():
         note(f"Serving {what} at {server.base_url} until Ctrl-C")
         if folder is not None:
-            note(f"Commands with --local use it, too; it keeps its batches and files in {folder}")
+            note(f"Commands with --local use it, too; it keeps its batches and files in {path_text(folder)}")
         yield
 
 
@@ -227,4 +230,8 @@ def _explained(emulated: Emulated, folder: Path | None) -> Generator[None]:
             raise CommandError(f"Nothing can listen on {place}: {reason}", "Choose others: --host, --port") from error
         if isinstance(error.__cause__, BrokenPipeError):
             raise ClosedPipeError from error
+        if error.errno is None:
+            text = str(error)
+            advice = "Leave it open, or send it to a file"
+            raise CommandError(text[:1].upper() + text[1:], advice) from error
         raise

@@ -15,7 +15,7 @@ from openai_batches.cli.documents import write_document
 from openai_batches.cli.endings import CommandError, ExitCode
 from openai_batches.cli.sourcing import STDIN, SourceName, request_source, source_name
 from openai_batches.cli.terminal import note, say, warn
-from openai_batches.cli.texts import clean, cut, size_text
+from openai_batches.cli.texts import cut, path_text, size_text
 from openai_batches.wording import as_count
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ async def split(
         write_document({"shards": [converter.unstructure(shard) for shard in shards]})
         return ExitCode.DONE
     for shard in shards:
-        say(clean(str(shard.path)))
+        say(path_text(shard.path))
     _sum_up(file, shards)
     return ExitCode.DONE
 
@@ -130,7 +130,7 @@ def _sum_up(file: str, shards: "list[Shard]") -> None:
     requests = sum(shard.requests for shard in shards)
     size = sum(shard.bytes for shard in shards)
     what = f"{as_count(requests, 'request')}, {size_text(size)}, in {as_count(len(shards), 'file')}"
-    note(f"{source_name(file)}: {what}")
+    note(f"{path_text(source_name(file))}: {what}")
     groups: dict[tuple[str, str], list[Shard]] = {}
     for shard in shards:
         groups.setdefault((shard.endpoint, shard.model or ""), []).append(shard)

@@ -240,19 +240,24 @@ def table(*columns: str, title: str | None = None) -> Table:
 
 
 def say_facts(title: str, lines: Sequence[tuple[str, str]]) -> None:
-    """Say facts to a person, on standard error: a block on a terminal, one line in a log file."""
+    """Say facts to a person, on standard error."""
     if stderr().is_terminal:
         # A terminal that has hung up is told nothing, and that is no reason to stop.
         with contextlib.suppress(OSError):
             stderr().print(_block(title, lines))
     else:
-        note(f"{one_line(title)}: " + "; ".join(f"{name} {text}".strip() for name, text in lines))
+        note(_as_lines(title, lines))
 
 
 def facts(title: str, lines: Sequence[tuple[str, str]]) -> RenderableType:
     """Return named facts under a title, for standard output."""
     if out_is_terminal():
         return _block(title, lines)
+    return _as_lines(title, lines)
+
+
+def _as_lines(title: str, lines: Sequence[tuple[str, str]]) -> Text:
+    """Return each fact on a line of its own, however long that is: it may hold a command that is copied."""
     return Text("\n".join([one_line(title), *(f"  {name:<8}  {clean(text)}" for name, text in lines)]))
 
 

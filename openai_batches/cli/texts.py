@@ -10,6 +10,7 @@ __all__ = [
     "lasting_text",
     "money_text",
     "one_line",
+    "path_text",
     "size_text",
     "time_text",
 ]
@@ -35,12 +36,24 @@ def _shown(character: str) -> str:
         return character
     if character == "\t":
         return " "
+    return _escaped(character)
+
+
+def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
 def one_line(text: str) -> str:
     """Return text of others on one line."""
     return clean(" ".join(text.split()))
+
+
+def path_text(path: object) -> str:
+    r"""Return the name of a file or folder on one line, with every character of it: a line feed is ``\\n``."""
+    text = str(path)
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
 
 
 def cut(text: str, width: int) -> str:

@@ -1,5 +1,6 @@
 """``openai-batches validate``: what the service would refuse, found before anything is sent."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
@@ -13,7 +14,7 @@ from openai_batches.cli.documents import write_document
 from openai_batches.cli.endings import CommandError, ExitCode
 from openai_batches.cli.sourcing import STDIN, SourceName, request_source, source_name
 from openai_batches.cli.terminal import note, say
-from openai_batches.cli.texts import clean, cut, one_line, size_text, words
+from openai_batches.cli.texts import cut, one_line, path_text, size_text, words
 from openai_batches.wording import as_count
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def _tell(name: str, report: "ValidationReport") -> None:
         say(f"and {as_count(report.more_problems, 'more problem')}: --max-problems shows more")
     found = len(report.problems) + report.more_problems
     verdict = Text(as_count(found, "problem"), "bold red") if found else Text("no problems", "bold green")
-    say(Text.assemble((f"{clean(source_name(name))}: ", "bold"), verdict, f" in {_contents(report)}"))
+    say(Text.assemble((f"{path_text(source_name(name))}: ", "bold"), verdict, f" in {_contents(name, report)}"))
     for repair in report.repairs:
         what = as_count(repair.count, _REPAIRS.get(repair.code, repair.code), _REPAIRS_MANY.get(repair.code))
         note(f"  {what}, from line {repair.first_line:,} on: no problem, `split` and `run` leave them out")
@@ -114,21 +115,29 @@ def _tell(name: str, report: "ValidationReport") -> None:
 
 def _line(problem: "Problem") -> Text:
     """Return a problem as compilers write theirs, so that editors and terminals find the place."""
-    place = [clean(problem.file or ""), *(str(number) for number in (problem.line, problem.column) if number)]
+    place = [path_text(problem.file or ""), *(str(number) for number in (problem.line, problem.column) if number)]
     text = Text(":".join(place), "bold").append(": ", "not bold")
     if problem.param:
         text.append(f"{one_line(problem.param)}: ", "cyan not bold")
     return text.append(one_line(problem.message), "not bold")
 
 
-def _contents(report: "ValidationReport") -> str:
-    parts = [as_count(report.requests, "request"), size_text(report.bytes)]
+def _contents(name: str, report: "ValidationReport") -> str:
+    parts = [as_count(report.requests, "request"), _size(name, report)]
     if report.embedding_inputs:
         parts.append(as_count(report.embedding_inputs, "embedding input"))
     models = [cut(model, _MODEL_CHARS) for model in report.models[:_MODELS_SHOWN]]
     if more := len(report.models) - len(models):
         models.append(as_count(more, "more model"))
     return ", ".join(filter(None, [*parts, words(models), words(map(one_line, report.endpoints))]))
+
+
+def _size(name: str, report: "ValidationReport") -> str:
+    """Return how large the good requests are, and where there are others, how large the file itself is."""
+    if report.is_valid:
+        return size_text(report.bytes)
+    # Standard input has no size of its own, and a pipe none that is known.
+    return size_text(Path(name).stat().st_size) if name != STDIN and Path(name).is_file() else ""
 
 
 def _document(reports: "dict[str, ValidationReport]") -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from .database import Database, is_open_elsewhere
-from .folder import CONTENT_NAME, DataFolderError, Folder, Trace
+from .folder import CONTENT_NAME, DataFolderError, Folder, FolderInUseError, Trace
 from .records import Row, StoredBatch, StoredFile, StoredMessage, StoredPart, StoredUpload
 from .shelves import Place, Shelf
 
@@ -55,7 +55,9 @@ def load(data: Path, shelves: Iterable[Shelf[Any]]) -> tuple[Database, Folder, T
             database.close()
             raise
     except BaseException as error:
-        trace.remove()
+        # What another server has is its own, though it was not there yet when we looked.
+        if not isinstance(error, FolderInUseError):
+            trace.remove()
         if isinstance(error, DataFolderError) or not isinstance(error, OSError):
             raise
         raise DataFolderError(f"{data} cannot be used as a data folder: {error}") from error

@@ -16,6 +16,7 @@ from driven_terminal import DrivenTerminal
 
 from openai_batches import BatchesWarning
 from openai_batches.cli.main import run
+from openai_batches.cli.terminal import stderr, stdout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -59,6 +60,9 @@ def cli(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPat
     def call(*arguments: object, stdin: bytes = b"") -> Finished:
         capfdbinary.readouterr()
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), "utf-8"))
+        # A console knows the width that the environment said when it was made.
+        stdout.cache_clear()
+        stderr.cache_clear()
         with _program_wide_state():
             code = run([str(argument) for argument in arguments])
         out, err = capfdbinary.readouterr()

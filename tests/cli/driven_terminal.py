@@ -64,6 +64,11 @@ class DrivenTerminal:
         return "\n".join(line.rstrip() for line in self._screen.display).rstrip()
 
     @property
+    def unwrapped(self) -> str:
+        """The screen without anything blank, so that it does not matter where a long line was broken."""
+        return "".join(self.screen.split())
+
+    @property
     def rows(self) -> list[list[Char]]:
         """The screen's characters with their colours, line by line."""
         buffer = self._screen.buffer

@@ -51,7 +51,7 @@ def test_ids_that_the_job_has_already_are_refused(cli: Cli, service: BackgroundS
 @pytest.mark.parametrize(
     ("arguments", "message", "code"),
     [
-        ([], "requires an argument", 2),
+        ([], "ID is missing", 2),
         (["batch_1"], "--directory", 2),
         (["batch_1", "--directory", "rescued"], "No batch found with id 'batch_1'", 3),
     ],
@@ -66,7 +66,8 @@ def test_misuse(cli: Cli, service: BackgroundServer, arguments: list[str], messa
 
 @pytest.mark.parametrize("columns", [80, 160])
 def test_in_a_terminal(terminal: Callable[..., DrivenTerminal], service: BackgroundServer, columns: int) -> None:
-    """The command to go on with stands whole on a line."""
+    """The command to go on with is said, as the program was called."""
     driven = terminal("adopt", submit(service), "--directory", "rescued", columns=columns)
     assert driven.finish() == 0
-    assert "To collect the results: openai-batches run rescued -o results.jsonl" in driven.screen.splitlines()
+    assert "To collect the results:" in driven.screen
+    assert driven.unwrapped.endswith("-mopenai_batches.clirunrescued-oresults.jsonl")

@@ -96,7 +96,7 @@ def test_wait_tells_of_the_end(cli: Cli, service: BackgroundServer) -> None:
         (["-"], "There is no id on standard input"),
         (["batch_1", "--wiat"], "Unknown option: --wiat"),
         (["batch_1", "--wait", "--interval", "0s"], "--interval must be longer than nothing"),
-        ([], "requires an argument"),
+        ([], "is missing"),
     ],
 )
 def test_a_wrong_call_sends_nothing(cli: Cli, service: BackgroundServer, arguments: list[str], message: str) -> None:
@@ -122,7 +122,8 @@ def test_ctrl_c_while_waiting_can_be_gone_on_from(terminal: Terminal, service: B
     driven.wait_for(f"{batch_id}  cancelling")
     driven.interrupt()
     assert driven.finish() == 4
-    assert f"To wait for them: openai-batches wait {batch_id}" in driven.screen
+    assert "To wait for them:" in driven.screen
+    assert driven.unwrapped.endswith(f"-mopenai_batches.cliwait{batch_id}")
 
 
 def test_a_batch_that_is_being_cancelled_can_be_cancelled_again(cli: Cli, service: BackgroundServer) -> None:

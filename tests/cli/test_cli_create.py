@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -334,7 +335,7 @@ def test_a_key_of_ones_own_names_one_batch(cli: Cli, service: BackgroundServer, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "requires an argument"),
+        ([], "is missing"),
         (["none.jsonl"], "There is no file none.jsonl"),
         (["."], ". is a folder"),
         (["requests.jsonl", "--metadata", "x"], "'x' is no pair of metadata"),
@@ -440,3 +441,30 @@ def test_json_of_a_batch_that_was_created_is_a_matter_of_show(
     """The commands work together."""
     batch_id = cli("create", requests, "--wait", *QUICK).out.strip()
     assert json.loads(cli("show", batch_id, "--json").out)["status"] == "completed"
+
+
+def test_problems_of_standard_input_name_no_file(cli: Cli, service: BackgroundServer) -> None:
+    """The copy that is made of it is gone before anybody could look into it."""
+    done = cli("create", "-", stdin=b"{oops}\n")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.splitlines()[1].startswith("  line 1, column 2: ")
+    assert "/" not in done.err
+    assert service.requests == []
+
+
+def test_problems_of_a_pipe_name_the_pipe(cli: Cli, service: BackgroundServer) -> None:
+    """As a shell makes one of `<(...)`."""
+    os.mkfifo("pipe")
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(Path("pipe").write_bytes, b"{oops}\n")
+        done = cli("create", "pipe")
+        written.result(10)
+    assert done.code == 2
+    assert done.err.splitlines()[1].startswith("  pipe:1:2: ")
+    assert service.requests == []
+
+
+def test_standard_input_is_written_as_within_a_sentence(cli: Cli, service: BackgroundServer) -> None:
+    done = cli("create", "-", stdin=lines("a"))
+    assert (done.code, len(batches(service))) == (0, 1)
+    assert done.err.startswith("Checked standard input: 1 request for ")

@@ -10,7 +10,9 @@ import pytest
 from job_parts import attempt
 from leftovers import OLD, create, job, planned, upload
 
+from openai_batches import BatchSession
 from openai_batches.attempts import Step
+from openai_batches.cli.doctor import name_of
 from openai_batches.emulator import Fault
 from openai_batches.journal import journal_path
 
@@ -33,10 +35,21 @@ def findings(done: Finished) -> list[str]:
     return [part.splitlines()[0] for part in done.out.split("\n\n")[1:]]
 
 
+async def test_a_service_at_its_own_address_has_a_name() -> None:
+    """At another one, that of somebody else must not be taken for it."""
+    async with BatchSession("sk-test") as session:
+        assert name_of(session) == "OpenAI"
+    async with BatchSession("sk-test", base_url="https://batches.example/v1") as session:
+        assert name_of(session) == "https://batches.example/v1"
+
+
 class TestFindings:
     def test_nothing_left_behind_is_0(self, cli: Cli, service: BackgroundServer) -> None:
         done = cli("doctor")
-        assert (done.code, done.out) == (0, "At OpenAI: 0 batch files, 0 B\nNothing is left behind.\n")
+        assert (done.code, done.out) == (
+            0,
+            f"At {service.base_url}: 0 batch files, 0 B\nNothing is left behind.\n",
+        )
         assert "There is no job in this folder (*.job)" in done.err
         assert service.requests
 

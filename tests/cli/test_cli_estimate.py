@@ -163,16 +163,29 @@ class TestSources:
         assert unknown["cost_low"] is None
 
     @pytest.mark.parametrize(
+        ("content", "why"),
+        [("", ""), ("{oops}\n", ": its only line is none"), ("{oops}\n" * 3, ": none of its 3 lines is one")],
+    )
+    def test_a_file_of_lines_that_are_no_requests_is_not_called_empty(self, cli: Cli, content: str, why: str) -> None:
+        """What says why is a command line that can be pasted."""
+        Path("a b.jsonl").write_text(content, "utf-8")
+        message, advice = cli("estimate", "a b.jsonl").err.splitlines()
+        assert message == f"error: There is no request in a b.jsonl{why}"
+        assert advice == (
+            "advice: openai-batches validate 'a b.jsonl' says why" if why else "advice: Put one on each line, as JSON"
+        )
+
+    @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["nope.jsonl"], "nope.jsonl: No such file or directory"),
+            (["nope.jsonl"], "There is no file nope.jsonl"),
             (["empty.jsonl"], "There is no request in empty.jsonl"),
             (["-", "-"], "Standard input can be read only once"),
-            (["a.jsonl", "--prices", "nope.json"], "nope.json: No such file or directory"),
+            (["a.jsonl", "--prices", "nope.json"], "There is no file nope.json"),
             (["a.jsonl", "--prices", "a.jsonl"], "a price table has as_of"),
             (["a.jsonl", "--output-tokens", "-1"], "Must be >= 0"),
             (["a.jsonl", "--bogus"], "Unknown option: --bogus"),
-            ([], "requires an argument"),
+            ([], "is missing"),
         ],
     )
     def test_what_cannot_be_used_is_2(self, cli: Cli, arguments: list[str], message: str) -> None:

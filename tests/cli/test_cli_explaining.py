@@ -7,6 +7,7 @@ import builtins
 import importlib
 import json
 import os
+import sqlite3
 import sys
 import threading
 import warnings
@@ -25,6 +26,7 @@ from openai_batches import (
     BatchFailedError,
     InputError,
     InvalidRequestsError,
+    JobError,
     JobStoppedError,
     JournalError,
     NotFoundError,
@@ -61,6 +63,11 @@ def _subclasses(kind: type[BatchesError]) -> Iterator[type[BatchesError]]:
         yield from _subclasses(each)
 
 
+def _caused(error: BaseException, cause: BaseException) -> BaseException:
+    error.__cause__ = cause
+    return error
+
+
 class TestTable:
     def test_the_walk_finds_them(self) -> None:
         """A check that finds none would pass for nothing."""
@@ -74,7 +81,8 @@ class TestTable:
         explanation = explain(kind("it happened \x1b[31m\nto somebody"))
         assert "happened" in explanation.message
         assert explanation.message.isprintable()
-        assert explanation.advice
+        # What cannot be right says in its message how it can be.
+        assert explanation.advice or kind is InputError
         assert explanation.advice.isprintable()
         assert explanation.code in {ExitCode.FAILED, ExitCode.MISUSED, ExitCode.REFUSED, ExitCode.STOPPED}
         assert explain(kind()).message
@@ -82,7 +90,10 @@ class TestTable:
     @pytest.mark.parametrize(
         ("error", "code", "advice"),
         [
-            (InputError("x"), 2, "Change that"),
+            (InputError("x"), 2, ""),
+            (_caused(JournalError("x"), BlockingIOError()), 2, "Wait until the other process is done"),
+            (_caused(JournalError("x"), sqlite3.OperationalError("disk is full")), 2, "Make room on the disk"),
+            (_caused(JobError("x"), NotFoundError("y", status=404)), 3, "that the job was begun with"),
             (AuthenticationError("x", status=401), 3, "Check the key"),
             (NotFoundError("x", status=404), 3, "Check the id"),
             (RateLimitError("x", status=429), 3, "Wait a little"),
@@ -109,12 +120,21 @@ class TestTable:
 
     def test_a_file_is_named(self) -> None:
         """The system's own words, and the file they are about; without either, what there is."""
-        assert (
-            explain(FileNotFoundError(2, "No such file or directory", "a\nb")).message
-            == "a b: No such file or directory"
-        )
+        assert explain(FileNotFoundError(2, "No such file or directory", "a\nb")).message == "There is no file a\\nb"
         assert explain(OSError(28, "No space left on device")).message == "No space left on device"
         assert explain(OSError("odd")).message == "odd"
+
+    def test_what_is_about_no_line_has_other_advice(self) -> None:
+        """Nobody looks for lines that are not named."""
+        empty = Problem(code="empty_file", message="The file is empty.")
+        large = Problem(code="file_too_large", message="The file is too large.")
+        assert explain(InvalidRequestsError("x", problems=(empty,))).advice == "Give a file that has some"
+        assert explain(InvalidRequestsError("x", problems=(large, empty))).advice == "Mend that, and try again"
+
+    def test_what_is_not_installed_is_installed(self) -> None:
+        error = InputError("Parquet needs the package pyarrow: pip install 'openai_batches[arrow]'")
+        error.__cause__ = ImportError("pyarrow")
+        assert explain(error).advice == "Install it, and try again"
 
     def test_problems_have_lines_of_their_own(self) -> None:
         """Twenty at most, and how many more there are."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from bad_service import answering
 from ended_batches import asked, ended, names, request_line
 
 from openai_batches.cli.file_names import safe_name
@@ -193,7 +194,7 @@ def test_upload_takes_another_purpose_and_name(cli: Cli, service: BackgroundServ
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["none.jsonl"], "No such file or directory"),
+        (["none.jsonl"], "There is no file none.jsonl"),
         (["folder"], "called *.jsonl, not folder"),
         (["folder", "--purpose", "user_data"], "folder is a folder"),
         (["notes.txt"], "called *.jsonl, not notes.txt"),
@@ -202,7 +203,7 @@ def test_upload_takes_another_purpose_and_name(cli: Cli, service: BackgroundServ
         (["-"], "'requests.jsonl' is empty"),
         (["r.jsonl", "--expires-after", "1m"], "expires_after must be 3,600 to 2,592,000 seconds"),
         (["r.jsonl", "--expires-after", "soon"], "soon"),
-        (["--parts"], "requires an argument"),
+        (["--parts"], "is missing"),
     ],
 )
 def test_what_cannot_be_uploaded_is_refused_before_anything_is_sent(
@@ -300,6 +301,17 @@ def test_a_file_without_a_usable_name_is_called_by_its_id(cli: Cli, service: Bac
     """There is always a name."""
     file_id = named(service, "..")
     assert cli("files", "download", file_id).out == f"{file_id}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["-o", "a.jsonl"], ["-o", "-"]])
+def test_a_page_in_place_of_a_file_is_no_file(cli: Cli, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    """What answers everything with a page is no service, and its page is not kept."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    with answering(200) as address:
+        done = cli("files", "download", "file-1", *arguments, "--base-url", address)
+    assert (done.code, done.out) == (3, "")
+    assert "check --base-url" in done.err
+    assert list(Path().iterdir()) == []
 
 
 def test_a_download_replaces_nothing_unless_told_to(cli: Cli, service: BackgroundServer) -> None:
@@ -558,8 +570,8 @@ def test_each_has_help_with_examples(cli: Cli, name: str) -> None:
         (["list", "--json", "--jsonl"], "two ways to write the same"),
         (["list", "--limit", "-1"], "--limit"),
         (["list", "extra"], "extra"),
-        (["delete"], "requires an argument"),
-        (["download"], "requires an argument"),
+        (["delete"], "is missing"),
+        (["download"], "is missing"),
         (["erase"], "erase"),
     ],
 )

@@ -47,13 +47,15 @@ class TestInAPipe:
         heading, row = done.out.splitlines()
         assert heading.split() == ["file", "name", "size", "age"]
         assert row.split() == [file.id, file.filename, "302", "B", "2d", "ago"]
-        assert done.err.endswith("\nNothing was deleted: --yes deletes them.\n")
+        assert done.err.endswith(
+            "\nNothing was deleted: --yes deletes them, with the folders of all jobs named, or with --without-jobs.\n"
+        )
         assert files(service) == {file.id}
 
     def test_yes_deletes_and_says_what(self, cli: Cli, service: BackgroundServer) -> None:
         """One line for each file, when it is gone; never a file of others."""
         first, second, other = upload(service), upload(service), upload(service, "mine.jsonl")
-        done = cli("gc", "-y")
+        done = cli("gc", "-y", "--without-jobs")
         assert done.code == 0
         assert set(done.out.splitlines()) == {f"deleted {file.id}  {file.filename}" for file in (first, second)}
         assert done.err.endswith("\n2 files, 604 B, deleted.\n")
@@ -73,9 +75,24 @@ class TestInAPipe:
             0,
             "There is nothing to delete: no file older than 3d that jobs have left behind.\n",
         )
-        assert cli("gc", "--older-than", "0", "--yes").code == 0
+        assert cli("gc", "--older-than", "0", "--yes", "--without-jobs").code == 0
         assert file.id not in files(service)
         assert cli("gc", "--older-than", "0").out == "There is nothing to delete: no file that jobs have left behind.\n"
+
+    def test_without_a_job_that_is_known_yes_is_not_enough(self, cli: Cli, service: BackgroundServer) -> None:
+        """A job elsewhere may be running, and need what would go."""
+        file = upload(service)
+        done = cli("gc", "--yes")
+        assert (done.code, done.out) == (2, "")
+        assert "error: No job is named or found here" in done.err
+        assert "--without-jobs" in done.err.splitlines()[-1]
+        assert files(service) == {file.id}
+
+    def test_where_a_job_is_known_yes_is_what_is_lacking(self, cli: Cli, service: BackgroundServer) -> None:
+        needed, spare = upload(service), upload(service)
+        planned(Path("a.job"), needed)
+        assert cli("gc").err.endswith("\nNothing was deleted: --yes deletes them.\n")
+        assert {needed.id, spare.id} <= files(service)
 
     def test_what_jobs_still_need_is_kept(self, cli: Cli, service: BackgroundServer) -> None:
         """Of the jobs in this folder, or of those that are named."""
@@ -102,14 +119,14 @@ class TestInAPipe:
         document = json.loads(cli("gc", "--json").out)
         assert [found["id"] for found in document["files"]] == [file.id]
         assert (document["is_dry_run"], document["bytes"]) == (True, 302)
-        assert json.loads(cli("gc", "--json", "--yes").out)["is_dry_run"] is False
+        assert json.loads(cli("gc", "--json", "--yes", "--without-jobs").out)["is_dry_run"] is False
         assert files(service) == set()
 
     def test_a_failure_half_way_says_what_is_gone(self, cli: Cli, service: BackgroundServer) -> None:
         """Exit code 3; the files that were deleted stand on standard output."""
         first, second = upload(service), upload(service)
         service.faults.add(Fault.error_before(403, method="DELETE", path="/files/", after_n=1))
-        done = cli("gc", "--yes")
+        done = cli("gc", "--yes", "--without-jobs")
         assert done.code == 3
         (gone,) = done.out.splitlines()
         assert gone.startswith("deleted file-")
@@ -128,7 +145,7 @@ class TestInAPipe:
     def test_the_services_no_is_3(self, cli: Cli, service: BackgroundServer) -> None:
         """In its own words."""
         service.faults.add(Fault.error_before(403, path="/files"))
-        done = cli("gc", "--yes")
+        done = cli("gc", "--yes", "--without-jobs")
         assert (done.code, done.out) == (3, "")
         assert "error: 403 " in done.err
 

@@ -14,6 +14,7 @@ import pytest
 from run_stage import LOCAL, ask_often, write_requests
 
 from openai_batches import BatchJob
+from openai_batches.cli import job_reading
 from openai_batches.cli import jobs as jobs_command
 from openai_batches.emulator import Fault, LineError, ScriptExecutor, SteppedClock
 
@@ -82,11 +83,17 @@ class TestList:
         assert "journal.sqlite" in told[1]["problem"]
         assert told[0]["shards"][0]["cancelled"] == 4
 
-    def test_folders_and_what_is_below(self, cli: Cli) -> None:
+    def test_folders_and_what_is_below(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
         """A folder shows its jobs, those of the folders below when asked; a job that is named is itself."""
         write_requests(Path("a.jsonl"), 1)
         assert cli("run", "a.jsonl", "--directory", "deep/er/job", *LOCAL).code == 0
-        assert cli("jobs", "deep").out == ""
+        done = cli("jobs", "deep")
+        assert (done.code, done.out) == (0, "")
+        assert "and 1 in the folders below: openai-batches jobs deep --recursive" in done.err
+        for command in ("doctor", "gc"):
+            assert "Name them: 1 in the folders below" in cli(command, *LOCAL).err
+        monkeypatch.setattr(job_reading, "_MOST_FOLDERS", 0)
+        assert "There are no jobs here; " in cli("jobs", "deep").err
         assert rows_of(cli("jobs", "deep", "--recursive").out)[1][0] == "deep/er/job"
         assert rows_of(cli("jobs", "deep/er/job", "deep/er").out)[1][0] == "deep/er/job"
         assert "none is no folder" in cli("jobs", "none").err
@@ -176,6 +183,14 @@ class TestShow:
         assert "broken/journal.sqlite" in done.err
 
 
+@pytest.mark.parametrize("verb", ["show", "cancel"])
+def test_each_command_has_examples_of_its_own(cli: Cli, verb: str) -> None:
+    """Those of its family would only be in the way."""
+    examples = cli("jobs", verb, "--help").out.partition("Examples:")[2].split("\n\n")[1].splitlines()
+    assert examples[0] == f"openai-batches jobs {verb} requests.jsonl.job"
+    assert not any("--recursive" in line for line in examples)
+
+
 class TestCancel:
     @pytest.mark.batch_server(clock=SteppedClock())
     def test_ctrl_c_can_be_gone_on_with(
@@ -195,6 +210,8 @@ class TestCancel:
         assert driven.finish() == 4
         assert "openai_batches.cli jobs cancel a.jsonl.job" in " ".join(driven.screen.split())
 
+    @REFUSING
+    @pytest.mark.usefixtures("service")
     @pytest.mark.parametrize("is_told", [True, False])
     def test_a_signal_ends_it_and_is_not_the_end(
         self, cli: Cli, monkeypatch: pytest.MonkeyPatch, is_told: bool
@@ -208,25 +225,39 @@ class TestCancel:
             raise asyncio.CancelledError
 
         write_requests(Path("a.jsonl"))
-        cli("run", "a.jsonl", *LOCAL)
+        cli("run", "a.jsonl", "--yes")
         monkeypatch.setattr(BatchJob, "cancel", cancel)
         before = signal.getsignal(signal.SIGINT)
         try:
-            done = cli("jobs", "cancel", "a.jsonl.job", *LOCAL)
+            done = cli("jobs", "cancel", "a.jsonl.job")
         finally:
             signal.signal(signal.SIGINT, before)
         assert done.code == (4 if is_told else 130)
-        words = "To go on from here:\n  openai-batches jobs cancel a.jsonl.job --local"
+        words = "To go on from here:\n  openai-batches jobs cancel a.jsonl.job"
         assert (words in done.err) is is_told
 
-    def test_it_is_shown_on_a_terminal(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A job that has ended has nothing to cancel."""
+    @REFUSING
+    def test_it_is_shown_on_a_terminal(
+        self, cli: Cli, service: BackgroundServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """And the end tells what became of the requests."""
+        write_requests(Path("a.jsonl"))
+        cli("run", "a.jsonl", "--yes")
+        service.faults.clear()
+        monkeypatch.setattr(jobs_command, "progress_is_shown", lambda: True)
+        done = cli("jobs", "cancel", "a.jsonl.job")
+        assert done.code == 0
+        assert "4 of 4 requests did not succeed" in done.err
+
+    def test_one_that_has_ended(self, cli: Cli) -> None:
+        """There is nothing to cancel, which is told without asking the service; what came of it is told again."""
         write_requests(Path("a.jsonl"))
         cli("run", "a.jsonl", *LOCAL)
-        monkeypatch.setattr(jobs_command, "progress_is_shown", lambda: True)
-        done = cli("jobs", "cancel", "a.jsonl.job", *LOCAL)
+        done = cli("jobs", "cancel", "a.jsonl.job")
         assert done.code == 0
-        assert "all of 4 requests succeeded" in done.err
+        assert done.err.startswith(
+            "The job in a.jsonl.job has ended: there is nothing to cancel\nDone before: all of 4"
+        )
 
     def test_what_is_no_job(self, cli: Cli) -> None:
         """Exit code 2, and nothing is made."""

@@ -166,9 +166,9 @@ def test_empty_fields_can_be_allowed(cli: Cli) -> None:
         (["--endpoint", "/v1/videos"], "prompts can be put to /v1/chat/completions", "requests --help"),
         (["--delimiter", "ab"], "delimiter must be one character", "requests --help"),
         (["--limit", "0"], "--limit", "requests --help"),
-        (["-o", "reviews.csv"], "reviews.csv exists", "--force"),
+        (["-o", "reviews.csv"], "FILE and -o are the same file: reviews.csv", "another file"),
         (["-o", "none/a.jsonl"], "There is no folder none", "another file"),
-        (["--template-file", "none.txt"], "none.txt: No such file or directory", "Check the path"),
+        (["--template-file", "none.txt"], "There is no file none.txt", "Check the path"),
         (["--schema", "reviews.csv"], "reviews.csv:1:1: this is not valid JSON", "requests --help"),
     ],
 )
@@ -179,6 +179,53 @@ def test_a_wrong_call_is_refused(cli: Cli, table: Path, arguments: list[str], me
     assert message in done.err.splitlines()[0]
     assert advice in done.err.splitlines()[-1]
     assert files() == ["reviews.csv"]
+
+
+def test_a_row_that_lacks_its_prompt_stands_for_all_like_it(cli: Cli) -> None:
+    """The same sentence for each of them says nothing more; what else is wrong is still named."""
+    rows = [*[{"a": "x", "b": "y"}] * 30, {"a": "x", "c": "y"}, {"prompt": ""}]
+    done = cli("requests", "-", "-m", "m", "--format", "jsonl", stdin="\n".join(map(json.dumps, rows)).encode())
+    assert (done.code, done.out) == (2, "")
+    first, *problems, _ = done.err.splitlines()
+    assert first == "error: 3 problems in the prompts"
+    assert [problem.endswith("So it is in other rows.") for problem in problems] == [True, False, False]
+    assert [problem.partition(": ")[0].strip() for problem in problems] == ["<stdin>:1", "<stdin>:31", "<stdin>:32"]
+
+
+def test_no_more_than_a_hundred_problems_are_looked_for(cli: Cli) -> None:
+    """What is said to be shown, and what more there is, add up."""
+    done = cli("requests", "-", "-m", "m", "--format", "jsonl", stdin=b"{}x\n" * 200)
+    first, *problems, more, _ = done.err.splitlines()
+    assert first == "error: The first 100 problems in the prompts"
+    assert (len(problems), more) == (20, "  and 80 more")
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n"])
+def test_an_empty_file_has_no_lines_to_mend(cli: Cli, content: bytes) -> None:
+    done = cli("requests", "-", "-m", "m", "--format", "text", stdin=content)
+    assert done.code == 2
+    assert done.err.splitlines()[-1] == "advice: Give a file that has some"
+
+
+@pytest.mark.parametrize(
+    ("parameter", "is_doubted"),
+    [("temperature=hot", True), ("top_p=O.5", True), ("temperature=0.5", False), ("reasoning_effort=low", False)],
+)
+def test_a_text_where_a_number_belongs_is_doubted(cli: Cli, table: Path, parameter: str, *, is_doubted: bool) -> None:
+    """It is sent all the same: what the service takes is its own affair."""
+    done = cli("requests", table, "-m", "m", "-t", "{text}", "-p", parameter)
+    assert done.code == 0
+    assert ("warning: " in done.err) == is_doubted
+    assert ("is sent as a text: " in done.err) == is_doubted
+
+
+def test_names_of_files_stay_on_one_line(cli: Cli, table: Path) -> None:
+    """Whatever is in them."""
+    table.rename("a\nb.csv")
+    done = cli("requests", "a\nb.csv", "-m", "m", "-t", "{text}", "-o", "c\nd.jsonl")
+    assert done.code == 0
+    assert done.err.startswith("a\\nb.csv: 2 requests, ")
+    assert done.err.splitlines()[0].endswith(", in c\\nd.jsonl")
 
 
 def test_a_file_is_replaced_if_that_is_asked_for(cli: Cli, table: Path) -> None:

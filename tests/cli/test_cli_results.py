@@ -151,7 +151,7 @@ def test_a_batch_that_goes_on_is_refused_with_the_command_that_waits(cli: Cli, s
     done = cli("results", batch.id, "-o", "out.jsonl")
     assert (done.code, done.out) == (4, "")
     assert f"error: Batch {batch.id} is in_progress, with 1 of 3 requests done" in done.err
-    assert f"advice: Wait for it: openai-batches results {batch.id} --wait" in done.err
+    assert f"advice: Wait for it: openai-batches results {batch.id} -o out.jsonl --wait" in done.err
     assert names() == []
 
 
@@ -464,7 +464,7 @@ def test_without_anything_to_send_again_there_is_no_file(cli: Cli, service: Back
         (["--resend", "-", "-o", "-"], "cannot both go to standard output"),
         (["--resend-all"], "--resend-all says what goes into a file"),
         (["--resend", "a.jsonl", "--inputs", "-"], "standard input is read once"),
-        (["--resend", "a.jsonl", "-o", "a.jsonl"], "cannot both be written to a.jsonl"),
+        (["--resend", "a.jsonl", "-o", "a.jsonl"], "-o and --resend are the same file: a.jsonl"),
         (["--inputs", "none.jsonl"], "There is no file none.jsonl"),
     ],
 )

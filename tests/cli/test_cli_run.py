@@ -40,17 +40,16 @@ def _requests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 class TestTheWholeWay:
     def test_requests_become_results(self, cli: Cli) -> None:
-        """Each request has its row; a log gets one line for the plan and one for the end, and nothing else."""
+        """Each request has its row; a log gets the plan and the end, each fact on a line, and nothing else."""
         done = cli("run", "requests.jsonl", "-o", OUT, *LOCAL)
         assert (done.code, done.out) == (0, "")
         assert sorted(ids_in(OUT.read_text())) == IDS
-        planned, finished = done.err.splitlines()
-        assert planned.startswith("Planned requests.jsonl: requests 4 requests in 1 batch")
-        assert "model gpt-4o-mini at /v1/chat/completions" in planned
-        assert "cost nothing here; at the service <$0.0001" in planned
-        assert finished.startswith("Done in ")
-        assert "all of 4 requests succeeded" in finished
-        assert "results out.jsonl" in finished
+        planned, _, finished = done.err.partition("Done in ")
+        assert planned.startswith("Planned requests.jsonl\n  requests  4 in 1 batch, 696 B\n")
+        assert "  model     gpt-4o-mini at /v1/chat/completions\n" in planned
+        assert "  cost      nothing here; at the service <$0.0001" in planned
+        assert finished.partition("\n")[0].endswith(": all of 4 requests succeeded")
+        assert "  results   out.jsonl (" in finished
 
     def test_the_same_command_again_only_says_so(self, cli: Cli) -> None:
         """What is finished is not done again, and what is there is left alone; --force writes it anew."""
@@ -66,7 +65,7 @@ class TestTheWholeWay:
     def test_a_finished_job_writes_what_is_missing_in_any_form(self, cli: Cli) -> None:
         """Results are on the disk: another file of them costs nothing, and the job's directory is name enough."""
         done = cli("run", "requests.jsonl", *LOCAL)
-        assert "results to write them: openai-batches run requests.jsonl.job -o results.jsonl --local;" in done.err
+        assert "  results   to write them: openai-batches run requests.jsonl.job -o results.jsonl --local\n" in done.err
         assert cli("run", JOB, "-o", "out.csv", "--ordered", *LOCAL).code == 0
         with Path("out.csv").open(newline="") as file:
             assert [row["custom_id"] for row in csv.DictReader(file)] == IDS
@@ -119,7 +118,7 @@ class TestDryRun:
         """The plan is what was asked for, and goes to standard output."""
         done = cli("run", "requests.jsonl", "--dry-run", "-o", OUT, *LOCAL)
         assert (done.code, done.err) == (0, "")
-        assert done.out.startswith("requests.jsonl\n  requests  4 requests in 1 batch")
+        assert done.out.startswith("requests.jsonl\n  requests  4 in 1 batch")
         assert not JOB.exists()
 
     def test_as_json(self, cli: Cli) -> None:
@@ -177,14 +176,14 @@ class TestAgreement:
         write_requests(Path("requests.jsonl"), model="house-model", max_tokens=None)
         done = cli("run", "requests.jsonl")
         assert done.code == 2
-        assert "cost unknown: there is no price for 'house-model'" in done.err
+        assert "cost      unknown: there is no price for 'house-model'" in done.err
         assert "taking 1,000 for each answer of 4 requests without a maximum" in done.err
         assert "What this costs is not known, and there is nobody to ask" in done.err
         table = {"as_of": "2026-01-01", "models": {"house-model": {"input": 1, "output": 1}}}
         Path("prices.json").write_text(json.dumps(table))
         done = cli("run", "requests.jsonl", "--prices", "prices.json")
         assert done.code == 0
-        assert "cost <$0.0001 for the input, $0.00" in done.err
+        assert "cost      <$0.0001 for the input, $0.00" in done.err
 
     def test_prices_in_another_currency(self, cli: Cli, service: BackgroundServer) -> None:
         """They are told in it, and not compared with dollars: somebody is asked."""
@@ -271,7 +270,9 @@ class TestEndsBeforeTheEnd:
         write_requests(Path("requests.jsonl"), 5)
         done = cli("run", "requests.jsonl", "-o", OUT, *LOCAL)
         assert done.code == 2
-        assert "changed since the job" in done.err
+        assert "error: requests.jsonl is not what the job in requests.jsonl.job was begun with" in done.err
+        again = "openai-batches run requests.jsonl.job -o out.jsonl --local --local-speed 500"
+        assert f"Go on with the job as it is: {again}; or begin another one: --directory DIR" in done.err
         assert "To go on" not in done.err
 
     def test_another_process_is_at_work(self, cli: Cli) -> None:
@@ -347,7 +348,7 @@ class TestReport:
         (["requests.jsonl", "-o", "taken.jsonl"], "taken.jsonl exists"),
         (["requests.jsonl", "-o", "folder", "--format", "csv"], "folder is a folder"),
         (["requests.jsonl", "-o", "none/out.jsonl"], "There is no folder none"),
-        (["requests.jsonl", "-o", "out.txt"], "out.txt does not say what to write"),
+        (["requests.jsonl", "-o", "out.txt"], "out.txt does not say in which format to write"),
         (["requests.jsonl", "-o", "out.parquet.gz"], "Parquet is compressed already"),
         (["requests.jsonl", "-o", "-", "--format", "parquet"], "Parquet is not written to standard output"),
         (["requests.jsonl", "-o", "-", "--json"], "--json and -o - both write to standard output"),
@@ -357,7 +358,7 @@ class TestReport:
         (["requests.jsonl", "--max-requests", "0"], "Must be >= 1"),
         (["requests.jsonl", "--confirm-above", "much"], "'much' is no amount of dollars"),
         (["requests.jsonl"], "There is no key for OpenAI"),
-        (["requests.jsonl", "--prices", "none.json"], "none.json: No such file"),
+        (["requests.jsonl", "--prices", "none.json"], "There is no file none.json"),
     ],
 )
 def test_misuse_is_found_before_anything_is_sent(cli: Cli, arguments: list[str], message: str) -> None:
@@ -399,7 +400,7 @@ def test_parquet_needs_a_package(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     done = cli("run", "requests.jsonl", "-o", "out.parquet", *LOCAL)
     assert done.code == 2
-    assert "Parquet needs pyarrow" in done.err
+    assert "Parquet needs the package pyarrow: pip install 'openai_batches[arrow]'" in done.err
 
 
 @pytest.mark.batch_server(faults=[Fault.missing_lines(times=1)])
@@ -407,5 +408,5 @@ def test_news_is_told_and_steps_are_not(cli: Cli, service: BackgroundServer) -> 
     """A log has a line for what a person should know of: here, that a request is sent again."""
     done = cli("run", "requests.jsonl", "--yes")
     assert done.code == 0
-    assert len(done.err.splitlines()) == 3
+    assert len([line for line in done.err.splitlines() if not line.startswith("  ")]) == 3
     assert "1 of 4 requests are sent again" in done.err

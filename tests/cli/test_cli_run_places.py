@@ -265,7 +265,7 @@ class TestAdvice:
         """Pasted into a shell, it finds the job and its batches again, wherever these are."""
         Path("my requests.jsonl").write_bytes(Path("requests.jsonl").read_bytes())
         done = cli("run", "my requests.jsonl", "--local-data", "other data", *LOCAL)
-        advised = re.search(r"to write them: (openai-batches [^;]*);", done.err)
+        advised = re.search(r"to write them: (openai-batches .*)", done.err)
         assert advised
         words = shlex.split(advised[1])[1:]
         assert words[1:4] == ["my requests.jsonl.job", "-o", "results.jsonl"]
@@ -273,7 +273,10 @@ class TestAdvice:
         assert cli(*words).code == 0
         Path("my requests.jsonl").unlink()
         done = cli("run", "my requests.jsonl", *LOCAL)
-        assert "Its job goes on without it: openai-batches run 'my requests.jsonl.job' --local\n" in done.err
+        assert (
+            "Its job goes on without it: openai-batches run 'my requests.jsonl.job' --local --local-speed 500\n"
+            in done.err
+        )
 
     def test_a_program_that_is_not_on_the_path(self, tmp_path: Path) -> None:
         """It is called by its path again."""

@@ -39,7 +39,7 @@ def test_on_a_terminal_it_is_a_block(cli: Cli, screen: io.StringIO) -> None:
     assert cli("run", name, *LOCAL).code == 0
     lines = [text.rstrip() for text in screen.getvalue().splitlines()]
     assert lines[0] == "Planned re\\x1b[31mquests.jsonl"
-    assert lines[1] == "  requests  4 requests in 1 batch, 696 B"
+    assert lines[1] == "  requests  4 in 1 batch, 696 B"
     assert max(map(len, lines)) <= 80
 
 
@@ -48,7 +48,7 @@ def test_a_dry_run_on_a_terminal(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> N
     write_requests(Path("requests.jsonl"))
     monkeypatch.setattr(terminal, "out_is_terminal", lambda: True)
     done = cli("run", "requests.jsonl", "--dry-run", *LOCAL)
-    assert done.out.splitlines()[1].rstrip() == "  requests  4 requests in 1 batch, 696 B"
+    assert done.out.splitlines()[1].rstrip() == "  requests  4 in 1 batch, 696 B"
 
 
 def test_models_endpoints_and_pictures(cli: Cli) -> None:
@@ -59,7 +59,7 @@ def test_models_endpoints_and_pictures(cli: Cli) -> None:
     lines.append(line("c", messages=[{"role": "user", "content": picture}]))
     write_lines(Path("requests.jsonl"), *lines)
     out = cli("run", "requests.jsonl", "--dry-run", *LOCAL).out
-    assert "  requests  8 requests in 6 batches" in out
+    assert "  requests  8 in 6 batches" in out
     assert "  models    gpt-4o-mini at /v1/chat/completions, 3 requests\n" in out
     assert "            and 2 more\n" in out
     assert "            without 1 image, sound or file\n" in out

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -18,11 +19,11 @@ import pytest
 
 from openai_batches.cli import serve as serve_room
 from openai_batches.cli.app import app
+from openai_batches.cli.serve import Emulated
 from openai_batches.emulator import options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from conftest import Finished
     from driven_terminal import DrivenTerminal
@@ -86,7 +87,7 @@ def test_it_says_where_it_is(cli: Cli, stopped: None) -> None:
         (["--profile", "nobody"], "invalid choice: 'nobody'"),
         (["--fault", "nothing"], "unknown kind of fault 'nothing'"),
         (["--host", "0.0.0.0"], "can be reached from outside: give an --api-key-env"),
-        (["--host", "", "--api-key-env", "A_KEY"], "host must not be empty"),
+        (["--host", "", "--api-key-env", "A_KEY"], "Host must not be empty"),
         (["--host", "nowhere.invalid", "--api-key-env", "A_KEY"], "Nothing can listen on nowhere.invalid, port 8080"),
         (["--upstream-model", "a"], "--upstream-model needs --upstream"),
         (["--data", "taken"], "taken is not a folder"),
@@ -200,3 +201,33 @@ def test_a_folder_that_is_served_already(terminal: Callable[..., DrivenTerminal]
     assert "--local-data" in done.err
     driven.interrupt()
     assert driven.finish() == 0
+
+
+def test_standard_output_that_is_full_is_an_error_of_two_lines() -> None:
+    """With a capital at its start, as all errors have."""
+    command = [sys.executable, "-m", "openai_batches.cli", "serve", "--port", "0"]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False, timeout=60)
+    assert done.returncode == 2
+    *_, error, advice = done.stderr.decode().splitlines()
+    assert error == "error: Standard output cannot be written: No space left on device"
+    assert advice == "advice: Leave it open, or send it to a file"
+
+
+def test_times_are_written_as_for_every_command(cli: Cli) -> None:
+    """The emulator gets them in seconds."""
+    assert "--upstream-timeout TIME" in cli("serve", "--help").out
+    assert "--upstream-timeout=90.0" in Emulated(upstream_timeout=90.0).argv()
+    done = cli("serve", "--upstream-timeout", "2 parsecs")
+    assert (done.code, done.out) == (2, "")
+    assert "is no length of time" in done.err
+
+
+def test_an_error_of_the_system_is_told_in_its_words(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error", "disk")
+
+    monkeypatch.setattr(serve_room, "serve_until_stopped", broken)
+    done = cli("serve", "--port", "0")
+    assert done.code == 2
+    assert "error: disk: Input/output error\n" in done.err

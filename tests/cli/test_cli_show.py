@@ -201,7 +201,7 @@ def test_json_is_the_services_own_words(cli: Cli, service: BackgroundServer) -> 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "requires an argument"),
+        ([], "is missing"),
         (["b", "--bogus"], "Unknown option: --bogus"),
         (["b", "--watch"], "standard output is none"),
         (["b", "--watch", "--json"], "Leave one of them out"),

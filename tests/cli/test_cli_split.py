@@ -108,7 +108,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["nope.jsonl"], "nope.jsonl: No such file or directory"),
+            (["nope.jsonl"], "There is no file nope.jsonl"),
             (["-"], "It is not known where the files are to go"),
             (["a.jsonl", "-d", "a.jsonl"], "a.jsonl is a file"),
             (["a.jsonl", "--max-requests", "0"], "Must be >= 1"),
@@ -117,7 +117,7 @@ class TestRefusals:
             (["a.jsonl", "--bogus"], "Unknown option"),
             (["a.jsonl", "b.jsonl"], "Unused Tokens"),
             (["--bogus"], "Unknown option: --bogus"),
-            ([], "requires an argument"),
+            ([], "is missing"),
         ],
     )
     def test_what_cannot_be_done_is_2(self, cli: Cli, arguments: list[str], message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from openai_batches.cli.texts import (
     lasting_text,
     money_text,
     one_line,
+    path_text,
     size_text,
     time_text,
     words,
@@ -118,6 +120,16 @@ def test_no_control_character_is_left(text: str) -> None:
     assert [character for character in shown if unicodedata.category(character)[0] == "C"] == ["\n"] * shown.count("\n")
     assert "\n" not in one_line(text)
     shown.encode()
+
+
+@given(st.text(st.characters()))
+def test_the_name_of_a_file_is_one_line_in_which_nothing_is_lost(name: str) -> None:
+    """No two spaces become one, and a line feed is to be seen."""
+    shown = path_text(name)
+    assert shown.isprintable()
+    assert shown.count(" ") == name.count(" ")
+    assert shown == name or not name.isprintable()
+    assert path_text(Path("a  b\nc\t.jsonl")) == "a  b\\nc\\t.jsonl"
 
 
 def test_what_is_harmless_stays() -> None:

@@ -81,6 +81,18 @@ class TestVerdict:
         assert problem.startswith("empty.jsonl: The input file is empty.")
         assert (done.code, summary) == (1, "empty.jsonl: 1 problem in 0 requests, 0 B")
 
+    def test_the_size_of_a_file_with_problems_is_its_own(self, cli: Cli) -> None:
+        """And not that of what is good in it; of what has none, none is told."""
+        Path("bad.jsonl").write_text("{oops}\n" * 3, "utf-8")
+        assert cli("validate", "bad.jsonl").out.splitlines()[-1].endswith("3 problems in 3 requests, 21 B")
+        assert cli("validate", "-", stdin=b"{oops}\n").out.splitlines()[-1].endswith("1 problem in 1 request")
+
+    def test_a_name_stays_on_one_line(self, cli: Cli) -> None:
+        Path("a\nb.jsonl").write_text("{oops}\n", "utf-8")
+        problem, summary = cli("validate", "a\nb.jsonl").out.splitlines()
+        assert problem.startswith("a\\nb.jsonl:1:2: ")
+        assert summary.startswith("a\\nb.jsonl: 1 problem")
+
     def test_many_models_are_named_and_counted(self, cli: Cli) -> None:
         """The first five; a file of embeddings counts its inputs."""
         lines = [line(f"r{number}", url="/v1/embeddings", model=f"m{number}", input=["a", "b"]) for number in range(7)]
@@ -105,12 +117,12 @@ class TestSources:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["nope.jsonl"], "nope.jsonl: No such file or directory"),
+            (["nope.jsonl"], "There is no file nope.jsonl"),
             (["."], ". is a folder"),
             (["-", "-"], "Standard input can be read only once"),
             (["--bogus"], "Unknown option: --bogus"),
             (["good.jsonl", "-x"], "Unknown option: -x"),
-            ([], "requires an argument"),
+            ([], "is missing"),
             (["good.jsonl", "--max-problems", "0"], "Must be >= 1"),
             (["good.jsonl", "--endpoint", "chat"], "endpoint must be a path"),
             (["good.jsonl", "--provider", "nobody"], "No provider 'nobody' is known"),

@@ -100,7 +100,7 @@ def test_a_question_that_fails_in_passing_is_asked_again(cli: Cli, service: Back
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "requires an argument"),
+        ([], "is missing"),
         (["-"], "There is no id on standard input"),
         (["b", "--bogus"], "Unknown option: --bogus"),
         (["b", "--timeout", "long"], "'long' is no length of time"),
@@ -151,7 +151,8 @@ def test_ctrl_c_leaves_the_batches_and_says_how_to_go_on(terminal: Terminal, ser
     driven.wait_for(f"{batch_id}  validating")
     driven.interrupt()
     assert driven.finish() == 4
-    assert f"To wait for them again: openai-batches wait {batch_id}" in driven.screen
+    assert "To wait for them again:" in driven.screen
+    assert driven.unwrapped.endswith(f"-mopenai_batches.cliwait{batch_id}")
 
 
 def test_the_advice_names_the_service_that_was_meant() -> None:
