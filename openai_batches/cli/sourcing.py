@@ -99,6 +99,10 @@ class _StandardInput:
         with contextlib.suppress(OSError):
             self._fd = self._stream.fileno()
             self._pipe = os.pipe() if os.name == "posix" else None
+            if self._stream.isatty():
+                # Ctrl-C throws away what was typed, also between the moment it is there and the moment it is read. On a
+                # description of its own the terminal need not wait then, and stays as it was for the shell.
+                self._fd = os.open(os.ttyname(self._fd), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
         if self._stream.isatty():
             note("Reading requests from the keyboard; Ctrl-D ends them.")
 
@@ -108,11 +112,16 @@ class _StandardInput:
             return self._stream.read(size)
         if self._is_over:
             return b""
-        ready, _, _ = select.select([self._fd, self._pipe[0]], [], [])
-        data = b"" if self._pipe[0] in ready else os.read(self._fd, size)
+        data = self._read(self._pipe[0], size)
         # A terminal would want another Ctrl-D each time it is asked.
         self._is_over = not data
         return data
+
+    def _read(self, stop: int, size: int) -> bytes:
+        while stop not in select.select([self._fd, stop], [], [])[0]:
+            with contextlib.suppress(BlockingIOError):
+                return os.read(self._fd, size)
+        return b""
 
     def close(self) -> None:
         """Let a thread that still reads come to its end."""

@@ -6,6 +6,7 @@ import asyncio
 import io
 import os
 import pty
+import select
 import sys
 import threading
 from pathlib import Path
@@ -50,6 +51,29 @@ def test_a_reader_of_standard_input_can_be_left_alone(typed: int) -> None:
         thread.start()
     thread.join(30)
     assert got == [b""]
+
+
+def test_what_ctrl_c_throws_away_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal forgets what was typed at Ctrl-C: a reader that was about to take it can still be told to stop."""
+    select_really, promised = select.select, []
+
+    def select_before_ctrl_c(readers: list[int], *others: list[int]) -> tuple[list[int], list[int], list[int]]:
+        if not promised:
+            promised.append(readers[0])
+            return readers[:1], [], []
+        return select_really(readers, *others)
+
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "r") as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        monkeypatch.setattr(select, "select", select_before_ctrl_c)
+        with request_source("-") as source:
+            read: list[bytes] = []
+            thread = threading.Thread(target=lambda: read.append(source.read(100)), daemon=True)
+            thread.start()
+        thread.join(10)
+        assert read == [b""]
+    os.close(ours)
 
 
 def test_whoever_types_requests_is_told_how_to_end(
