@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
-from openai_batches.attempts import Step
+from openai_batches.attempts import Attempt, Step
 from openai_batches.errors import InputError, JournalError, NotFoundError
 from openai_batches.journal import journal_path, read_attempts
 from openai_batches.models import Batch, FileObject
 from openai_batches.planning import JOB_PREFIX
 
 if TYPE_CHECKING:
-    from openai_batches.attempts import Attempt
     from openai_batches.service import Service
 
 __all__ = ["Cleanup", "Diagnosis", "Directories", "clean_up", "examine"]
@@ -30,6 +29,7 @@ __all__ = ["Cleanup", "Diagnosis", "Directories", "clean_up", "examine"]
 Directories: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 _INPUT, _OUTPUT = "batch", "batch_output"
 _KEPT_S = 86_400.0
+_STALLED_S, _EXPIRING_S = 26 * 3_600.0, 3 * 86_400.0
 
 
 @attrs.frozen(kw_only=True)
@@ -84,8 +84,8 @@ async def examine(
     session: Service,
     directories: Directories = (),
     *,
-    stalled_after_s: float = 26 * 3_600.0,
-    expiring_within_s: float = 3 * 86_400.0,
+    stalled_after_s: float = _STALLED_S,
+    expiring_within_s: float = _EXPIRING_S,
 ) -> Diagnosis:
     """Return what is at the service, seen from some jobs; nothing is changed.
 
@@ -96,29 +96,8 @@ async def examine(
         APIError: the service said no.
         TransportError: no whole answer came.
     """
-    paths = _paths(directories)
-    await asyncio.to_thread(_check, paths)
-    # Files first: what is made of one of them meanwhile is then seen among the batches, or in a journal.
-    inputs = [file async for file in session.files.list(purpose=_INPUT)]
-    outputs = [file async for file in session.files.list(purpose=_OUTPUT)]
-    batches = [batch async for batch in session.batches.list()]
-    attempts, unreadable = await asyncio.to_thread(_known, paths)
-    now = dt.datetime.fromtimestamp(session.now(), dt.UTC)
-    open_batches = [batch for batch in batches if not batch.is_terminal]
-    known = {attempt.batch.id for attempt in attempts if attempt.batch is not None}
-    needed = _needed(open_batches, attempts)
-    return Diagnosis(
-        files=len(inputs) + len(outputs),
-        bytes=sum(file.bytes for file in (*inputs, *outputs)),
-        orphans=tuple(file for file in inputs if file.id not in needed),
-        unknown=tuple(batch for batch in open_batches if batch.id not in known),
-        stalled=tuple(
-            batch for batch in open_batches if (now - _last_moved(batch, now)).total_seconds() > stalled_after_s
-        ),
-        expiring=tuple(file for file in outputs if _expires_within(file, now, expiring_within_s)),
-        unreadable=unreadable,
-        needed=needed,
-    )
+    survey = await _survey(session, _paths(directories))
+    return _diagnosed(survey, stalled_after_s=stalled_after_s, expiring_within_s=expiring_within_s)
 
 
 async def clean_up(
@@ -151,18 +130,16 @@ async def clean_up(
         APIError: the service said no.
         TransportError: no whole answer came.
     """
-    paths = _paths(directories)
-    diagnosis = await examine(session, paths)
+    survey = await _survey(session, _paths(directories))
+    diagnosis = _diagnosed(survey)
     if diagnosis.unreadable:
         raise JournalError(f"Nothing is deleted: {'; '.join(diagnosis.unreadable.values())}")
     oldest = dt.datetime.fromtimestamp(session.now() - older_than_s, dt.UTC)
     doomed = [file for file in diagnosis.leftovers if file.created_at is not None and file.created_at < oldest]
     if with_results:
-        attempts, _ = await asyncio.to_thread(_known, paths)
-        collected = {
-            file_id for attempt in attempts if attempt.step is Step.VERIFIED for file_id in _result_ids(attempt)
-        }
-        doomed += [file async for file in session.files.list(purpose=_OUTPUT) if file.id in collected]
+        verified = (attempt for attempt in survey.attempts if attempt.step is Step.VERIFIED)
+        collected = {file_id for attempt in verified for file_id in _result_ids(attempt)}
+        doomed += [file for file in survey.outputs if file.id in collected]
     if only is not None:
         doomed = [file for file in doomed if file.id in only]
     if not dry_run:
@@ -172,6 +149,50 @@ async def clean_up(
             if on_deleted is not None:
                 on_deleted(file)
     return Cleanup(files=tuple(doomed), is_dry_run=dry_run)
+
+
+@attrs.frozen
+class _Survey:
+    """What was found at the service and in the journals, and when."""
+
+    now: dt.datetime
+    inputs: list[FileObject]
+    outputs: list[FileObject]
+    batches: list[Batch]
+    attempts: list[Attempt]
+    unreadable: dict[str, str]
+
+
+async def _survey(session: Service, paths: list[Path]) -> _Survey:
+    await asyncio.to_thread(_check, paths)
+    # Files first: what is made of one of them meanwhile is then seen among the batches, or in a journal.
+    inputs = [file async for file in session.files.list(purpose=_INPUT)]
+    outputs = [file async for file in session.files.list(purpose=_OUTPUT)]
+    batches = [batch async for batch in session.batches.list()]
+    attempts, unreadable = await asyncio.to_thread(_known, paths)
+    now = dt.datetime.fromtimestamp(session.now(), dt.UTC)
+    return _Survey(now, inputs, outputs, batches, attempts, unreadable)
+
+
+def _diagnosed(
+    survey: _Survey, *, stalled_after_s: float = _STALLED_S, expiring_within_s: float = _EXPIRING_S
+) -> Diagnosis:
+    now, inputs, outputs = survey.now, survey.inputs, survey.outputs
+    open_batches = [batch for batch in survey.batches if not batch.is_terminal]
+    known = {attempt.batch.id for attempt in survey.attempts if attempt.batch is not None}
+    needed = _needed(open_batches, survey.attempts)
+    return Diagnosis(
+        files=len(inputs) + len(outputs),
+        bytes=sum(file.bytes for file in (*inputs, *outputs)),
+        orphans=tuple(file for file in inputs if file.id not in needed),
+        unknown=tuple(batch for batch in open_batches if batch.id not in known),
+        stalled=tuple(
+            batch for batch in open_batches if (now - _last_moved(batch, now)).total_seconds() > stalled_after_s
+        ),
+        expiring=tuple(file for file in outputs if _expires_within(file, now, expiring_within_s)),
+        unreadable=survey.unreadable,
+        needed=needed,
+    )
 
 
 def _paths(directories: Directories) -> list[Path]:

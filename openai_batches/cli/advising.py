@@ -15,7 +15,7 @@ from openai_batches.cli.terminal import note
 if TYPE_CHECKING:
     from openai_batches.cli.connecting import Service
 
-__all__ = ["TYPED", "command_line", "command_without", "resume_command", "say_resume"]
+__all__ = ["TYPED", "command_line", "command_without", "resume_command", "say_resume", "service_options"]
 
 _PROGRAM = "openai-batches"
 _STDIN = "-"
@@ -31,6 +31,11 @@ def command_line(*words: str, service: "Service") -> str:
         words: the command and its arguments.
         service: the service that is meant.
     """
+    return shlex.join([*_program(), *words, *service_options(service)])
+
+
+def service_options(service: "Service") -> list[str]:
+    """Return the options that name the same service in another command."""
     options: list[str] = ["--local"] if service.local else []
     named = (
         ("--local-data", service.local_data),
@@ -43,7 +48,7 @@ def command_line(*words: str, service: "Service") -> str:
     for name, value in named:
         if value is not None:
             options += [name, str(value)]
-    return shlex.join([*_program(), *words, *options])
+    return options
 
 
 def resume_command() -> str:

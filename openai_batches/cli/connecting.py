@@ -125,6 +125,10 @@ def provider_of(service: Service) -> "Provider":
         CommandError: no service of that name is known.
     """
     _, profile = service.configured()
+    return _provider(service, profile)
+
+
+def _provider(service: Service, profile: ServiceProfile) -> "Provider":
     name = (service.provider or profile.provider or "openai").lower()
     if name not in PROVIDERS:
         raise CommandError(f"No provider {name!r} is known", f"Known are {', '.join(PROVIDERS)}")
@@ -155,7 +159,7 @@ async def connected(service: Service) -> "AsyncGenerator[BatchSession]":
             yield session
         return
     _, profile = service.configured()
-    provider = provider_of(service)
+    provider = _provider(service, profile)
     async with _session(
         _key(service, profile, provider),
         base_url=_address(service, profile, provider),
@@ -179,7 +183,7 @@ async def unconnected(service: Service) -> "AsyncGenerator[BatchSession]":
             yield session
         return
     _, profile = service.configured()
-    provider = provider_of(service)
+    provider = _provider(service, profile)
     async with _session(_NO_KEY, base_url=_address(service, profile, provider), provider=provider) as session:
         yield session
 

@@ -9,6 +9,7 @@ from cyclopts import App, Parameter, validators
 from rich.text import Text
 
 from openai_batches import Diagnosis, make_converter
+from openai_batches.cli.advising import service_options
 from openai_batches.cli.amounts import Seconds
 from openai_batches.cli.commanding import command
 from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, connected
@@ -35,8 +36,6 @@ openai-batches doctor jobs/monday jobs/tuesday
 openai-batches doctor --stalled-after 6h --json
 """,
 )
-
-_OPTIONS = ("profile", "provider", "base_url", "api_key_env", "config")
 
 
 @attrs.frozen
@@ -85,7 +84,7 @@ async def doctor(
         with busy("Looking at all batches and files"):
             found = await session.doctor(folders, stalled_after_s=stalled_after, expiring_within_s=expiring_within)
         name = "the emulator" if service.local else name_of(session)
-    findings = _findings(found, _same(service))
+    findings = _findings(found, "".join(f" {shlex.quote(word)}" for word in service_options(service)))
     if json:
         write_document(_document(found))
     else:
@@ -174,17 +173,6 @@ def _tell(name: str, found: Diagnosis, findings: list[_Finding], max_items: int)
             line = remedy.replace(" ID", f" {shlex.quote(finding.rows[0][0])}") if len(finding.rows) == 1 else remedy
             say(f"  → {why}:")
             say(Text(f"      {line}", "bold cyan"))
-
-
-def _same(service: Service) -> str:
-    """Return the options that name the same service in another command."""
-    parts = ["--local"] if service.local else []
-    if service.local_data is not None:
-        parts += ["--local-data", str(service.local_data)]
-    for name in _OPTIONS:
-        if (value := getattr(service, name)) is not None:
-            parts += [f"--{name.replace('_', '-')}", str(value)]
-    return f" {shlex.join(parts)}" if parts else ""
 
 
 def _document(found: Diagnosis) -> dict[str, Any]:

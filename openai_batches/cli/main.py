@@ -26,8 +26,6 @@ from openai_batches.cli.texts import clean
 
 __all__ = ["run"]
 
-_PROGRAM = "openai-batches"
-
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Run a command line, and return its exit code.

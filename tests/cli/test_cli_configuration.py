@@ -154,7 +154,7 @@ class TestPrecedence:
 
     async def test_a_service_without_a_usual_variable(self, meant: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """The advice names the flag."""
-        monkeypatch.setattr(connecting, "provider_of", lambda _: attrs.evolve(_openai(), api_key_env="", name="Mine"))
+        monkeypatch.setattr(connecting, "_provider", lambda *_: attrs.evolve(_openai(), api_key_env="", name="Mine"))
         with pytest.raises(CommandError, match="There is no key for Mine") as caught:
             await meant()
         assert "--api-key-env" in caught.value.advice
