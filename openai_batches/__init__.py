@@ -24,7 +24,7 @@ For those who work on it: the rooms, from the foundation up; each imports only r
 * doors to the world: ``exchange`` (one attempt, through aiohttp), ``transport`` (attempts), ``sources`` (uploads),
   ``readers`` (requests), ``shards`` and ``duplicates`` (request files), ``partfile`` (downloads), ``prompts``,
   ``composing`` and ``request_files`` (prompts into requests), ``joining``, ``collecting`` and ``resending`` (results
-  and their inputs), ``writers`` (tables), ``estimating``
+  and their inputs), ``newfile`` and ``writers`` (tables), ``estimating``
 * verbs: ``downloads``, ``parts``, ``files``, ``rereading``, ``creating``, ``looking``, ``waiting``, ``watching``,
   ``batches``, ``receiving`` (webhooks)
 * the engine room, for jobs of many batches

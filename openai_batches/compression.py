@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from importlib import import_module
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from openai_batches.errors import InputError, TransportError
@@ -14,13 +15,13 @@ from openai_batches.errors import InputError, TransportError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Compression", "Compressor", "Inflater", "compressor", "suffix"]
+__all__ = ["Compression", "Compressor", "Inflater", "compression_of", "compressor", "suffix"]
 
 Compression: TypeAlias = Literal["gzip", "zstd"]
 
 _GZIP = 16 + zlib.MAX_WBITS
 _PIECE_BYTES = 1024 * 1024
-_SUFFIXES = {None: "", "gzip": ".gz", "zstd": ".zst"}
+_SUFFIXES: dict[Compression | None, str] = {None: "", "gzip": ".gz", "zstd": ".zst"}
 # How each encoding an answer may have begins: deflate is zlib's format, though some servers leave its frame out.
 _WINDOWS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": zlib.MAX_WBITS}
 
@@ -46,6 +47,12 @@ def suffix(compression: Compression | None) -> str:
     if compression not in _SUFFIXES:
         raise InputError(f"compress must be 'gzip', 'zstd' or None, not {compression!r}")
     return _SUFFIXES[compression]
+
+
+def compression_of(name: str) -> Compression | None:
+    """Return how a file is compressed, as its name says."""
+    ending = PurePath(name).suffix.lower()
+    return next((known for known, its in _SUFFIXES.items() if its == ending), None)
 
 
 def compressor(compression: Compression) -> Compressor:

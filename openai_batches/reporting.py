@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import os
-import tempfile
 import time
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openai_batches.arguments import check_flags, checked_target, job_directory, shortened
 from openai_batches.errors import InputError
 from openai_batches.figures import figures_of
 from openai_batches.journal import read_journal
+from openai_batches.newfile import NewFile, refuse_target
 from openai_batches.page import page_of
 from openai_batches.partfile import sync_folder
 from openai_batches.pricing import PriceTable
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable
+    from pathlib import Path
 
     from openai_batches.ledgers import Ledger
 
@@ -67,33 +66,14 @@ def _check_prices(prices: object) -> None:
 
 
 def _report(directory: Path, target: Path, prices: PriceTable | None, *, overwrite: bool, now_s: float) -> Ledger:
-    _refuse(target, overwrite=overwrite)
+    refuse_target(target, overwrite=overwrite)
     figures = figures_of(read_journal(directory), dt.datetime.fromtimestamp(now_s, dt.UTC), prices)
-    _write(target, page_of(figures).encode(), overwrite=overwrite)
-    return figures.ledger
-
-
-def _refuse(target: Path, *, overwrite: bool) -> None:
-    if target.is_dir():
-        raise InputError(f"{target} is a directory")
-    if not overwrite and os.path.lexists(target):
-        raise InputError(f"{target} exists: pass overwrite=True to replace it")
-
-
-def _write(target: Path, data: bytes, *, overwrite: bool) -> None:
-    """Write a file whole, or not at all."""
-    # Made readable by its owner alone, and under a name that nobody else has.
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:64]}.", suffix=".part")
+    page = page_of(figures).encode()
+    new = NewFile(target, overwrite=overwrite)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        # What has come into being meanwhile is refused like what was there before.
-        _refuse(target, overwrite=overwrite)
-        Path(name).replace(target)
-    except BaseException:
-        with suppress(OSError):
-            Path(name).unlink()
-        raise
+        new.stream.write(page)
+        new.keep()
+    finally:
+        new.discard()
     sync_folder(target.parent)
+    return figures.ledger

@@ -13,11 +13,12 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
+from typing import Any, BinaryIO, TypeAlias, cast
 
 import attrs
 
 from openai_batches.composing import Composer, LineMaker, id_template
+from openai_batches.compression import compression_of
 from openai_batches.encoding import encode
 from openai_batches.errors import InputError
 from openai_batches.partfile import PartFile
@@ -26,14 +27,10 @@ from openai_batches.readers import in_threads
 from openai_batches.response_formats import format_parameters
 from openai_batches.templates import Template
 
-if TYPE_CHECKING:
-    from openai_batches.compression import Compression
-
 __all__ = ["RequestFile", "write_request_file"]
 
 _Text: TypeAlias = "str | os.PathLike[str] | None"
 
-_COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
 _SPOOLED_BYTES = 1 << 20
 # What requests_from has arguments for: in a body, these would say something a second time, or nothing.
 _ARGUMENTS = ("model", "endpoint", "system", "template", "id_prefix", "prompts")
@@ -219,7 +216,7 @@ class _TargetFile:
 
     def __init__(self, path: Path, *, overwrite: bool) -> None:
         self.path = path
-        self._part = PartFile(path, compression=_COMPRESSIONS.get(path.suffix.lower()), overwrite=overwrite)
+        self._part = PartFile(path, compression=compression_of(path.name), overwrite=overwrite)
 
     @property
     def size(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from decimal import ROUND_HALF_EVEN, Decimal
 
-__all__ = ["as_count", "as_duration", "as_moment", "as_money", "as_share"]
+__all__ = ["as_count", "as_duration", "as_moment", "as_money", "as_share", "largest_units"]
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
 _CENT, _TENTH = Decimal("0.01"), Decimal("0.1")
@@ -30,16 +30,21 @@ def as_duration(seconds: float) -> str:
     """Return ``4.2 s``, ``45 s``, ``3 min 20 s``, ``2 h 5 min`` or ``3 d 4 h``: two parts at most."""
     if seconds < 10 and round(seconds, 1) != int(seconds):
         return f"{seconds:.1f} s"
-    whole = round(seconds)
+    parts = largest_units(round(seconds))
+    return " ".join(f"{count:,} {'min' if unit == 'm' else unit}" for count, unit in parts)
+
+
+def largest_units(seconds: int) -> list[tuple[int, str]]:
+    """Return whole seconds in their two largest units, d, h, m and s; the second one only where it counts."""
     for large_s, small_s, large, small in (
         (_DAY_S, _HOUR_S, "d", "h"),
-        (_HOUR_S, _MINUTE_S, "h", "min"),
-        (_MINUTE_S, 1, "min", "s"),
+        (_HOUR_S, _MINUTE_S, "h", "m"),
+        (_MINUTE_S, 1, "m", "s"),
     ):
-        if whole >= large_s:
-            rest = whole % large_s // small_s
-            return f"{whole // large_s:,} {large} {rest} {small}" if rest else f"{whole // large_s:,} {large}"
-    return f"{whole} s"
+        if seconds >= large_s:
+            rest = seconds % large_s // small_s
+            return [(seconds // large_s, large), *([(rest, small)] if rest else [])]
+    return [(seconds, "s")]
 
 
 def as_moment(time: dt.datetime) -> str:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import os
-import tempfile
 from collections.abc import AsyncIterable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -18,10 +16,12 @@ from typing import IO, TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, ca
 
 from openai_batches.errors import InputError
 from openai_batches.formats import CsvFormat, JsonlFormat, ParquetFormat, RowFormat
+from openai_batches.newfile import NewFile
 from openai_batches.results import BatchResult
 from openai_batches.rows import RowMaker
 
 if TYPE_CHECKING:
+    import os
     from types import TracebackType
 
 __all__ = ["CsvWriter", "JsonlWriter", "OutputFormat", "ParquetWriter", "ResultWriter", "write_results"]
@@ -40,19 +40,11 @@ class _Output:
     """A temporary file beside its target, with rows of a format; used by one thread at a time."""
 
     def __init__(self, path: Path, *, overwrite: bool, make_format: Callable[[IO[bytes]], RowFormat]) -> None:
-        self._path = path
-        self._overwrite = overwrite
-        if path.is_dir():
-            raise InputError(f"{path} is a directory")
-        self._refuse_existing()
-        # Made readable by its owner alone, and under a name that nobody else has.
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:64]}.", suffix=".part")
-        self._temporary = Path(name)
+        self._new = NewFile(path, overwrite=overwrite)
         self._closing = ExitStack()
-        self._closing.callback(self._temporary.unlink, missing_ok=True)
+        self._closing.callback(self._new.discard)
         self._failure: BaseException | None = None
         try:
-            self._file = self._closing.enter_context(os.fdopen(descriptor, "wb"))
             self._format = make_format(self._packed(path))
             self._closing.callback(self._format.close)
         except BaseException:
@@ -75,13 +67,7 @@ class _Output:
         self._format.finish()
         if self._zipped is not None:
             self._zipped.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()  # not every system renames an open file
-        if self._overwrite:
-            self._temporary.replace(self._path)
-        else:
-            self._link()
+        self._new.keep()
 
     def discard(self) -> None:
         """Close and remove what is still there; after ``commit``, nothing is."""
@@ -92,23 +78,12 @@ class _Output:
     def _packed(self, path: Path) -> IO[bytes]:
         self._zipped: gzip.GzipFile | None = None
         if path.suffix != ".gz":
-            return self._file
-        self._zipped = gzip.GzipFile(filename="", mode="wb", compresslevel=_GZIP_LEVEL, fileobj=self._file, mtime=0)
+            return self._new.stream
+        self._zipped = gzip.GzipFile(
+            filename="", mode="wb", compresslevel=_GZIP_LEVEL, fileobj=self._new.stream, mtime=0
+        )
         self._closing.callback(self._zipped.close)
         return cast("IO[bytes]", self._zipped)
-
-    def _link(self) -> None:
-        try:
-            # Unlike a rename, a link refuses a target that has come into being meanwhile.
-            os.link(self._temporary, self._path)
-        except OSError:
-            # Or the file system has no links.
-            self._refuse_existing()
-            self._temporary.replace(self._path)
-
-    def _refuse_existing(self) -> None:
-        if not self._overwrite and os.path.lexists(self._path):
-            raise InputError(f"{self._path} exists: pass overwrite=True to replace it")
 
 
 class ResultWriter:

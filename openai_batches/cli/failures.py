@@ -1,11 +1,8 @@
 """What went wrong with some of several: each is told as it happens, and the others go on."""
 
-from rich.text import Text
-
 from openai_batches.cli.endings import ExitCode
 from openai_batches.cli.explaining import explain
-from openai_batches.cli.terminal import note
-from openai_batches.cli.texts import clean
+from openai_batches.cli.terminal import say_advice, say_error
 
 __all__ = ["Failures"]
 
@@ -27,9 +24,9 @@ class Failures:
         self.code = max(self.code, explanation.code)
         if explanation.advice:
             self._advice[explanation.advice] = None
-        note(Text.assemble(("error: ", "bold red"), clean(f"{subject}: {explanation.message}")))
+        say_error(f"{subject}: {explanation.message}")
 
     def advise(self) -> None:
         """Say what to do about all of them."""
         for advice in self._advice:
-            note(Text.assemble(("advice: ", "bold"), clean(advice)))
+            say_advice(advice)

@@ -18,11 +18,12 @@ from openai_batches.cli.terminal import (
     give_up_output,
     note,
     progress_is_shown,
+    say_advice,
+    say_error,
     settle_output,
     stdout,
     warn,
 )
-from openai_batches.cli.texts import clean
 
 __all__ = ["run"]
 
@@ -76,11 +77,11 @@ def _tell(error: BaseException, tokens: Sequence[str], *, is_debugging: bool) ->
     if is_debugging:
         note("".join(traceback.format_exception(error)).rstrip())
     explanation = explain(error, tokens)
-    note(Text.assemble(("error: ", "bold red"), clean(explanation.message)))
+    say_error(explanation.message)
     for detail in explanation.details:
         note(f"  {detail}")
     if explanation.advice:
-        note(Text.assemble(("advice: ", "bold"), clean(explanation.advice)))
+        say_advice(explanation.advice)
     # What the command itself has to add, such as how to go on; it may be copied, and stands as it is.
     for line in getattr(error, "__notes__", ()) if isinstance(error, CommandError) else ():
         note(Text(line))

@@ -9,8 +9,9 @@ import attrs
 from openai_batches import ParquetWriter
 from openai_batches.cli.endings import CommandError
 from openai_batches.cli.result_lines import LineMaker, RawLines, RowLines, TextLines
-from openai_batches.cli.saving import STDOUT, opened_output, packing, refuse_file
+from openai_batches.cli.saving import STDOUT, opened_output, refuse_file
 from openai_batches.cli.terminal import out_is_file
+from openai_batches.compression import compression_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -96,13 +97,13 @@ def _format(path: Path | None, format: str | None) -> str:
         if format == "parquet":
             raise CommandError("Parquet is written to a file", "Name it: -o results.parquet")
         return format or "jsonl"
-    suffix = Path(path.stem).suffix if packing(path) else path.suffix
+    suffix = Path(path.stem).suffix if compression_of(path.name) else path.suffix
     found = format or suffix.lower().removeprefix(".")
     if found not in _FORMATS:
         raise CommandError(
             f"{path.name} does not say in which format to write", "End it in .jsonl, .csv or .parquet, or add --format"
         )
-    if found == "parquet" and packing(path):
+    if found == "parquet" and compression_of(path.name):
         raise CommandError(f"{path.name}: Parquet is packed already", f"Leave {path.suffix} out")
     return found
 

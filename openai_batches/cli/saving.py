@@ -5,18 +5,18 @@ import contextlib
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from openai_batches.cli.endings import CommandError
 from openai_batches.cli.streaming import OutputStream
+from openai_batches.compression import compression_of
 from openai_batches.partfile import PartFile
 
-__all__ = ["STDOUT", "FileName", "OutputName", "opened_output", "packing", "refuse_file", "saved"]
+__all__ = ["STDOUT", "FileName", "OutputName", "opened_output", "refuse_file", "saved"]
 
 STDOUT = Path("-")
-_PACKINGS: dict[str, Literal["gzip", "zstd"]] = {".gz": "gzip", ".zst": "zstd"}
 
 
 def _check(_: object, path: Path | None) -> None:
@@ -27,11 +27,6 @@ def _check(_: object, path: Path | None) -> None:
 # Annotations of parameters: a file to write, or "-", which is no option.
 FileName = Annotated[Path | None, Parameter(metavar="FILE", allow_leading_hyphen=True, validator=_check)]
 OutputName = Annotated[FileName, Parameter(name=("--output", "-o"))]
-
-
-def packing(path: Path) -> Literal["gzip", "zstd"] | None:
-    """Return how a file of this name is compressed."""
-    return _PACKINGS.get(path.suffix.lower())
 
 
 def refuse_file(path: Path, *, force: bool) -> None:
@@ -63,7 +58,7 @@ async def saved(path: Path, *, force: bool) -> "AsyncGenerator[Callable[[Callabl
         OSError: it cannot be written.
     """
     refuse_file(path, force=force)
-    part = PartFile(path, compression=packing(path), overwrite=force)
+    part = PartFile(path, compression=compression_of(path.name), overwrite=force)
     try:
         await _named(part.open)
         await asyncio.to_thread(part.restart, None)

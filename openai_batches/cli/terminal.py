@@ -25,6 +25,8 @@ __all__ = [
     "out_is_terminal",
     "progress_is_shown",
     "say",
+    "say_advice",
+    "say_error",
     "say_facts",
     "stderr",
     "stdout",
@@ -214,6 +216,16 @@ def busy(text: str) -> Generator[None]:
 def warn(text: str) -> None:
     """Say a line that deserves a second look, on standard error."""
     note(Text.assemble(("warning: ", "bold yellow"), clean(text)))
+
+
+def say_error(text: str) -> None:
+    """Say what went wrong, on standard error."""
+    note(Text.assemble(("error: ", "bold red"), clean(text)))
+
+
+def say_advice(text: str) -> None:
+    """Say what to do about it, on standard error."""
+    note(Text.assemble(("advice: ", "bold"), clean(text)))
 
 
 def table(*columns: str, title: str | None = None) -> Table:

@@ -3,6 +3,8 @@
 import datetime as dt
 from collections.abc import Iterable
 
+from openai_batches.wording import largest_units
+
 __all__ = [
     "age_text",
     "clean",
@@ -15,7 +17,6 @@ __all__ = [
     "time_text",
 ]
 
-_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 _UNITS = ("kB", "MB", "GB", "TB", "PB")
 # From a cent on, cents are exact enough.
 _CENT, _LEAST = 0.01, 1e-4
@@ -75,20 +76,7 @@ def size_text(size: int) -> str:
 
 def lasting_text(seconds: float) -> str:
     """Return a length of time in its two largest units: ``45s``, ``3m 20s``, ``2h 5m``, ``3d 4h``."""
-    whole = max(0, round(seconds))
-    if whole < _MINUTE:
-        return f"{whole}s"
-    if whole < _HOUR:
-        return _two(whole, _MINUTE, "m", 1, "s")
-    if whole < _DAY:
-        return _two(whole, _HOUR, "h", _MINUTE, "m")
-    return _two(whole, _DAY, "d", _HOUR, "h")
-
-
-def _two(whole: int, large: int, large_name: str, small: int, small_name: str) -> str:
-    first, rest = divmod(whole, large)
-    second = rest // small
-    return f"{first}{large_name} {second}{small_name}" if second else f"{first}{large_name}"
+    return " ".join(f"{count}{unit}" for count, unit in largest_units(max(0, round(seconds))))
 
 
 def age_text(then: dt.datetime | None, now: dt.datetime) -> str:
