@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import pty
+import re
 import select
 import struct
 import subprocess
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _PATIENCE_S = 60.0
 _READ = 65_536
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class DrivenTerminal:
@@ -64,9 +66,9 @@ class DrivenTerminal:
         return "\n".join(line.rstrip() for line in self._screen.display).rstrip()
 
     @property
-    def unwrapped(self) -> str:
-        """The screen without anything blank, so that it does not matter where a long line was broken."""
-        return "".join(self.screen.split())
+    def written(self) -> str:
+        """What the program wrote, in lines as long as it wrote them, however narrow the screen is."""
+        return _CONTROL.sub("", self.raw.decode()).replace("\r", "")
 
     @property
     def rows(self) -> list[list[Char]]:

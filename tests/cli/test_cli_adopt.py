@@ -70,4 +70,4 @@ def test_in_a_terminal(terminal: Callable[..., DrivenTerminal], service: Backgro
     driven = terminal("adopt", submit(service), "--directory", "rescued", columns=columns)
     assert driven.finish() == 0
     assert "To collect the results:" in driven.screen
-    assert driven.unwrapped.endswith("-mopenai_batches.clirunrescued-oresults.jsonl")
+    assert driven.written.endswith(" -m openai_batches.cli run rescued -o results.jsonl\n")

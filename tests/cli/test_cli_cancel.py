@@ -123,7 +123,7 @@ def test_ctrl_c_while_waiting_can_be_gone_on_from(terminal: Terminal, service: B
     driven.interrupt()
     assert driven.finish() == 4
     assert "To wait for them:" in driven.screen
-    assert driven.unwrapped.endswith(f"-mopenai_batches.cliwait{batch_id}")
+    assert driven.written.endswith(f" -m openai_batches.cli wait {batch_id}\n")
 
 
 def test_a_batch_that_is_being_cancelled_can_be_cancelled_again(cli: Cli, service: BackgroundServer) -> None:

@@ -49,9 +49,9 @@ def _signals() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-def printed_command(screen: str) -> str:
-    """The command that a person copies, however it is wrapped."""
-    return "".join(screen.partition("To go on from here:\n  ")[2].split("\n")).replace("^C", "")
+def printed_command(written: str) -> str:
+    """The command that a person copies: one line, which only the screen wraps."""
+    return written.partition("To go on from here:\n  ")[2].partition("\n")[0]
 
 
 class TestInATerminal:
@@ -68,7 +68,7 @@ class TestInATerminal:
         assert driven.finish() == 4
         assert "Stopped; nothing is lost." in driven.screen
         assert not OUT.exists()
-        command = printed_command(driven.screen)
+        command = printed_command(driven.written)
         assert shlex.split(command)[-len(TYPED) :] == list(map(str, TYPED))
         done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, check=False, timeout=100)
         assert done.returncode == 0
@@ -109,7 +109,7 @@ class TestInATerminal:
         driven.interrupt()
         driven.interrupt()
         assert driven.finish() == 4
-        assert "openai_batches.cli run requests.jsonl --yes" in " ".join(driven.screen.split())
+        assert " -m openai_batches.cli run requests.jsonl --yes\n" in driven.written
 
     @STANDING
     def test_a_terminal_that_hangs_up(self, terminal: Terminal, service: BackgroundServer) -> None:

@@ -152,7 +152,7 @@ def test_ctrl_c_leaves_the_batches_and_says_how_to_go_on(terminal: Terminal, ser
     driven.interrupt()
     assert driven.finish() == 4
     assert "To wait for them again:" in driven.screen
-    assert driven.unwrapped.endswith(f"-mopenai_batches.cliwait{batch_id}")
+    assert driven.written.endswith(f" -m openai_batches.cli wait {batch_id}\n")
 
 
 def test_the_advice_names_the_service_that_was_meant() -> None:
