@@ -6,13 +6,13 @@ Pure functions of values: no network, no clock.
 from __future__ import annotations
 
 import datetime as dt
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 
 __all__ = ["as_count", "as_duration", "as_moment", "as_money", "as_share", "largest_units"]
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
-_CENT, _TENTH = Decimal("0.01"), Decimal("0.1")
-_DIGITS = 3
+# From a cent on, cents are exact enough.
+_CENT, _LEAST = Decimal("0.01"), Decimal("0.0001")
 
 
 def as_count(number: int, one: str, many: str | None = None) -> str:
@@ -52,12 +52,14 @@ def as_moment(time: dt.datetime) -> str:
     return time.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def as_money(amount: Decimal, currency: str) -> str:
-    """Return ``12.34 USD``; of less than 0.1, the first three digits that are not 0 (``0.00123 USD``)."""
-    if not amount or amount >= _TENTH:
-        return f"{amount.quantize(_CENT, ROUND_HALF_EVEN):,f} {currency}"
-    places = _DIGITS - 1 - amount.adjusted()
-    return f"{amount.quantize(Decimal(1).scaleb(-places), ROUND_HALF_EVEN):f} {currency}"
+def as_money(amount: Decimal | float, currency: str) -> str:
+    """Return ``$12.34`` or ``12.34 CNY``; below a cent two digits (``$0.0042``), down to ``<$0.0001``."""
+    sign, name = ("$", "") if currency == "USD" else ("", f" {currency}")
+    if not amount:
+        return f"{sign}0{name}"
+    if amount < _LEAST:
+        return f"<{sign}{_LEAST}{name}"
+    return f"{sign}{amount:,.2f}{name}" if amount >= _CENT else f"{sign}{float(amount):.2g}{name}"
 
 
 def as_share(part: int, whole: int) -> str:

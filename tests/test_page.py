@@ -129,10 +129,10 @@ class TestMoney:
         figures, page = shown(view_of([done]))
         check_numbers(figures, page)
         assert figures.bill.cost is None
-        assert page.one("dd", data_figure="cost").text == "1.25 USDand 1 model without a price"
+        assert page.one("dd", data_figure="cost").text == "$1.25and 1 model without a price"
         total = page.one("tr", id="all-models").one("td", data_name="cost")
         assert Decimal(figure(page, "cost")) == Decimal(total.value) == Decimal("1.25")
-        assert total.text == "1.25 USD + unpriced"
+        assert total.text == "$1.25 + unpriced"
         assert page.one("tr", data_model="x").one("td", data_name="cost").text == "unpriced"
         assert "none for 1 model, marked unpriced: 11 tokens of 1,000,011" in page.one("section", id="tokens").text
 

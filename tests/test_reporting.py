@@ -123,7 +123,7 @@ class TestJobs:
         prices = PriceTable.from_mapping({"as_of": "2027-01-02", "currency": "EUR", "models": {}})
         await write_report(directory, tmp_path / "report.html", prices=prices)
         page = read_page((tmp_path / "report.html").read_text("utf-8"))
-        assert page.one("dd", data_figure="cost").text == "0.00 EURand 3 models without a price"
+        assert page.one("dd", data_figure="cost").text == "0 EURand 3 models without a price"
 
 
 class TestFiles:

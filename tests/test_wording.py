@@ -35,15 +35,24 @@ def test_a_length_of_time_has_two_parts_at_most(seconds: float, expected: str) -
 @pytest.mark.parametrize(
     ("amount", "expected"),
     [
-        ("0", "0.00 USD"),
-        ("1234.567", "1,234.57 USD"),
-        ("0.1995", "0.20 USD"),
-        ("0.01234", "0.0123 USD"),
-        ("0.0000456789", "0.0000457 USD"),
+        ("0", "$0"),
+        ("1234.567", "$1,234.57"),
+        ("0.1995", "$0.20"),
+        ("0.01", "$0.01"),
+        ("0.00999", "$0.01"),
+        ("0.00456789", "$0.0046"),
+        ("0.0001", "$0.0001"),
+        ("0.00009999", "<$0.0001"),
     ],
 )
-def test_money_has_cents_or_three_digits(amount: str, expected: str) -> None:
-    assert as_money(Decimal(amount), "USD") == expected
+def test_money_has_cents_or_two_digits(amount: str, expected: str) -> None:
+    """Prices are known as decimals, sums for a person may be floats."""
+    assert as_money(Decimal(amount), "USD") == as_money(float(amount), "USD") == expected
+
+
+def test_other_money_has_its_name_behind_it() -> None:
+    assert as_money(Decimal("12.5"), "CNY") == "12.50 CNY"
+    assert as_money(0.00001, "CNY") == "<0.0001 CNY"
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ def _usage(batch: Batch) -> list[_Row]:
     bill.add_usage(usage, batch.model or "", requests=None)
     cost = bill.cost
     money = (
-        f"{money_text(float(cost))} (prices of {bill.prices.as_of})"
+        f"{money_text(cost)} (prices of {bill.prices.as_of})"
         if cost is not None
         else f"no price is known for {one_line(batch.model or 'a batch without a model')}"
     )

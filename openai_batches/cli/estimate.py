@@ -157,8 +157,8 @@ def _cells(share: "Estimate | ModelEstimate", currency: str) -> tuple[str, ...]:
 
 def _bound(low: Decimal | None, high: Decimal | None, currency: str) -> str:
     if high is not None:
-        return f"≤ {money_text(float(high), currency)}".replace("≤ <", "<")
-    return "?" if low is None else f"≥ {money_text(float(low), currency)}"
+        return f"≤ {money_text(high, currency)}".replace("≤ <", "<")
+    return "?" if low is None else f"≥ {money_text(low, currency)}"
 
 
 def _range(costs: list[_Costs], currency: str) -> str:
@@ -167,10 +167,10 @@ def _range(costs: list[_Costs], currency: str) -> str:
     highs = [high for _, high in costs if high is not None]
     if not lows:
         return "not known"
-    low = money_text(float(sum(lows)), currency)
+    low = money_text(sum(lows), currency)
     if len(lows) < len(costs):
         return f"{low} for the input alone, as far as prices are known"
-    most = f"{money_text(float(sum(highs)), currency)} at most" if len(highs) == len(costs) else "not known at most"
+    most = f"{money_text(sum(highs), currency)} at most" if len(highs) == len(costs) else "not known at most"
     return f"{low} for the input alone, {most}"
 
 

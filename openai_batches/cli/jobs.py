@@ -241,8 +241,7 @@ def _end(text: str, width: int) -> str:
 
 
 def _cost(ledger: "Ledger") -> str:
-    cost = ledger.bill().cost
-    return money_text(None if cost is None else float(cost))
+    return money_text(ledger.bill().cost)
 
 
 def _facts(job: FoundJob) -> list[tuple[str, str]]:

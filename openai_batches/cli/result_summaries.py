@@ -23,7 +23,7 @@ def summary_text(summary: "ResultSummary") -> str:
     if not usage.total_tokens:
         return text
     bill = summary.bill()
-    cost = money_text(None if bill.cost is None else float(bill.cost))
+    cost = money_text(bill.cost)
     if bill.cost is None:
         cost = f"no price known for {', '.join(model or 'an unnamed model' for model in bill.unpriced_models)}"
     return f"{text}; {usage.input_tokens:,} tokens in, {usage.output_tokens:,} out; {cost}"

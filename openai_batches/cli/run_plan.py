@@ -60,7 +60,7 @@ class JobPlan:
             return (
                 f"{here}unknown: there is no price for {words(map(repr, self.estimate.unpriced_models[:_MAX_LINES]))}"
             )
-        few, much = (money_text(float(cost), self.estimate.currency) for cost in (low, high))
+        few, much = (money_text(cost, self.estimate.currency) for cost in (low, high))
         return f"{here}{few} for the input, {much} at most (prices of {self.estimate.prices_as_of})"
 
     def lines(self) -> "list[tuple[str, str]]":

@@ -84,7 +84,7 @@ def ledger_lines(ledger: "Ledger", prices: "PriceTable") -> "list[tuple[str, str
 def _cost(bill: "Bill") -> str:
     if bill.cost is None:
         return f"unknown: there is no price for {', '.join(map(repr, bill.unpriced_models))}"
-    return money_text(float(bill.cost), bill.prices.currency)
+    return money_text(bill.cost, bill.prices.currency)
 
 
 def say_summary(

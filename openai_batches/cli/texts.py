@@ -2,8 +2,9 @@
 
 import datetime as dt
 from collections.abc import Iterable
+from decimal import Decimal
 
-from openai_batches.wording import largest_units
+from openai_batches.wording import as_money, largest_units
 
 __all__ = [
     "age_text",
@@ -18,8 +19,6 @@ __all__ = [
 ]
 
 _UNITS = ("kB", "MB", "GB", "TB", "PB")
-# From a cent on, cents are exact enough.
-_CENT, _LEAST = 0.01, 1e-4
 
 
 def clean(text: str) -> str:
@@ -94,16 +93,9 @@ def time_text(then: dt.datetime | None) -> str:
     return "" if then is None else f"{then.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
-def money_text(amount: float | None, currency: str = "USD") -> str:
-    """Return an amount as ``$12.50``, ``$0.0042``, ``$0``, or ``12.50 CNY``; ``?`` where no price is known."""
-    if amount is None:
-        return "?"
-    sign, name = ("$", "") if currency == "USD" else ("", f" {one_line(currency)}")
-    if amount == 0:
-        return f"{sign}0{name}"
-    if amount < _LEAST:
-        return f"<{sign}{_LEAST:.4f}{name}"
-    return f"{sign}{amount:,.2f}{name}" if amount >= _CENT else f"{sign}{amount:.2g}{name}"
+def money_text(amount: Decimal | float | None, currency: str = "USD") -> str:
+    """Return an amount as reports write it, and ``?`` where no price is known."""
+    return "?" if amount is None else as_money(amount, one_line(currency))
 
 
 def words(items: Iterable[object]) -> str:
