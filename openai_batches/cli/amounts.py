@@ -9,7 +9,7 @@ from cyclopts import Parameter, Token
 
 from openai_batches.cli.endings import CommandError
 
-__all__ = ["Bytes", "Seconds", "Usd", "bytes_of", "check_times", "seconds_of", "usd_of"]
+__all__ = ["Bytes", "Seconds", "Usd", "bytes_of", "check_interval", "check_times", "seconds_of", "usd_of"]
 
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _BYTES = {
@@ -57,6 +57,22 @@ def check_times(**given: float | None) -> None:
     for name, seconds in given.items():
         if seconds is not None and not seconds > 0:
             raise CommandError(f"--{name} must be longer than nothing", "Write a time such as 5s or 2h")
+
+
+def check_interval(interval: float | None, *, option: str, is_given: bool) -> None:
+    """Check how often to ask: not without a pause, and only where there is more than one question.
+
+    Args:
+        interval: the seconds; None where it was not given.
+        option: the option that makes the command ask again and again.
+        is_given: that option was given.
+
+    Raises:
+        CommandError: it cannot be so, or nothing would come of it.
+    """
+    check_times(interval=interval)
+    if interval is not None and not is_given:
+        raise CommandError(f"--interval says how often {option} asks", f"Add {option}, or leave --interval out")
 
 
 def bytes_of(text: str) -> int:

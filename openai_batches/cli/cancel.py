@@ -7,7 +7,7 @@ from cyclopts import App
 
 from openai_batches import Batch, BatchesError
 from openai_batches.cli.advising import command_line
-from openai_batches.cli.amounts import Seconds, check_times
+from openai_batches.cli.amounts import Seconds, check_interval
 from openai_batches.cli.batch_ids import BatchId, batch_ids
 from openai_batches.cli.commanding import command
 from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, connected
@@ -49,7 +49,7 @@ async def cancel(
         interval: How often to ask while waiting (5s for young batches, up to 5m for old ones).
         service: the service.
     """
-    check_times(interval=interval)
+    check_interval(interval, option="--wait", is_given=wait)
     wanted = await batch_ids(ids)
     failures = Failures()
     async with connected(service) as session:

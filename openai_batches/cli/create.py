@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 from openai_batches import APIError, Batch, BatchesError, InputError
 from openai_batches.checking import MAX_METADATA_PAIRS, checked_expiry, checked_key, checked_metadata
 from openai_batches.cli.advising import command_line
-from openai_batches.cli.amounts import Seconds, check_times
+from openai_batches.cli.amounts import Seconds, check_interval
 from openai_batches.cli.commanding import command
 from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, connected, provider_of
 from openai_batches.cli.create_input import RequestFile, endpoint_at_service, is_file_id, request_file
@@ -88,7 +88,7 @@ async def create(
         interval: How often to ask while waiting (5s for a young batch, up to 5m for an old one).
         service: the service.
     """
-    check_times(interval=interval)
+    check_interval(interval, option="--wait", is_given=wait)
     provider = provider_of(service)
     order = _Order(
         window=window,

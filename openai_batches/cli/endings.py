@@ -14,7 +14,7 @@ class ExitCode(enum.IntEnum):
     REFUSED = 3  # the service or the network said no
     STOPPED = 4  # it was stopped before the end; the same command goes on
     BROKEN = 70  # a mistake in this program
-    INTERRUPTED = 130  # Ctrl-C, with nothing to go on with
+    INTERRUPTED = 130  # Ctrl-C or a "no", with nothing to go on with
     UNREAD = 141  # whoever read the output has gone
 
 

@@ -48,7 +48,7 @@ async def delete(
     what = words(map(one_line, wanted)) if len(wanted) <= _MOST_NAMED else as_count(len(wanted), "file")
     if not yes and can_ask() and not await confirmed(f"Delete {what}?"):
         note("Nothing was deleted.")
-        return ExitCode.DONE
+        return ExitCode.INTERRUPTED
     failures = Failures()
     async with connected(service) as session:
         for id in wanted:  # noqa: A001  # the wire's own word

@@ -89,7 +89,7 @@ async def gc(
             return ExitCode.DONE
         if not await confirmed(f"Delete {_amount(found.files)}?"):
             note("Nothing was deleted.")
-            return ExitCode.DONE
+            return ExitCode.INTERRUPTED
         # What has come to be needed meanwhile is left, and what nobody was asked about.
         return await _clear(session, folders, options, is_json=False, only={file.id for file in found.files})
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import attrs
 from cyclopts import App, Parameter
 
-from openai_batches.cli.amounts import Seconds, check_times
+from openai_batches.cli.amounts import Seconds, check_interval
 from openai_batches.cli.batch_table import BatchTable
 from openai_batches.cli.commanding import command
 from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, connected
@@ -29,6 +29,7 @@ __all__ = ["app"]
 # So many rows a person takes in; who wants more says so.
 _ROWS_ON_TERMINAL = 30
 _MAX_PAGE = 100
+_INTERVAL_S = 5.0
 
 app: App = command(
     "list",
@@ -65,7 +66,7 @@ async def list_batches(
     limit: Annotated[int | None, Parameter(metavar="N")] = None,
     show_metadata: bool = False,
     watch: bool = False,
-    interval: Seconds = 5.0,
+    interval: Seconds | None = None,
     json: bool = False,
     jsonl: bool = False,
     service: Service = DEFAULT_SERVICE,
@@ -89,7 +90,7 @@ async def list_batches(
         jsonl: Write one line of JSON for each batch, as they come.
         service: the service.
     """
-    check_times(interval=interval)
+    check_interval(interval, option="--watch", is_given=watch)
     _check(limit=limit, watch=watch, is_document=json, is_lines=jsonl)
     now = _now()
     wanted = BatchFilter(
@@ -102,7 +103,8 @@ async def list_batches(
     )
     async with connected(service) as session:
         if watch:
-            await watch_list(session, wanted, limit=limit or None, interval_s=interval, shows_metadata=show_metadata)
+            interval_s = _INTERVAL_S if interval is None else interval
+            await watch_list(session, wanted, limit=limit or None, interval_s=interval_s, shows_metadata=show_metadata)
         elif json or jsonl:
             await _write(session, wanted, limit, is_document=json)
         else:

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from openai_batches import BatchResults, NotFoundError, Outcome, RequestCounts
 from openai_batches.cli.advising import resume_command
-from openai_batches.cli.amounts import Seconds
+from openai_batches.cli.amounts import Seconds, check_interval
 from openai_batches.cli.clashing import check_apart
 from openai_batches.cli.commanding import command
 from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, connected
@@ -96,6 +96,7 @@ async def results(
         force: Replace files that exist.
         service: the service.
     """
+    check_interval(interval, option="--wait", is_given=wait)
     shape = shape_of(output, format, raw=raw, text=text, ids=ids, null=null, failed=failed, is_quiet=resend is not None)
     again = _checked_resending(resend, shape, inputs, force=force, resend_all=resend_all)
     async with connected(service) as session:

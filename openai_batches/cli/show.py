@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from openai_batches import Batch, BatchesError, PollPolicy, make_converter
-from openai_batches.cli.amounts import Seconds, check_times
+from openai_batches.cli.amounts import Seconds, check_interval
 from openai_batches.cli.batch_ids import BatchId, batch_ids
 from openai_batches.cli.batch_page import batch_page
 from openai_batches.cli.commanding import command
@@ -61,7 +61,7 @@ async def show(
     """
     if watch and json:
         raise CommandError("--watch draws on a terminal, --json writes for programs", "Leave one of them out")
-    check_times(interval=interval)
+    check_interval(interval, option="--watch", is_given=watch)
     if watch:
         check_can_watch()
     failures = Failures()

@@ -96,6 +96,7 @@ def test_wait_tells_of_the_end(cli: Cli, service: BackgroundServer) -> None:
         (["-"], "There is no id on standard input"),
         (["batch_1", "--wiat"], "Unknown option: --wiat"),
         (["batch_1", "--wait", "--interval", "0s"], "--interval must be longer than nothing"),
+        (["batch_1", "--interval", "5s"], "--interval says how often --wait asks"),
         ([], "is missing"),
     ],
 )

@@ -344,6 +344,7 @@ def test_a_key_of_ones_own_names_one_batch(cli: Cli, service: BackgroundServer, 
         (["requests.jsonl", "--idempotency-key", ""], "idempotency_key must be"),
         (["requests.jsonl", "--endpoint", "chat"], "endpoint"),
         (["requests.jsonl", "--interval", "0"], "--interval must be longer"),
+        (["requests.jsonl", "--interval", "5s"], "--interval says how often --wait asks"),
         (["--bogus"], "Unknown option: --bogus"),
         (
             ["requests.jsonl", "--idempotency-key", "k", *(f"--metadata=k{number}=v" for number in range(16))],

@@ -514,7 +514,7 @@ def test_a_person_is_asked_first(service: BackgroundServer, terminal: Terminal, 
     driven = terminal("files", "delete", file.id)
     driven.wait_for(f"Delete {file.id}? [y/N]")
     driven.type(answer)
-    assert driven.finish() == 0
+    assert driven.finish() == (0 if is_gone else 130)
     assert ("Nothing was deleted." not in driven.screen) == is_gone
     assert (file.id not in service.store.files.items) == is_gone
 
@@ -528,7 +528,7 @@ def test_a_no_deletes_nothing(cli: Cli, service: BackgroundServer, monkeypatch: 
 
     monkeypatch.setattr(files_delete, "can_ask", lambda: True)
     monkeypatch.setattr(files_delete, "confirmed", no)
-    assert cli("files", "delete", "file-1", "file-2") == (0, "", "Nothing was deleted.\n")
+    assert cli("files", "delete", "file-1", "file-2") == (130, "", "Nothing was deleted.\n")
     assert service.requests == []
 
 

@@ -163,6 +163,7 @@ def test_json_is_one_document_and_jsonl_a_line_each(cli: Cli, service: Backgroun
         (["--watch", "--json"], "Leave one of them out"),
         (["--watch"], "standard output is none"),
         (["--interval", "0"], "--interval must be longer than nothing"),
+        (["--interval", "5s"], "--interval says how often --watch asks"),
     ],
 )
 def test_a_wrong_call_sends_nothing(cli: Cli, service: BackgroundServer, arguments: list[str], message: str) -> None:

@@ -466,6 +466,8 @@ def test_without_anything_to_send_again_there_is_no_file(cli: Cli, service: Back
         (["--resend", "a.jsonl", "--inputs", "-"], "standard input is read once"),
         (["--resend", "a.jsonl", "-o", "a.jsonl"], "-o and --resend are the same file: a.jsonl"),
         (["--inputs", "none.jsonl"], "There is no file none.jsonl"),
+        (["--interval", "5s"], "--interval says how often --wait asks"),
+        (["--wait", "--interval", "0"], "--interval must be longer than nothing"),
     ],
 )
 def test_a_wrong_call_is_refused_before_anything_is_asked(

@@ -206,6 +206,7 @@ def test_json_is_the_services_own_words(cli: Cli, service: BackgroundServer) -> 
         (["b", "--watch"], "standard output is none"),
         (["b", "--watch", "--json"], "Leave one of them out"),
         (["b", "--interval", "0"], "--interval must be longer than nothing"),
+        (["b", "--interval", "5s"], "--interval says how often --watch asks"),
     ],
 )
 def test_a_wrong_call_sends_nothing(cli: Cli, service: BackgroundServer, arguments: list[str], message: str) -> None:
