@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,14 @@ def _plain_environment() -> Iterator[None]:
             if name.startswith("OPENAI_") or name.lower().endswith("_proxy") or name == "NETRC":
                 patch.delenv(name)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals_are_heard() -> None:
+    """A run under ``nohup``, or in the background of a script, does not hand deafness on to the programs it starts."""
+    for number in (signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 @pytest.fixture
