@@ -25,8 +25,8 @@ For those who work on it: the rooms, from the foundation up; each imports only r
   ``readers`` (requests), ``shards`` and ``duplicates`` (request files), ``partfile`` (downloads), ``prompts``,
   ``composing`` and ``request_files`` (prompts into requests), ``joining``, ``collecting`` and ``resending`` (results
   and their inputs), ``newfile`` and ``writers`` (tables), ``estimating``
-* verbs: ``downloads``, ``parts``, ``files``, ``rereading``, ``creating``, ``looking``, ``waiting``, ``watching``,
-  ``batches``, ``receiving`` (webhooks)
+* verbs: ``resuming`` for ``downloads`` and ``content``, ``parts``, ``files``, ``creating``, ``looking``, ``waiting``,
+  ``watching``, ``batches``, ``receiving`` (webhooks)
 * the engine room, for jobs of many batches
 
   * what is known: ``attempts``, ``events``, ``ledgers``, ``entries``, ``journal``, ``bookkeeping``
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from openai_batches.batches import Batches
     from openai_batches.billing import Bill, ModelBill
     from openai_batches.collecting import BatchResults
+    from openai_batches.content import FileContent
     from openai_batches.converters import configure_converter, make_converter
     from openai_batches.doctoring import Cleanup, Diagnosis
     from openai_batches.downloads import BatchDownload, DownloadedFile
@@ -85,7 +86,7 @@ if TYPE_CHECKING:
     )
     from openai_batches.estimating import Estimate, ModelEstimate, estimate, read_prices
     from openai_batches.events import JobEvent, JobEventKind
-    from openai_batches.files import FileContent, Files
+    from openai_batches.files import Files
     from openai_batches.jobs import BatchJob
     from openai_batches.ledgers import Ledger, ShardLedger
     from openai_batches.models import (
@@ -269,6 +270,7 @@ _ROOMS = {
     "Bill": "billing",
     "ModelBill": "billing",
     "BatchResults": "collecting",
+    "FileContent": "content",
     "configure_converter": "converters",
     "make_converter": "converters",
     "Cleanup": "doctoring",
@@ -309,7 +311,6 @@ _ROOMS = {
     "read_prices": "estimating",
     "JobEvent": "events",
     "JobEventKind": "events",
-    "FileContent": "files",
     "Files": "files",
     "BatchJob": "jobs",
     "Ledger": "ledgers",

@@ -316,7 +316,8 @@ class Batches:
         The output file is read first, then the error file, line by line while they arrive. Their order is not the order
         of the requests: join by ``custom_id``. A line that cannot be read is one result of outcome ``invalid``. The
         files of expired and cancelled batches are read too: what they hold was paid for. The connection stays open
-        until the last line was taken or the iterator is closed. Its ``summary`` counts what passed by.
+        until the last line was taken or the iterator is closed; one that breaks meanwhile is taken up where it broke,
+        and each result comes once. Its ``summary`` counts what passed by.
 
         With inputs, both files are first read to their end, onto the disk (an anonymous temporary file as large as
         both together, and its memory does not grow with it). Then each input has exactly one result: ``succeeded``,
@@ -337,7 +338,7 @@ class Batches:
             InputError: the batch has not ended yet; two inputs have the same custom_id, or one has none.
             BatchFailedError: the service refused the whole batch; ``batch.errors`` say why.
             APIError: the service said no, e.g. because the files have expired.
-            TransportError: a file could not be read to its end.
+            TransportError: a file could not be read to its end, although it was taken up where it was cut.
             DecodeError: a line is longer than 64 MiB.
         """
         return BatchResults(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
@@ -21,7 +21,8 @@ from openai_batches.errors import APIError, DecodeError, InputError, TransportEr
 from openai_batches.models import BatchStatus, FileObject, RequestCounts
 from openai_batches.partfile import PartFile, refuse_existing
 from openai_batches.protocol import Request, segment
-from openai_batches.ranges import content_encoding, content_range, strong_validator
+from openai_batches.ranges import content_encoding
+from openai_batches.resuming import Patience, Ranges
 
 if TYPE_CHECKING:
     import os
@@ -38,8 +39,6 @@ DownloadProgress: TypeAlias = "Callable[[int, int | None], object]"
 
 # As much is gathered before a thread writes it.
 _BLOCK_BYTES = 1024 * 1024
-# However far each attempt gets: a server that gives byte after byte is not worth more.
-_MAX_ATTEMPTS = 1_000
 
 _logger = logging.getLogger("openai_batches")
 
@@ -197,12 +196,11 @@ class _Fetch:
     ) -> None:
         self._transport = transport
         self._url = url
+        self._ranges = Ranges(url, is_raw=True)
         self._part = part
         self._size = size
         self._progress = progress
         self._total: int | None = None
-        self._validator: str | None = None
-        self._has_ranges = True
 
     async def run(self) -> int:
         """Return, once all the content is there, how many answers it took.
@@ -212,34 +210,24 @@ class _Fetch:
             TransportError: no whole content came.
             OSError: the disk is full, or broken.
         """
-        loop = asyncio.get_running_loop()
-        number = highest = failures = 0
-        first_failure_s = 0.0
+        patience = Patience(self._transport)
         while (cut := await self._attempt()) is not None:
-            number += 1
             # What cannot be resumed is lost: only bytes that stay, and were not there before, are progress.
-            kept = self._part.received if self._validator else 0
-            if kept > highest or not failures:
-                highest, failures, first_failure_s = max(highest, kept), 0, loop.time()
-            failures += 1
-            delay_s = self._transport.pause_s(cut, attempt=failures, elapsed_s=loop.time() - first_failure_s)
-            if delay_s is None or not cut.can_pass or number == _MAX_ATTEMPTS:
+            kept = self._part.received if self._ranges.validator else 0
+            delay_s = patience.pause_s(cut, kept)
+            if delay_s is None:
                 length = self._total or self._size or "nobody knows how many"
                 cut.add_note(f"{self._part.received:,} bytes of {length} had come; {self._part.target} was not written")
                 raise cut
             _logger.info("GET %s: cut after %d bytes, next in %.1f s: %s", self._url, kept, delay_s, cut)
             await asyncio.sleep(delay_s)
-        return number + 1
+        return patience.attempts + 1
 
     async def _attempt(self) -> TransportError | None:
         """Return None once all is there, or what cut the answer short; opening it is the transport's to retry."""
-        offset = self._part.received if self._validator else 0
-        headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
-        if offset and self._validator:
-            headers |= {"Range": f"bytes={offset}-", "If-Range": self._validator}
-        request: Request[Any] = Request(method="GET", path=self._url, returns=object, headers=headers, is_raw=True)
+        offset = self._part.received if self._ranges.validator else 0
         try:
-            async with self._transport.stream(request) as stream:
+            async with self._transport.stream(self._ranges.request(offset)) as stream:
                 try:
                     await self._begin(stream, offset)
                     await self._receive(stream)
@@ -249,19 +237,19 @@ class _Fetch:
         except APIError as error:
             if error.status != 416 or not offset:
                 raise
-            return self._distrust("the service has no such range")
+            return self._ranges.distrust("the service has no such range")
         return None
 
     async def _begin(self, stream: ByteStream, offset: int) -> None:
         """Find out from an answer's head where its bytes belong."""
         if stream.status == 206:
-            self._check_range(stream, offset)
+            self._total = self._ranges.go_on(stream, offset, self._total or self._size)
             return
         if stream.status != 200:
             raise TransportError(f"GET {self._url}: {stream.status} is no answer with content", can_pass=False)
         encoding = content_encoding(stream.headers)
         self._total = None if encoding else stream.size
-        self._validator = strong_validator(stream.headers) if self._has_ranges and not encoding else None
+        self._ranges.begin(stream.headers)
         await asyncio.to_thread(self._part.restart, encoding)
         if encoding or self._is_chunked(stream):
             return
@@ -270,22 +258,6 @@ class _Fetch:
             raise TransportError(text, can_pass=False)
         if None not in {self._total, self._size} and self._total != self._size:
             raise self._wrong_length(f"the answer announces {self._total:,} bytes")
-
-    def _check_range(self, stream: ByteStream, offset: int) -> None:
-        """Check that an answer goes on where the one before it was cut."""
-        span = content_range(stream.headers)
-        named_by = "etag" if self._validator and self._validator.startswith('"') else "last-modified"
-        if (
-            not offset
-            or span is None
-            or span.start != offset
-            or span.total != (self._total or self._size or span.total)
-            or stream.size not in {None, span.stop - span.start}
-            or stream.headers.get(named_by) not in {None, self._validator}
-            or content_encoding(stream.headers)
-        ):
-            raise self._distrust("the answer is another range than was asked for")
-        self._total = span.total
 
     async def _receive(self, stream: ByteStream) -> None:
         chunks: list[bytes] = []
@@ -306,7 +278,7 @@ class _Fetch:
         try:
             await asyncio.to_thread(self._part.write, chunks)
         except TransportError:
-            self._validator = None
+            self._ranges.validator = None
             raise
         most = self._total or self._size
         if most is not None and self._part.received > most:
@@ -328,15 +300,9 @@ class _Fetch:
             raise self._wrong_length(f"{received:,} bytes came")
 
     def _wrong_length(self, what: str) -> TransportError:
-        self._validator = None
+        self._ranges.validator = None
         size = self._total if self._total == self._size or self._size is None else self._size
         return TransportError(f"GET {self._url}: {what}, but the service's record of the file says {size:,}")
-
-    def _distrust(self, why: str) -> TransportError:
-        """Forget what came, and ask for no range again: this service does not know how."""
-        self._validator = None
-        self._has_ranges = False
-        return TransportError(f"GET {self._url}: {why}")
 
     @staticmethod
     def _is_chunked(stream: ByteStream) -> bool:

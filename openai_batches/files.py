@@ -5,12 +5,12 @@ Source: https://platform.openai.com/docs/api-reference/files
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 from openai_batches.checking import ExpiresAfter, checked_expiry, checked_limit
+from openai_batches.content import FileContent
 from openai_batches.downloads import download
-from openai_batches.errors import InputError, TransportError
-from openai_batches.lines import BlockSplitter, LineSplitter
+from openai_batches.errors import InputError
 from openai_batches.models import DeletedFile, FileObject, Page
 from openai_batches.pagination import AsyncPaginator, whole_list
 from openai_batches.parts import PART_BYTES, PartsUpload, checked_parts
@@ -20,137 +20,16 @@ from openai_batches.sources import open_source, watched
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator
-    from contextlib import AbstractAsyncContextManager
-    from types import TracebackType
 
     from openai_batches.compression import Compression
     from openai_batches.downloads import DownloadedFile, DownloadProgress
-    from openai_batches.exchange import ByteStream
     from openai_batches.providers import Provider
     from openai_batches.sources import Progress, Source, Uploadable
     from openai_batches.transport import Transport
 
-__all__ = ["FileContent", "Files"]
+__all__ = ["Files"]
 
 _MAX_LIMIT = 10_000
-_MAX_LINE_BYTES = 64 * 1024 * 1024
-_MAX_READ_BYTES = 512 * 1024 * 1024
-
-
-class FileContent:
-    """The content of a file at the service, to be read once, inside its ``async with`` block, as it comes.
-
-    Opening it sends the request, retried like every GET; a connection that breaks while the content is read raises
-    ``TransportError``, and content that is shorter than announced never passes for whole. Leaving the block gives the
-    connection back. Only pieces are held in memory, except by ``read``.
-
-    Attributes:
-        size: the number of bytes announced, or None. Known once the block is entered.
-    """
-
-    def __init__(self, opened: AbstractAsyncContextManager[ByteStream], *, file_id: str) -> None:
-        self.size: int | None = None
-        self._opened = opened
-        self._file_id = file_id
-        self._stream: ByteStream | None = None
-        self._is_entered = self._is_read = False
-
-    async def __aenter__(self) -> Self:
-        """Send the request and wait for the answer's head.
-
-        Raises:
-            InputError: it was opened before.
-            NotFoundError: the service has no such file, or not for this key.
-            APIError: the service said no.
-            TransportError: no answer came, or one that is not the whole file (204, 206).
-        """
-        if self._is_entered:
-            raise InputError("This content was opened already: ask for it again, by another session.files.content(id)")
-        self._is_entered = True
-        stream = await self._opened.__aenter__()
-        if stream.status != 200:
-            await self._opened.__aexit__(None, None, None)
-            text = f"File {self._file_id}: the service answered {stream.status}, which is not the whole content"
-            raise TransportError(text, can_pass=False)
-        self._stream = stream
-        self.size = stream.size
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Give the connection back."""
-        self._stream = None
-        await self._opened.__aexit__(kind, error, traceback)
-
-    def iter_chunks(self) -> AsyncIterator[bytes]:
-        """Return an iterator over the bytes as they arrive, in pieces of no particular size.
-
-        Raises:
-            InputError: outside of the ``async with`` block, or it was read before.
-            TransportError: while iterating, when the connection breaks before the end.
-        """
-        return self._taken().iter_chunks()
-
-    def iter_lines(self, *, max_line_bytes: int = _MAX_LINE_BYTES) -> AsyncIterator[bytes]:
-        r"""Return an iterator over the lines as bytes, split at ``\n`` alone and without it; the last needs no ``\n``.
-
-        Args:
-            max_line_bytes: a longer line is refused rather than held in memory.
-
-        Raises:
-            InputError: outside of the ``async with`` block, or it was read before.
-            DecodeError: while iterating, when a line is longer than ``max_line_bytes``.
-            TransportError: while iterating, when the connection breaks before the end.
-        """
-        return self._split(LineSplitter(max_line_bytes=max_line_bytes))
-
-    def iter_line_blocks(self, *, max_line_bytes: int = _MAX_LINE_BYTES) -> AsyncIterator[bytes]:
-        r"""Return an iterator over blocks of as many lines as have arrived, each with its ``\n``; the last needs none.
-
-        Args:
-            max_line_bytes: a longer line is refused rather than held in memory.
-
-        Raises:
-            InputError: outside of the ``async with`` block, or it was read before.
-            DecodeError: while iterating, when a line is longer than ``max_line_bytes``.
-            TransportError: while iterating, when the connection breaks before the end.
-        """
-        return self._split(BlockSplitter(max_line_bytes=max_line_bytes))
-
-    async def _split(self, splitter: LineSplitter | BlockSplitter) -> AsyncIterator[bytes]:
-        async for chunk in self._taken().iter_chunks():
-            for piece in splitter.feed(chunk):
-                yield piece
-        if rest := splitter.rest():
-            yield rest
-
-    async def read(self, *, max_bytes: int = _MAX_READ_BYTES) -> bytes:
-        """Return the whole content.
-
-        Args:
-            max_bytes: larger content is refused, 512 MiB unless said otherwise: it would be held in memory.
-
-        Raises:
-            InputError: outside of the ``async with`` block, or it was read before.
-            TransportError: the content is larger than ``max_bytes``, or the connection broke before the end.
-        """
-        body = await self._taken().read(max_bytes)
-        if body is None:
-            text = (
-                f"File {self._file_id} is larger than max_bytes={max_bytes:,}: raise it, or read it with iter_lines()"
-            )
-            raise TransportError(text, can_pass=False)
-        return body
-
-    def _taken(self) -> ByteStream:
-        """Return the stream, which is given out once: what was read does not come again."""
-        if self._stream is None:
-            raise InputError("File content is read inside its block: async with session.files.content(id) as content")
-        if self._is_read:
-            raise InputError("This content was read already: ask for it again, by another session.files.content(id)")
-        self._is_read = True
-        return self._stream
 
 
 class Files:
@@ -373,10 +252,7 @@ class Files:
             InputError: this cannot be an id.
         """
         path = f"{_path(file_id)}/content"
-        # A body that is packed on the way could be cut unseen: aiohttp does not check the end of what it unpacks.
-        headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
-        request: Request[Any] = Request(method="GET", path=path, returns=object, headers=headers)
-        return FileContent(self._transport.stream(request), file_id=file_id)
+        return FileContent(self._transport, path, file_id=file_id)
 
 
 def _checked_name(source: Source, filename: str | None, purpose: str) -> str:

@@ -47,7 +47,6 @@ INTERNAL: dict[str, set[str]] = {
     "judging": {"Judged", "count_inputs", "is_embedding", "judge", "needed_fields", "parsed", "shown"},
     "dialects": {"TolerantLine", "TolerantResponse", "id_text", "read_tolerantly", "rescued_id"},
     "joining": {"ResultJoin"},
-    "rereading": {"iter_bytes", "iter_line_blocks"},
     "lines": {"BlockSplitter", "LineSplitter"},
     "outputs": {
         "UNREADABLE",
@@ -80,6 +79,7 @@ INTERNAL: dict[str, set[str]] = {
         "read",
         "segment",
     },
+    "resuming": {"Patience", "Ranges"},
     "ranges": {"ContentRange", "content_encoding", "content_range", "strong_validator"},
     "reports": {"ProblemList"},
     "sharding": {"Append", "Draft", "Finish", "Packer", "Refuse", "estimate_tokens"},

@@ -229,12 +229,24 @@ async def test_a_download_goes_on_as_long_as_bytes_come(
     assert file.attempts > 5
 
 
-async def test_results_that_break_off_are_an_error(server: BatchServer, session: BatchSession) -> None:
+async def test_results_that_break_off_are_gone_on_with(server: BatchServer, session: BatchSession) -> None:
+    """Each result comes once, whether the service gives the rest of its file or all of it again."""
+    batch = await finish(server, session)
+    expected = await outcomes(session, batch)
+    for others in [], [Fault.range_ignored(times=None)]:
+        for fault in [Fault.cut_body(path="content"), Fault.truncated(path="content")]:
+            server.faults.clear()
+            server.faults.add(fault, *others)
+            assert await outcomes(session, batch) == expected
+            assert fault.fired == 1
+
+
+async def test_results_that_never_come_whole_are_an_error(server: BatchServer, session: BatchSession) -> None:
     """A stream of results that ends early does not pass for a short file."""
-    for fault in [Fault.cut_body(path="content"), Fault.truncated(path="content")]:
-        batch = await finish(server, session, fault)
-        with pytest.raises(TransportError):
-            await outcomes(session, batch)
+    truncated = Fault.truncated(path="content", after_bytes=100, times=None)
+    batch = await finish(server, session, truncated, Fault.range_ignored(times=None))
+    with pytest.raises(TransportError):
+        await outcomes(session, batch)
 
 
 async def test_a_record_that_breaks_off_is_asked_for_again(server: BatchServer, session: BatchSession) -> None:

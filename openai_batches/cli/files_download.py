@@ -18,7 +18,6 @@ from openai_batches.cli.streaming import OutputStream, gathered
 from openai_batches.cli.terminal import note, out_is_file, say
 from openai_batches.cli.texts import one_line, path_text, size_text
 from openai_batches.cli.transferring import transfer_shown
-from openai_batches.rereading import iter_bytes
 
 if TYPE_CHECKING:
     from openai_batches import BatchSession
@@ -97,8 +96,8 @@ async def _stream(session: "BatchSession", id: str) -> None:
             # What has no record is no file, whatever is answered in its place.
             size = (await session.files.retrieve(id)).bytes or None
             async with (
-                contextlib.aclosing(iter_bytes(session.files, id)) as chunks,
-                contextlib.aclosing(gathered(chunks, weigh=len)) as pieces,
+                session.files.content(id) as content,
+                contextlib.aclosing(gathered(content.iter_chunks(), weigh=len)) as pieces,
             ):
                 async for piece in pieces:
                     await out.write(functools.partial(b"".join, piece))

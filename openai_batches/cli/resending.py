@@ -10,7 +10,6 @@ from openai_batches.cli.saving import STDOUT, opened_output
 from openai_batches.cli.streaming import gathered
 from openai_batches.cli.terminal import note
 from openai_batches.cli.texts import path_text
-from openai_batches.rereading import iter_line_blocks
 from openai_batches.wording import as_count
 
 if TYPE_CHECKING:
@@ -86,13 +85,8 @@ async def _requests(
     if inputs is not None:
         yield Path(inputs)
         return
-    async with contextlib.aclosing(_lines(iter_line_blocks(session.files, batch.input_file_id))) as lines:
+    async with (
+        session.files.content(batch.input_file_id) as content,
+        contextlib.aclosing(content.iter_lines()) as lines,
+    ):
         yield lines
-
-
-async def _lines(blocks: "AsyncGenerator[bytes]") -> "AsyncGenerator[bytes]":
-    async with contextlib.aclosing(blocks):
-        async for block in blocks:
-            for line in block.split(b"\n"):
-                if line.strip():
-                    yield line

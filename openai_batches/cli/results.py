@@ -1,7 +1,6 @@
 """``openai-batches results``: what became of the requests of a batch that has ended."""
 
 import contextlib
-import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -24,8 +23,6 @@ from openai_batches.cli.sourcing import STDIN, request_source
 from openai_batches.cli.streaming import gathered
 from openai_batches.cli.terminal import note, progress_is_shown, stderr, warn
 from openai_batches.cli.texts import one_line
-from openai_batches.collecting import check_has_results
-from openai_batches.rereading import iter_line_blocks
 from openai_batches.wording import as_count
 
 if TYPE_CHECKING:
@@ -103,7 +100,7 @@ async def results(
         async with result_sink(shape, force=force) as write:
             batch = await _ended(session, id, wait=wait, interval_s=interval)
             with _opened(inputs) as source:
-                found = _results(session, batch, source, ordered=ordered)
+                found = session.batches.results(batch, inputs=source, ordered=ordered)
                 async for piece in _read(found, batch, is_watched=shape.shows_progress):
                     again.note(piece)
                     await write([one for one in piece if not failed or one.outcome != Outcome.SUCCEEDED])
@@ -143,19 +140,6 @@ def _opened(inputs: str | None) -> "Generator[RequestSource | None]":
         return
     with request_source(inputs) as source:
         yield source
-
-
-def _results(
-    session: "BatchSession", batch: "Batch", inputs: "RequestSource | None", *, ordered: bool
-) -> "BatchResults":
-    """Return the results, whose files are asked for again where a connection breaks, as for a reader who pauses."""
-
-    async def ended() -> "Batch":
-        check_has_results(batch)
-        return batch
-
-    read_file = functools.partial(iter_line_blocks, session.files)
-    return BatchResults(ended, read_file, inputs=inputs, ordered=ordered)
 
 
 async def _ended(session: "BatchSession", id: str, *, wait: bool, interval_s: float | None) -> "Batch":
