@@ -8,6 +8,8 @@ from collections import deque
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+import attrs
+
 from openai_batches.adopting import adopted, begun_with, empty_job
 from openai_batches.arguments import check_job, checked_pairs, job_directory
 from openai_batches.bookkeeping import Book
@@ -19,7 +21,7 @@ from openai_batches.holding import Hold, hold
 from openai_batches.journal import journal_path
 from openai_batches.ledgers import Ledger
 from openai_batches.models import Batch
-from openai_batches.planning import Plan, planned
+from openai_batches.planning import Plan, planned, settled
 from openai_batches.runner import Runner, Settings
 from openai_batches.stopping import checked_signals, stopped_elsewhere, stopping
 from openai_batches.walking import JobWalk, first_of
@@ -74,7 +76,7 @@ class BatchJob:
         concurrency: how many uploads and downloads may be on their way at once.
         max_open: how many batches may be open at once; None: as many as the service takes.
         max_attempts: how often a request is sent, at most, the first time included.
-        completion_window: within which time; OpenAI knows ``"24h"``.
+        completion_window: within which time; OpenAI knows ``"24h"``. None: that of the job, ``"24h"`` for a new one.
         metadata: up to 12 pairs for each batch; four are ours.
         output_expires_after: when the result files expire at the service, as for ``batches.create``.
         resend_cancelled: send again, too, what did not run because somebody cancelled its batch. ``cancel`` of this
@@ -101,7 +103,7 @@ class BatchJob:
         concurrency: int = 4,
         max_open: int | None = None,
         max_attempts: int = 3,
-        completion_window: str = "24h",
+        completion_window: str | None = None,
         metadata: Mapping[str, str] | None = None,
         output_expires_after: ExpiresAfter | None = None,
         resend_cancelled: bool = False,
@@ -111,13 +113,15 @@ class BatchJob:
         patience_s: float = 6 * 3_600.0,
         on_event: Callable[[JobEvent], object] | None = None,
     ) -> None:
-        fields: dict[str, Any] = {"completion_window": completion_window}
+        fields: dict[str, Any] = {}
         if checked_expiry(output_expires_after, name="output_expires_after") is not None:
             fields["output_expires_after"] = output_expires_after
         self._session = session
         self._source = source
         self._directory = job_directory(source, directory)
         self._endpoint, self._limits, self._strict = endpoint, limits, strict
+        # What decides about requests and money, and may not change half way.
+        self._options: dict[str, Any] = {"completion_window": completion_window}
         self._settings = Settings(
             concurrency=concurrency,
             max_open=max_open,
@@ -346,7 +350,7 @@ class BatchJob:
             raise InputError("A batch is adopted before the job is run, or after it has been stopped")
         journal = await self._open_journal()
         if self._source is None and await asyncio.to_thread(journal.job) is None:
-            job = empty_job(self._session.base_url, self._options, self._session.now())
+            job = empty_job(self._session.base_url, settled(self._options), self._session.now())
             async with self._opening:
                 await self._or_let_go(begun_with(self._session, journal, batch, job))
         await adopted(self._session, await self._opened(), batch)
@@ -372,7 +376,9 @@ class BatchJob:
         book = await self._opened()
         if book.is_finished:
             return
-        self._runner = Runner(self._session, book, self._settings)
+        window = settled(book.job.options)["completion_window"]
+        fields = {"completion_window": window, **self._settings.fields}
+        self._runner = Runner(self._session, book, attrs.evolve(self._settings, fields=fields))
         if await self._runner.run():
             await book.finish()
         ledger = Ledger.of(book.attempts.values())
@@ -421,11 +427,6 @@ class BatchJob:
             book.tell(JobEventKind.PLANNED, f"{ledger.inputs:,} requests in {len(ledger.shards):,} shards")
         else:
             book.tell(JobEventKind.RESUMED, f"{ledger.unfinished:,} of {ledger.inputs:,} requests are left")
-
-    @property
-    def _options(self) -> dict[str, Any]:
-        """What decides about requests and money, and may not change half way."""
-        return {"completion_window": self._settings.fields["completion_window"]}
 
     def _plan(self) -> Plan:
         return Plan(

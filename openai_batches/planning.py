@@ -23,6 +23,8 @@ from openai_batches.sharding import ShardLimits
 from openai_batches.shards import write_shards
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from openai_batches.journal import Journal
     from openai_batches.readers import RequestSource
     from openai_batches.sharding import Shard
@@ -39,6 +41,7 @@ __all__ = [
     "requests_folder",
     "results_folder",
     "service_place",
+    "settled",
     "source_path",
 ]
 
@@ -48,6 +51,8 @@ _DRAFT_SUFFIX = ".part"
 _MAX_SHOWN = 80
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _PIECE_BYTES = 4 << 20
+# What a new job has where nothing else is said.
+_USUAL = {"completion_window": "24h"}
 
 
 def requests_folder(directory: Path, job_id: str) -> Path:
@@ -106,7 +111,8 @@ class Plan:
         endpoint: what the ``url`` of each request must be; None: they are sorted by it.
         limits: what no shard exceeds; None: the provider's.
         strict: False leaves what is in the bodies to the service.
-        options: what else decides about requests and money, and may not change half way.
+        options: what else decides about requests and money, and may not change half way; None where that of the job is
+            meant, or the usual for a new one.
         now_s: the wall clock, in Unix seconds.
     """
 
@@ -182,7 +188,7 @@ def _written(job_id: str, file: SourceFile, shards: list[Shard], plan: Plan) -> 
         source_bytes=file.bytes,
         source_mtime_ns=file.mtime_ns,
         requests=sum(shard.requests for shard in shards),
-        options=plan.options,
+        options=settled(plan.options),
     )
     attempts = [
         Attempt(
@@ -252,12 +258,18 @@ def service_place(base_url: str) -> URL:
     return url.with_port(None) if url.host in _LOOPBACK else url
 
 
+def settled(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a job, where what was left open is as usual."""
+    return {**_USUAL, **{name: given for name, given in options.items() if given is not None}}
+
+
 def _compare(job: JobRecord, plan: Plan, directory: Path) -> None:
     if service_place(job.base_url) != service_place(plan.base_url):
         raise InputError(f"The job in {directory} is at {job.base_url}, and this session is with {plan.base_url}")
     for name, was in job.options.items():
-        if plan.options.get(name) != was:
-            given = plan.options.get(name)
+        given = plan.options.get(name)
+        is_left_open = name in plan.options and given is None
+        if given != was and not is_left_open:
             raise InputError(f"The job in {directory} was begun with {name}={was!r}, and cannot go on with {given!r}")
 
 

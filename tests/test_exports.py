@@ -147,6 +147,7 @@ INTERNAL: dict[str, set[str]] = {
         "requests_folder",
         "results_folder",
         "service_place",
+        "settled",
         "source_path",
     },
     "harvesting": {"Harvest", "attempt_results", "shard_results"},

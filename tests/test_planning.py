@@ -17,7 +17,7 @@ from openai_batches import InputError, InvalidRequestsError, JobError, JournalEr
 from openai_batches import planning as planning_room
 from openai_batches.attempts import Step
 from openai_batches.journal import Journal
-from openai_batches.planning import planned, requests_folder, results_folder, source_path
+from openai_batches.planning import planned, requests_folder, results_folder, settled, source_path
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -401,6 +401,13 @@ class TestAnotherSource:
         await planned(journal, source, plan())
         with pytest.raises(InputError, match="begun with completion_window='24h', and cannot go on with '48h'"):
             await planned(journal, source, plan(options={"completion_window": "48h"}))
+
+    async def test_a_window_that_nobody_names_is_that_of_the_job(self, journal: Journal, source: Path) -> None:
+        """A new one has the usual one."""
+        open_ = {"completion_window": None}
+        await planned(journal, source, plan(options={"completion_window": "7d"}))
+        assert (await planned(journal, None, plan(options=open_))).options == {"completion_window": "7d"}
+        assert settled(open_) == {"completion_window": "24h"}
 
     async def test_an_option_of_a_later_library_does_not_matter_to_an_older_job(self, journal: Journal) -> None:
         journal.begin(job_record(), [attempt()])

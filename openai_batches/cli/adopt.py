@@ -29,7 +29,7 @@ openai-batches run rescued -o results.jsonl
 async def adopt(
     *ids: Annotated[str, Parameter(metavar="ID", required=True)],
     directory: Annotated[Path, Parameter(name=("--directory", "-d"), metavar="DIR")],
-    window: Annotated[str, Parameter(metavar="TIME")] = "24h",
+    window: Annotated[str | None, Parameter(metavar="TIME")] = None,
     service: Service = DEFAULT_SERVICE,
 ) -> ExitCode:
     """Make batches, whoever created them, part of a job.
@@ -41,7 +41,7 @@ async def adopt(
     Args:
         ids: The batches.
         directory: The directory of the job; one that is not there is begun.
-        window: Within which time the service is to answer what is sent again (24h).
+        window: Within which time the service is to answer what is sent again (24h, or that of the job).
         service: The service.
     """
     async with (

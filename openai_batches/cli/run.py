@@ -69,7 +69,10 @@ class JobOptions:
         tuple[str, ...],
         Parameter(metavar="KEY=VALUE", help="A pair for the metadata of each batch; can be repeated, up to 12."),
     ] = ()
-    window: Annotated[str, Parameter(metavar="TIME", help="Within which time the service is to answer (24h).")] = "24h"
+    window: Annotated[
+        str | None,
+        Parameter(metavar="TIME", help="Within which time the service is to answer (24h, or that of the job)."),
+    ] = None
     keep_files: Annotated[bool, Parameter(help="Leave the input files at the service.")] = False
     resend_cancelled: Annotated[
         bool, Parameter(help="Send again what somebody else's cancelling kept from running.")

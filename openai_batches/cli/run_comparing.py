@@ -58,7 +58,7 @@ async def compared(
 
 
 def _other_job(
-    view: "JournalView", source: str | None, directory: Path, *, base_url: str, window: str
+    view: "JournalView", source: str | None, directory: Path, *, base_url: str, window: str | None
 ) -> CommandError | None:
     """Return why a job that is there cannot go on as it was asked to; None if the reason is another one.
 
@@ -67,7 +67,7 @@ def _other_job(
         source: the requests, as they were typed.
         directory: where it is.
         base_url: the service that is meant.
-        window: the completion window that is meant.
+        window: the completion window that is meant; None for that of the job.
     """
     job = view.job
     if service_place(job.base_url) != service_place(base_url):
@@ -75,7 +75,8 @@ def _other_job(
             f"The job in {directory} was begun at {job.base_url}, and this is {base_url}",
             "Name the service that it was begun with (--profile, --base-url), or begin another job: --directory DIR",
         )
-    if (was := job.options.get("completion_window", window)) != window:
+    was = job.options.get("completion_window", window)
+    if window is not None and was != window:
         return CommandError(
             f"The job in {directory} was begun with --window {was}, and cannot go on with --window {window}",
             f"Go on with --window {was}, or begin another job: --directory DIR",

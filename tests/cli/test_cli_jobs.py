@@ -210,6 +210,24 @@ class TestCancel:
         assert driven.finish() == 4
         assert driven.written.endswith(" -m openai_batches.cli jobs cancel a.jsonl.job\n")
 
+    @pytest.mark.batch_server(clock=SteppedClock(), profile="groq")
+    def test_a_job_with_a_window_of_its_own(
+        self, terminal: Callable[..., DrivenTerminal], cli: Cli, service: BackgroundServer
+    ) -> None:
+        """Whoever cancels it, or goes on with it, need not know the window."""
+        write_requests(Path("a.jsonl"))
+        running = terminal("run", "a.jsonl", "--yes", "--window", "7d")
+        running.wait_for("validating")
+        running.interrupt()
+        assert running.finish() == 4
+        again = cli("run", "a.jsonl", "--dry-run")
+        assert (again.code, "Begun earlier" in again.err) == (0, True)
+        driven = terminal("jobs", "cancel", "a.jsonl.job")
+        while not any(request.path.endswith("/cancel") for request in service.requests):
+            driven.wait_for("Cancelling a.jsonl.job")
+        driven.interrupt()
+        assert driven.finish() == 4
+
     @REFUSING
     @pytest.mark.usefixtures("service")
     @pytest.mark.parametrize("is_told", [True, False])
