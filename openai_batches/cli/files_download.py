@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from openai_batches import TransportError
+from openai_batches import APIError, TransportError
 from openai_batches.cli.commanding import command
 from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, connected
 from openai_batches.cli.endings import CommandError, ExitCode
@@ -104,7 +104,9 @@ async def _stream(session: "BatchSession", id: str) -> None:
                     received += sum(map(len, piece))
                     if progress is not None:
                         progress(received, size)
-    except TransportError as error:
+    except (APIError, TransportError) as error:
+        if not received:
+            raise
         raise CommandError(
             f"{error}; {size_text(received)} of the file were written, and not all of it",
             "Download it to a file, which bears more of this: -o FILE",

@@ -415,7 +415,8 @@ def test_a_stream_that_is_cut_goes_on_or_is_not_taken_for_whole(cli: Cli, servic
     file = uploaded(service)
     service.faults.add(Fault.cut_body(path="/content$", after_bytes=len(DATA) // 3))
     assert cli("files", "download", file.id, "-o", "-").out.encode() == DATA
-    service.faults.add(Fault.cut_body(path="/content$", after_bytes=len(DATA) // 3, times=None))
+    cut = Fault.cut_body(path="/content$", after_bytes=len(DATA) // 3)
+    service.faults.add(cut, Fault.error_before(404, path="/content$"))
     done = cli("files", "download", file.id, "-o", "-")
     assert done.code == 3
     assert DATA.startswith(done.out.encode())
