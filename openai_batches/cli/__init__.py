@@ -6,10 +6,12 @@ For those who work on it:
 
 * ``app`` is the table of commands; each names the room that holds it, which is loaded when it is called
 * ``main`` runs a command line and turns what goes wrong into two lines and an exit code (``explaining``, ``endings``)
-* ``connecting`` has the options that every command has, and opens the session (``configuration``, ``local``)
+* ``connecting`` has the options that every command has, and opens the session (``configuration``,
+  ``environment``, ``addressing``, ``local``)
 * ``terminal`` writes: ``say`` and ``write`` to standard output, ``note`` and ``warn`` to standard error
 * ``texts`` writes numbers, sizes and times; ``amounts`` reads them
-* ``advising`` writes command lines that a person is told to type; ``interrupting`` hears Ctrl-C and other signals
+* ``advising`` writes command lines that a person is told to type
+* ``interrupting`` ends a block or a job at Ctrl-C; ``hearing`` lets SIGTERM and SIGHUP be the same to all commands
 * ``sourcing`` gives the requests of a file or of standard input, ``asking`` asks, ``documents`` writes ``--json``
 * each command has a room of its name, made with ``commanding``::
 

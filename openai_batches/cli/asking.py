@@ -1,13 +1,18 @@
 """Questions to the person at the terminal."""
 
 import asyncio
+import contextlib
+import os
 import sys
+from collections.abc import Generator
 
 from rich.text import Text
 
 from openai_batches.cli.terminal import stderr
 
 __all__ = ["can_ask", "confirmed"]
+
+_READ = 4_096
 
 
 def can_ask() -> bool:
@@ -22,12 +27,38 @@ async def confirmed(question: str) -> bool:
         question: a sentence with a question mark.
     """
     stderr().print(Text(f"{question} [y/N] "), end="", soft_wrap=True)
+    return (await _line()).decode(errors="replace").strip().lower() in {"y", "yes"}
+
+
+async def _line() -> bytes:
+    """Return what is typed, up to a line feed or the end; the event loop, and with it Ctrl-C, goes on meanwhile."""
     loop = asyncio.get_running_loop()
-    typed = asyncio.Event()
-    # A terminal has something to read when a line is whole; until then Ctrl-C is heard.
-    loop.add_reader(sys.stdin.fileno(), typed.set)
-    try:
-        await typed.wait()
-    finally:
-        loop.remove_reader(sys.stdin.fileno())
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    typed: asyncio.Future[bytes] = loop.create_future()
+    line = bytearray()
+
+    def read(terminal: int) -> None:
+        # It may have been thrown away, or be another's, by the time it is read.
+        with contextlib.suppress(BlockingIOError):
+            data = os.read(terminal, _READ)
+            line.extend(data)
+            if (not data or b"\n" in data) and not typed.done():
+                # Whoever ends the input in the middle of a line has not answered.
+                typed.set_result(bytes(line) if data else b"")
+
+    with _terminal() as terminal:
+        loop.add_reader(terminal, read, terminal)
+        try:
+            return await typed
+        finally:
+            loop.remove_reader(terminal)
+
+
+@contextlib.contextmanager
+def _terminal() -> Generator[int]:
+    """Give the terminal as a description of our own, which does not wait; the shell's stays as it was."""
+    with contextlib.ExitStack() as closing:
+        terminal = sys.stdin.fileno()
+        with contextlib.suppress(OSError):  # one without a name here, as in some containers
+            terminal = os.open(os.ttyname(terminal), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+            closing.callback(os.close, terminal)
+        yield terminal

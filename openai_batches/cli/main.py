@@ -2,7 +2,6 @@
 
 import io
 import logging
-import os
 import sys
 import traceback
 import warnings
@@ -13,8 +12,11 @@ from rich.text import Text
 from openai_batches.cli.advising import TYPED
 from openai_batches.cli.app import app
 from openai_batches.cli.endings import ClosedPipeError, CommandError, ExitCode
+from openai_batches.cli.environment import DEBUG, variable
+from openai_batches.cli.hearing import heard_as_interrupts
 from openai_batches.cli.terminal import (
     flush,
+    give_up_errors,
     give_up_output,
     note,
     progress_is_shown,
@@ -35,10 +37,18 @@ def run(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; None: the process's own.
     """
     tokens = list(sys.argv[1:] if argv is None else argv)
-    is_debugging = "--debug" in tokens or bool(os.environ.get("OPENAI_BATCHES_DEBUG"))
+    is_debugging = "--debug" in tokens or variable(DEBUG) is not None
     _tell_warnings(is_debugging=is_debugging)
     _let_anything_be_written()
     TYPED.set(tokens)
+    with heard_as_interrupts():
+        code = _ended(tokens, is_debugging=is_debugging)
+    give_up_errors()
+    return code
+
+
+def _ended(tokens: Sequence[str], *, is_debugging: bool) -> int:
+    """Run the command; return the exit code, whatever it came to."""
     try:
         code = _called(tokens)
         flush()
@@ -49,6 +59,10 @@ def run(argv: Sequence[str] | None = None) -> int:
         return end.code if isinstance(end.code, int) else ExitCode.DONE if end.code is None else ExitCode.MISUSED
     except BaseException as error:  # noqa: BLE001  # whatever it is, a person is told of it
         settle_output()
+        if isinstance(error, KeyboardInterrupt) and not is_debugging:
+            # It may have come before the rooms that explain errors could be loaded.
+            say_error("Interrupted")
+            return ExitCode.INTERRUPTED
         return _tell(error, tokens, is_debugging=is_debugging)
     return code
 

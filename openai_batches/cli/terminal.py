@@ -10,7 +10,7 @@ import sys
 from collections.abc import Generator, Sequence
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleDimensions, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -38,6 +38,9 @@ __all__ = [
 
 # A table in a pipe is as wide as it needs to be.
 _PIPE_WIDTH = 10_000
+# What the environment may say of the screen: anything smaller or larger is a mistake, and would be drawn for ever.
+_LEAST_SIZES = {"COLUMNS": 10, "LINES": 3}
+_MOST_SIZE_DIGITS = 4
 
 
 class _Console(Console):
@@ -47,6 +50,12 @@ class _Console(Console):
         with contextlib.suppress(ValueError):  # it was closed
             return self.file.isatty()
         return False
+
+    @property  # type: ignore[misc]  # nobody sets it
+    def size(self) -> ConsoleDimensions:
+        """Its size, as if nothing were narrower than a word."""
+        size = super().size
+        return size._replace(width=max(size.width, _LEAST_SIZES["COLUMNS"]))
 
     def on_broken_pipe(self) -> None:
         raise ClosedPipeError
@@ -61,7 +70,12 @@ def _console(*, is_error: bool) -> Console:
         # rich keeps bold and italics without colours; who asks for none wants none of these either.
         color_system=None if os.environ.get("NO_COLOR") else "auto",
         legacy_windows=False,
+        _environ={name: text for name, text in os.environ.items() if name not in _LEAST_SIZES or _is_size(name, text)},
     )
+
+
+def _is_size(name: str, text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= _MOST_SIZE_DIGITS and int(text) >= _LEAST_SIZES[name]
 
 
 @functools.cache
@@ -89,9 +103,9 @@ def out_is_file() -> bool:
 
 
 def progress_is_shown() -> bool:
-    """Return whether progress is drawn: on a terminal that can move its cursor, and nowhere else."""
+    """Return whether progress is drawn: on a terminal that can move its cursor and has the characters, nowhere else."""
     console = stderr()
-    return console.is_terminal and not console.is_dumb_terminal
+    return console.is_terminal and not console.is_dumb_terminal and not console.options.ascii_only
 
 
 def say(renderable: RenderableType = "") -> None:
@@ -169,9 +183,10 @@ def flush() -> None:
         ClosedPipeError: nobody reads it.
         CommandError: it cannot be written.
     """
-    output = _output()
     try:
-        output.flush()
+        # Where the shell has closed it, nothing was written either.
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
         raise ClosedPipeError from None
     except OSError as error:
@@ -182,6 +197,16 @@ def give_up_output() -> None:
     """Let what could not be written be forgotten, so that the interpreter does not complain of it once more."""
     with contextlib.suppress(AttributeError, OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def give_up_errors() -> None:
+    """Let what a terminal that has hung up does not take be forgotten, so that the exit code is the command's own."""
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def settle_output() -> None:
