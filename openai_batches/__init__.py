@@ -16,8 +16,8 @@ For those who work on it: the rooms, from the foundation up; each imports only r
 
   * of the wire: ``converters``, ``protocol``, ``checking``, ``pagination``, ``lines``, ``multipart``, ``ranges``,
     ``compression``, ``webhooks``, ``progress``, ``timeline``
-  * of requests: ``encoding``, ``requests``, ``schemas``, ``response_formats``, ``templates``, ``judging``,
-    ``reports``, ``validation``, ``sharding``
+  * of requests: ``encoding``, ``requests``, ``schemas``, ``response_formats``, ``value_formats``,
+    ``templates``, ``judging``, ``reports``, ``validation``, ``sharding``
   * of results: ``outputs``, ``dialects``, ``results``, ``reading``, ``summaries``, ``rows``, ``formats``
   * of money: ``pricing``, ``billing``, ``counting``
 

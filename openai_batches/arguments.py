@@ -123,8 +123,13 @@ def shortened(value: object) -> str:
 
 
 def checked_source(source: str | os.PathLike[str]) -> Path:
-    """Return the path of a source; text that cannot be one is refused."""
-    return _check_path("source", source)
+    """Return the path of a source; text that cannot be one is refused, and a name that no journal can hold."""
+    path = _check_path("source", source)
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"source must have a name in UTF-8, not {shortened(source)}: rename it") from None
+    return path
 
 
 def checked_target(path: str | os.PathLike[str]) -> Path:

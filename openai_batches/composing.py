@@ -6,9 +6,9 @@ Everything that is wrong with the prompts is named, up to a hundred problems; af
 from __future__ import annotations
 
 import uuid
+from bisect import bisect_left
 from collections import Counter
 from contextlib import closing
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -19,7 +19,7 @@ from openai_batches.errors import InputError, InvalidRequestsError
 from openai_batches.problems import Problem
 from openai_batches.prompts import RowReader
 from openai_batches.requests import encode_request, requests_from
-from openai_batches.templates import FieldError, Template, named_fields
+from openai_batches.templates import FieldError, Template, TemplateError, named_fields
 from openai_batches.wording import as_count
 
 if TYPE_CHECKING:
@@ -55,7 +55,11 @@ class LineMaker:
         self._arguments = arguments
         # One request is made and encoded as all are, with marks where the others differ.
         marks = uuid.uuid4().hex, uuid.uuid4().hex
-        line = encode_request(next(iter(requests_from([marks], **arguments))))
+        try:
+            line = encode_request(next(iter(requests_from([marks], **arguments))))
+        except InputError as error:
+            # The mark is nobody's id.
+            raise InputError(str(error).partition(" (in the request ")[0]) from error
         self._head, rest = line.split(_encode(marks[0]))
         self._middle, self._end = rest.split(_encode(marks[1]))
 
@@ -89,10 +93,10 @@ def id_template(custom_id: object) -> Template | None:
 
 @attrs.define
 class Composer:
-    """Turns the rows of one file into lines of requests; used once, in a thread.
+    """Turns the rows of files, one after the other, into lines of requests; used once, in a thread.
 
     Args:
-        reader: the rows.
+        readers: the rows of each file.
         maker: makes lines of ids and prompts.
         template: what the fields of a row fill; None: one of its fields is the prompt.
         ids: what they fill for an id; None: a field ``custom_id`` is one, and rows without it are numbered.
@@ -103,27 +107,33 @@ class Composer:
         requests: how many lines there are so far.
     """
 
-    reader: RowReader
+    readers: tuple[RowReader, ...]
     maker: LineMaker
     template: Template | None = None
     ids: Template | None = None
     limit: int | None = None
     allow_empty: bool = False
     requests: int = attrs.field(default=0, init=False)
+    # Rows of all files.
     _rows: int = attrs.field(default=0, init=False)
-    _problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
+    # How many lines there were before each file that was begun; lines are counted on for those who compare ids.
+    _starts: list[int] = attrs.field(factory=list[int], init=False)
+    # What is wrong, with the number of its file.
+    _problems: list[tuple[int, Problem]] = attrs.field(factory=list[tuple[int, Problem]], init=False)
     # How many rows lack their prompt in the same way.
     _alike: Counter[str] = attrs.field(factory=Counter[str], init=False)
     _held: tuple[list[str], list[int]] = attrs.field(factory=lambda: ([], []), init=False)
+    # Whether a row that is numbered may have the id that another row has of its own.
+    _may_meet: bool = attrs.field(default=False, init=False)
 
     def blocks(self) -> Generator[bytes, None, None]:
         """Yield the lines in blocks of some size.
 
         Raises:
-            InvalidRequestsError: there are no rows, or something is wrong with them; all of them, or a hundred that
+            InvalidRequestsError: a file has no rows, or something is wrong with them; all of them, or a hundred that
                 are wrong, have been read.
-            InputError: the source cannot be read to its end.
-            OSError: the file cannot be read.
+            InputError: a source cannot be read to its end, or no row can fill the template.
+            OSError: a file cannot be read.
         """
         finder = DuplicateFinder()
         try:
@@ -143,20 +153,44 @@ class Composer:
             finder.close()
 
     def _lines(self, finder: DuplicateFinder) -> Generator[bytes, None, None]:
-        with closing(self.reader.rows()) as rows:
-            for row in islice(rows, self.limit):
+        formats = [reader.format for reader in self.readers]
+        self._may_meet = "jsonl" in formats or (len(formats) > 1 and "csv" in formats)
+        before = 0
+        for reader in self.readers:
+            if self._is_enough():
+                return
+            self._starts.append(before)
+            last = yield from self._lines_of(reader, finder)
+            before += last
+
+    def _is_enough(self) -> bool:
+        return self._rows == self.limit or len(self._problems) + self._alike.total() >= _MAX_PROBLEMS
+
+    def _lines_of(self, reader: RowReader, finder: DuplicateFinder) -> Generator[bytes, None, int]:
+        """Yield the lines of one file, and return the number of its last row."""
+        number = 0
+        with closing(reader.rows()) as rows:
+            for row in rows:
                 self._rows += 1
-                if self._rows == 1:
-                    self._check_header()
+                if not number and not self._fits(reader):
+                    return reader.header_line
+                number = (row.line or 0) if isinstance(row, Problem) else row[0]
                 if isinstance(row, Problem):
-                    self._problems.append(row)
+                    self._note(row)
                 elif (line := self._line(*row)) and not self._problems:
                     self.requests += 1
                     yield line
                 if len(self._held[0]) >= _HELD_IDS:
                     self._note_ids(finder)
-                if len(self._problems) + self._alike.total() >= _MAX_PROBLEMS:
-                    return
+                if self._is_enough():
+                    return number
+        if not number:
+            self._note(_no_rows(reader))
+        return number
+
+    @property
+    def _reader(self) -> RowReader:
+        return self.readers[len(self._starts) - 1]
 
     def _line(self, number: int, prompt: str | dict[str, Any]) -> bytes:
         """Return the line of a row, or nothing if something is wrong with it, which is noted."""
@@ -165,11 +199,12 @@ class Composer:
         try:
             own = self._own_id(values, is_text=isinstance(prompt, str))
             custom_id = f"request-{self._rows:07d}" if own is None else own
-            # Where no row has an id of its own, no two are the same.
-            if own is not None or self.reader.format == "jsonl":
+            if own is not None or self._may_meet:
                 self._held[0].append(custom_id)
-                self._held[1].append(number)
+                self._held[1].append(self._starts[-1] + number)
             return self.maker.line(custom_id, self._prompt(prompt, values))
+        except TemplateError:
+            raise
         except FieldError as error:
             if not self._is_told(error):
                 self._blame(number, error.code, str(error), param=error.field, custom_id=own)
@@ -221,41 +256,59 @@ class Composer:
         others = [name for name in names if name not in taken]
         if len(others) == 1:
             return others[0]
+        nameless = " and one without a name" if "" in names else ""
         message = (
-            f"Without a template, the prompt is a field called {_PROMPT!r}, or the only one: {named_fields('', names)}."
+            "Without a template, the prompt is a field called 'prompt', 'messages' or 'input', or the only one: "
+            f"{named_fields('', names)}{nameless}."
         )
         raise FieldError(message, code=_MISSING, field=_PROMPT)
 
-    def _check_header(self) -> None:
-        """Refuse a table at once whose rows all lack the same field."""
-        names = self.reader.header
+    def _fits(self, reader: RowReader) -> bool:
+        """Return whether a table has what its rows are asked for; where it has not, that is noted once for all."""
+        names = reader.header
         if names is None:
-            return
+            return True
+        before = len(self._problems)
         lacking = [("template", name) for name in self.template.lacking(names)] if self.template else []
         lacking += [("custom_id", name) for name in self.ids.lacking([*names, _NUMBER])] if self.ids else []
         for asking, name in lacking:
             message = f"The {asking} asks for {name!r}, which the header does not have: {_hint(name, names)}"
-            self._blame(self.reader.header_line, _MISSING, message, param=name)
+            self._blame(reader.header_line, _MISSING, message, param=name)
         if self.template is None:
             try:
-                self._prompt_field(names)
+                # Whether columns without a name have something in them, their rows say.
+                self._prompt_field([name for name in names if name] or names)
             except FieldError as error:
-                self._blame(self.reader.header_line, error.code, str(error), param=error.field)
-        self._raise_problems()
+                self._blame(reader.header_line, error.code, str(error), param=error.field)
+        return len(self._problems) == before
 
     def _conclude(self, finder: DuplicateFinder) -> None:
         """Raise what is wrong, if anything is."""
-        if not self._rows:
-            what = "has only blank lines" if self.reader.blank_lines else "is empty"
-            what = "has a header, and no rows" if self.reader.header is not None else what
-            message = f"There are no prompts: the file {what}."
-            self._problems.append(Problem(code="empty_file", message=message, file=self.reader.file))
         self._note_ids(finder)
         found, _ = finder.find(_MAX_PROBLEMS)
-        for custom_id, line, first in found:
-            message = f"The id of this row is that of line {first:,} too."
-            self._blame(line, "duplicate_custom_id", message, custom_id=custom_id, first_line=first)
+        param = _CUSTOM_ID if self.ids is None else ", ".join(self.ids.fields)
+        for custom_id, place, first_place in found:
+            (file, line), (first_file, first_line) = self._found_at(place), self._found_at(first_place)
+            where = f"line {first_line:,}"
+            if first_file != file:
+                name = self.readers[first_file].file
+                where = f"{name}:{first_line}" if name else f"{where} of another file"
+            problem = Problem(
+                code="duplicate_custom_id",
+                message=f"The id of this row is that of {where} too.",
+                line=line,
+                param=param,
+                custom_id=custom_id,
+                first_line=first_line if first_file == file else None,
+                file=self.readers[file].file,
+            )
+            self._problems.append((file, problem))
         self._raise_problems()
+
+    def _found_at(self, place: int) -> tuple[int, int]:
+        """Return the file and the line of a line that was counted through all files."""
+        file = bisect_left(self._starts, place) - 1
+        return file, place - self._starts[file]
 
     def _note_ids(self, finder: DuplicateFinder) -> None:
         custom_ids, lines = self._held
@@ -264,13 +317,14 @@ class Composer:
         lines.clear()
 
     def _blame(self, line: int, code: str, message: str, **where: Any) -> None:
-        if code == "duplicate_custom_id":
-            where["param"] = _CUSTOM_ID if self.ids is None else ", ".join(self.ids.fields)
-        self._problems.append(Problem(code=code, message=message, line=line, file=self.reader.file, **where))
+        self._note(Problem(code=code, message=message, line=line, file=self._reader.file, **where))
+
+    def _note(self, problem: Problem) -> None:
+        self._problems.append((len(self._starts) - 1, problem))
 
     def _raise_problems(self) -> None:
-        found = [self._for_all(problem) for problem in self._problems]
-        if not (problems := sorted(found, key=lambda problem: problem.line or 0)[:_MAX_PROBLEMS]):
+        found = sorted(self._problems, key=lambda each: (each[0], each[1].line or 0))
+        if not (problems := [self._for_all(problem) for _, problem in found[:_MAX_PROBLEMS]]):
             return
         count = len(problems)
         counted = f"The first {count} problems" if count == _MAX_PROBLEMS else as_count(count, "problem")
@@ -283,6 +337,12 @@ class Composer:
         """Return a problem that stands for those of other rows with words that say so."""
         is_alone = self._alike[problem.message] < 2
         return problem if is_alone else attrs.evolve(problem, message=f"{problem.message} So it is in other rows.")
+
+
+def _no_rows(reader: RowReader) -> Problem:
+    what = "has only blank lines" if reader.blank_lines else "is empty"
+    what = "has a header, and no rows" if reader.header is not None else what
+    return Problem(code="empty_file", message=f"There are no prompts: the file {what}.", file=reader.file)
 
 
 _CUSTOM_ID_TEMPLATE = Template(f"{{{_CUSTOM_ID}}}")

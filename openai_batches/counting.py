@@ -2,14 +2,17 @@
 
 The text is counted by a function that is given: a tokenizer's, or :func:`approximate_tokens`. Around it, a message
 costs 3 tokens and its role 1, a name 1, and the start of the answer 3. Lists of token numbers are counted exactly.
-Tools and formats are counted as their JSON. Images, audio and files are not counted, but their number is told.
+Tools and formats are counted as their JSON. Images, audio and files are not counted, nor what the service itself keeps
+and adds; but their number is told.
 
 Source: https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from io import BytesIO
 from typing import Any, TypeAlias
 
 import attrs
@@ -27,6 +30,11 @@ _WRITELESS = ("/embeddings", "/moderations")
 _BOM = b"\xef\xbb\xbf"
 # No other thread runs while lines are decoded: half a millisecond's worth at a time.
 _PIECE_BYTES = 256 * 1024
+# A number of tokens that is longer is none.
+_MAX_DIGITS = 15
+# An image or a sound, in a body of which no more is known.
+_DATA = re.compile('"data:[^"]*"')
+_REFERENCE = '"type":"item_reference"'
 
 
 def approximate_tokens(text: str) -> int:
@@ -60,7 +68,11 @@ class Tally:
         max_output_tokens: the most tokens that may be written, by the requests that state a maximum.
         requests_without_maximum: the number of those that state none.
         answers_without_maximum: how many answers these ask for.
+        requests_with_unknown_maximum: the number of those that state one, or how many answers they want, in a way that
+            cannot be read.
         media_parts: the number of images, sounds and files, which are not counted.
+        stored_parts: the number of prompts, earlier answers and other items that the service keeps and adds, which are
+            not counted.
     """
 
     requests: int = 0
@@ -68,7 +80,9 @@ class Tally:
     max_output_tokens: int = 0
     requests_without_maximum: int = 0
     answers_without_maximum: int = 0
+    requests_with_unknown_maximum: int = 0
     media_parts: int = 0
+    stored_parts: int = 0
 
 
 # Structs, for there is one tree of these for each request: msgspec makes them in half the time of attrs classes.
@@ -92,14 +106,17 @@ class _Body(msgspec.Struct, gc=False):
     model: str | None = None
     messages: list[_Message] | None = None
     input: str | list[str | int | list[int] | _Message] | None = None
-    prompt: str | list[str | int | list[int]] | None = None
+    prompt: str | list[str | int | list[int]] | dict[str, Any] | None = None
     instructions: str | None = None
     suffix: str | None = None
-    max_completion_tokens: int | None = None
-    max_tokens: int | None = None
-    max_output_tokens: int | None = None
-    n: int | None = None
-    best_of: int | None = None
+    # Numbers are also written as 16000.0 and "16000".
+    max_completion_tokens: Any = None
+    max_tokens: Any = None
+    max_output_tokens: Any = None
+    n: Any = None
+    best_of: Any = None
+    previous_response_id: Any = None
+    conversation: Any = None
     tools: msgspec.Raw = msgspec.Raw()
     functions: msgspec.Raw = msgspec.Raw()
     response_format: msgspec.Raw = msgspec.Raw()
@@ -116,8 +133,15 @@ class _AnyBody(msgspec.Struct):
     url: str = ""
 
 
-_decoder = msgspec.json.Decoder(_Line)
-_any_decoder = msgspec.json.Decoder(_AnyBody)
+# What an odd body is asked for besides its text.
+_ASKED = (
+    *("max_completion_tokens", "max_tokens", "max_output_tokens", "n", "best_of"),
+    *("prompt", "previous_response_id", "conversation"),
+)
+
+# Numbers beyond a float are JSON all the same.
+_decoder = msgspec.json.Decoder(_Line, float_hook=float)
+_any_decoder = msgspec.json.Decoder(_AnyBody, float_hook=float)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -146,6 +170,9 @@ def _tally_piece(piece: bytes, tallies: dict[str, Tally], counter: Callable[[str
         lines = _decoder.decode_lines(piece)
     except _UNREADABLE:
         return _tally_one_by_one(piece, tallies, counter, endpoint)
+    # The decoder also takes two requests on a line, and one on two. Nothing counts lines as fast as a file does.
+    if len(lines) != len(BytesIO(piece).readlines()):
+        return _tally_one_by_one(piece, tallies, counter, endpoint)
     for line in lines:
         _add(line.body, line.url or endpoint, tallies, counter)
     return 0
@@ -171,7 +198,9 @@ def _add(body: _Body, url: str, tallies: dict[str, Tally], counter: Callable[[st
         tally = tallies[model] = Tally()
     count = counter(model)
     if body.messages is not None:
-        tokens = _PER_ANSWER + sum([_message_tokens(message, count, tally) for message in body.messages])
+        tokens = _PER_ANSWER
+        for message in body.messages:
+            tokens += _message_tokens(message, count, tally)
     else:
         tokens = _prompt_tokens(body, count, tally)
     for raw in (body.tools, body.functions, body.response_format, body.text):
@@ -183,25 +212,71 @@ def _add(body: _Body, url: str, tallies: dict[str, Tally], counter: Callable[[st
 def _note(body: _Body, url: str, tokens: int, tally: Tally) -> None:
     tally.requests += 1
     tally.input_tokens += tokens
+    if isinstance(body.prompt, dict) or body.previous_response_id is not None or body.conversation is not None:
+        tally.stored_parts += 1
     if url.endswith(_WRITELESS):
         return
-    answers = max(body.n or 1, body.best_of or 1, 1)
-    most = body.max_completion_tokens or body.max_output_tokens or body.max_tokens
-    if most is None or most < 0:
+    answers = 1
+    try:
+        limit = _limit(body)
+        if body.n is not None or body.best_of is not None:
+            answers = max(1, *(_number(value) for value in (body.n, body.best_of) if value is not None))
+    except ValueError:
+        tally.requests_with_unknown_maximum += 1
+        return
+    if limit is None:
         tally.requests_without_maximum += 1
         tally.answers_without_maximum += answers
     else:
-        tally.max_output_tokens += most * answers
+        tally.max_output_tokens += limit * answers
+
+
+def _limit(body: _Body) -> int | None:
+    """Return how many tokens an answer can have, the largest number that is stated; None where there is no maximum."""
+    limit, is_limited = None, True
+    for value in (body.max_completion_tokens, body.max_output_tokens, body.max_tokens):
+        if value is not None:
+            # Most are ints, and a call for each would be felt.
+            number: int = value if type(value) is int else _number(value)
+            is_limited = is_limited and number >= 0
+            limit = number if limit is None or number > limit else limit
+    return limit if is_limited else None
+
+
+def _number(value: object) -> int:
+    """Return the whole number that a field holds, also as ``16000.0`` and ``"16000"``; ValueError where it is none."""
+    # True is an int to Python.
+    if type(value) is int:
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= _MAX_DIGITS:
+        return int(value)
+    raise ValueError
 
 
 def _prompt_tokens(body: _Body, count: CountText, tally: Tally) -> int:
     tokens = 0
     for given in (body.input, body.prompt):
-        if given is not None:
+        if isinstance(given, dict):
+            tokens += _variables_tokens(given.get("variables"), count, tally)
+        elif given is not None:
             tokens += _given_tokens(given, count, tally)
     for text in (body.instructions, body.suffix):
         if text is not None:
             tokens += count(text) + _PER_MESSAGE
+    return tokens
+
+
+def _variables_tokens(variables: Any, count: CountText, tally: Tally) -> int:
+    """Return the tokens of what is put into a prompt that the service keeps."""
+    tokens = 0
+    for value in variables.values() if isinstance(variables, dict) else ():
+        text = value.get("text") if isinstance(value, dict) else value
+        if isinstance(text, str):
+            tokens += count(text)
+        else:
+            tally.media_parts += 1
     return tokens
 
 
@@ -221,6 +296,7 @@ def _message_tokens(message: _Message, count: CountText, tally: Tally) -> int:
 
 
 def _call_tokens(message: _Message, count: CountText, tally: Tally) -> int:
+    tally.stored_parts += message.type == "item_reference"
     tokens = 0 if message.arguments is None else count(message.arguments)
     if isinstance(message.output, str):
         tokens += count(message.output)
@@ -273,5 +349,9 @@ def _add_odd(line: bytes, tallies: dict[str, Tally], counter: Callable[[str], Co
     named = odd.body.get("model")
     model = named if isinstance(named, str) else ""
     tally = tallies.setdefault(model, Tally())
-    _note(_Body(), odd.url or endpoint, counter(model)(text), tally)
+    text, media = _DATA.subn('""', text)
+    tally.media_parts += media
+    tally.stored_parts += text.count(_REFERENCE)
+    asked: dict[str, Any] = {name: odd.body.get(name) for name in _ASKED}
+    _note(_Body(**asked), odd.url or endpoint, counter(model)(text), tally)
     return True

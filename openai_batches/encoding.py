@@ -22,9 +22,11 @@ from openai_batches.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["encode"]
+__all__ = ["check_utf_8", "encode"]
 
 _encoder = msgspec.json.Encoder()
+# Where Python keeps bytes that are no text: the byte 0xe9 is U+DCE9.
+_BYTES = range(0xDC80, 0xDD00)
 
 
 def encode(value: Any, *, path: str = "$") -> bytes:
@@ -47,6 +49,25 @@ def encode(value: Any, *, path: str = "$") -> bytes:
     except UnicodeEncodeError:
         # The encoder names no path: the slow way meets the same fault, and does.
         return _encoder.encode(_plain(value, path))
+
+
+def check_utf_8(text: str, name: str) -> None:
+    """Refuse a text that no file in UTF-8 can hold, such as an argument of a program in another encoding.
+
+    Args:
+        text: the text.
+        name: what to call it.
+
+    Raises:
+        InputError: there is half of a character in it, or a byte that stood for none.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = ord(text[error.start])
+        what = f"the byte 0x{half & 0xFF:02x}" if half in _BYTES else "half of a character"
+        message = f"{name} is not valid UTF-8: character {error.start + 1:,} is {what}"
+        raise InputError(message) from error
 
 
 # What is written as it is, at once, when its type is exactly one of these.

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
 
 import attrs
 import msgspec
@@ -31,6 +31,7 @@ __all__ = ["CountingMethod", "Estimate", "ModelEstimate", "Prices", "estimate", 
 
 CountingMethod: TypeAlias = Literal["tiktoken", "approximation"]
 Prices: TypeAlias = "PriceTable | Mapping[str, Any] | str | os.PathLike[str]"
+_Amount = TypeVar("_Amount", int, Decimal)
 
 # Each block costs two steps to a thread.
 _BLOCK_BYTES = 512 * 1024
@@ -50,13 +51,17 @@ class ModelEstimate:
     Attributes:
         requests: their number.
         input_tokens: the tokens of what is asked.
-        max_output_tokens: the most tokens that can be written; None where a request sets no maximum.
+        max_output_tokens: the most tokens that can be written; None where a request sets no maximum, or one that cannot
+            be read.
         requests_without_maximum: the number of requests that set none.
-        cost_low: the price of the input alone; None where the table has no price for the model.
+        cost_low: the price of the input that is counted; None where the table has no price for the model.
         cost_high: the price of the input and of the most output; None where one of them is not known.
         standard_cost_low: what ``cost_low`` would be without a batch; None where only the batch price is known, too.
         standard_cost_high: what ``cost_high`` would be without a batch, likewise.
         method: how the tokens were counted.
+        requests_with_unknown_maximum: the number of requests whose maximum, or number of answers, cannot be read.
+        stored_parts: the number of prompts, earlier answers and other items that the service keeps and adds to the
+            requests; nobody else knows their tokens, so where there are any ``cost_high`` is None.
     """
 
     requests: int
@@ -68,6 +73,8 @@ class ModelEstimate:
     method: CountingMethod
     standard_cost_low: Decimal | None = None
     standard_cost_high: Decimal | None = None
+    requests_with_unknown_maximum: int = 0
+    stored_parts: int = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -77,11 +84,12 @@ class Estimate:
     Attributes:
         requests: the number of requests.
         input_tokens: the tokens of what is asked.
-        max_output_tokens: the most tokens that can be written; None where a request sets no maximum.
+        max_output_tokens: the most tokens that can be written; None where a request sets no maximum, or one that cannot
+            be read, or where a line is unreadable.
         requests_without_maximum: the number of requests that set none.
         by_model: model → its share; a request that names no model is under ``""``.
         unpriced_models: the models that the table has no price for.
-        cost_low: the price of the input alone, none of it from the cache; None where a model has no price.
+        cost_low: the price of the input that is counted, none of it from the cache; None where a model has no price.
         cost_high: the price of the input and of the most output; None where one of them is not known.
         standard_cost_low: what ``cost_low`` would be without a batch; None where only the batch price is known, too.
         standard_cost_high: what ``cost_high`` would be without a batch, likewise.
@@ -89,7 +97,11 @@ class Estimate:
         prices_as_of: the day of the prices.
         method: ``"tiktoken"`` where all was counted with the models' own vocabularies, else ``"approximation"``.
         media_parts: the number of images, sounds and files, whose tokens are in none of these numbers.
-        unreadable_lines: the number of lines that are no requests, and not counted.
+        unreadable_lines: the number of lines that cannot be read as a request, and are not counted; where there are
+            any, ``max_output_tokens`` and ``cost_high`` are None.
+        requests_with_unknown_maximum: the number of requests whose maximum, or number of answers, cannot be read.
+        stored_parts: the number of prompts, earlier answers and other items that the service keeps and adds to the
+            requests; nobody else knows their tokens, so where there are any ``cost_high`` is None.
     """
 
     requests: int
@@ -107,6 +119,8 @@ class Estimate:
     unreadable_lines: int = 0
     standard_cost_low: Decimal | None = None
     standard_cost_high: Decimal | None = None
+    requests_with_unknown_maximum: int = 0
+    stored_parts: int = 0
 
     def __str__(self) -> str:
         about = "" if self.method == "tiktoken" else "about "
@@ -116,6 +130,9 @@ class Estimate:
         )
         notes = [f"no price for {', '.join(map(repr, self.unpriced_models))}"] if self.unpriced_models else []
         notes += [f"{self.media_parts:,} images, sounds or files not counted"] if self.media_parts else []
+        notes += (
+            [f"{self.stored_parts:,} prompts or items kept at the service not counted"] if self.stored_parts else []
+        )
         notes += [f"{self.unreadable_lines:,} lines that are no requests not counted"] if self.unreadable_lines else []
         return "; ".join(
             (
@@ -147,7 +164,8 @@ async def estimate(
             such a mapping.
         endpoint: the endpoint of requests that name none themselves.
         assumed_output_tokens: what to take for the most output of an answer to a request that sets no maximum; where
-            it is not given, ``max_output_tokens`` and ``cost_high`` are None if there is such a request.
+            it is not given, ``max_output_tokens`` and ``cost_high`` are None if there is such a request. It is not
+            taken for a maximum that is there and cannot be read.
         vocabulary_timeout_s: seconds to wait for a vocabulary; 0 or less for the approximation without a try.
 
     Raises:
@@ -201,6 +219,9 @@ def _priced(model: str, tally: Tally, table: PriceTable, method: CountingMethod,
     most: int | None = tally.max_output_tokens
     if tally.requests_without_maximum:
         most = None if assumed is None else tally.max_output_tokens + assumed * tally.answers_without_maximum
+    if tally.requests_with_unknown_maximum:
+        most = None
+    high = None if tally.stored_parts else most
     price = table.find(model)
 
     def cost(output_tokens: int | None, *, in_batch: bool) -> Decimal | None:
@@ -214,10 +235,12 @@ def _priced(model: str, tally: Tally, table: PriceTable, method: CountingMethod,
         max_output_tokens=most,
         requests_without_maximum=tally.requests_without_maximum,
         cost_low=cost(0, in_batch=True),
-        cost_high=cost(most, in_batch=True),
+        cost_high=cost(high, in_batch=True),
         standard_cost_low=cost(0, in_batch=False),
-        standard_cost_high=cost(most, in_batch=False),
+        standard_cost_high=cost(high, in_batch=False),
         method=method,
+        requests_with_unknown_maximum=tally.requests_with_unknown_maximum,
+        stored_parts=tally.stored_parts,
     )
 
 
@@ -225,32 +248,36 @@ def _together(
     by_model: dict[str, ModelEstimate], table: PriceTable, *, media_parts: int, unreadable_lines: int
 ) -> Estimate:
     shares = by_model.values()
-    most = [share.max_output_tokens for share in shares]
+    # What a line that nobody can read would add is not known.
+    unread = [None] if unreadable_lines else []
     return Estimate(
         requests=sum(share.requests for share in shares),
         input_tokens=sum(share.input_tokens for share in shares),
-        max_output_tokens=None if None in most else sum(filter(None, most)),
+        max_output_tokens=_sum_of([*(share.max_output_tokens for share in shares), *unread], 0),
         requests_without_maximum=sum(share.requests_without_maximum for share in shares),
         by_model=by_model,
         unpriced_models=tuple(model for model, share in by_model.items() if share.cost_low is None),
-        cost_low=_sum_of(share.cost_low for share in shares),
-        cost_high=_sum_of(share.cost_high for share in shares),
-        standard_cost_low=_sum_of(share.standard_cost_low for share in shares),
-        standard_cost_high=_sum_of(share.standard_cost_high for share in shares),
+        cost_low=_sum_of([share.cost_low for share in shares], Decimal(0)),
+        cost_high=_sum_of([*(share.cost_high for share in shares), *unread], Decimal(0)),
+        standard_cost_low=_sum_of([share.standard_cost_low for share in shares], Decimal(0)),
+        standard_cost_high=_sum_of([*(share.standard_cost_high for share in shares), *unread], Decimal(0)),
         currency=table.currency,
         prices_as_of=table.as_of,
         method="tiktoken" if shares and all(share.method == "tiktoken" for share in shares) else "approximation",
         media_parts=media_parts,
         unreadable_lines=unreadable_lines,
+        requests_with_unknown_maximum=sum(share.requests_with_unknown_maximum for share in shares),
+        stored_parts=sum(share.stored_parts for share in shares),
     )
 
 
-def _sum_of(costs: Iterable[Decimal | None]) -> Decimal | None:
-    total = Decimal(0)
-    for cost in costs:
-        if cost is None:
+def _sum_of(amounts: Iterable[_Amount | None], nothing: _Amount) -> _Amount | None:
+    """Return the sum of amounts; None where one is not known."""
+    total = nothing
+    for amount in amounts:
+        if amount is None:
             return None
-        total += cost
+        total += amount
     return total
 
 

@@ -307,6 +307,8 @@ def transport_error(error: BaseException, method: str, path: str) -> TransportEr
     text = str(error).replace(" ssl:default", "") or type(error).__name__  # it says so of plain http as well
     if isinstance(error, aiohttp.ClientResponseError):
         text = f"{error.status} {error.message}"  # its own text has the whole URL
+    elif isinstance(error, aiohttp.ClientPayloadError):
+        text = "the answer broke off"  # its own text looks like an answer of the service
     message = f"{method} {path.partition('?')[0]}: {text}"
     if isinstance(error, TimeoutError):
         return TransportTimeoutError(message, was_sent=not isinstance(error, aiohttp.ConnectionTimeoutError))

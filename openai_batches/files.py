@@ -262,6 +262,10 @@ def _checked_name(source: Source, filename: str | None, purpose: str) -> str:
         InputError: it is empty, or misnamed for a batch.
     """
     name = filename or source.filename or ("requests.jsonl" if purpose == "batch" else "upload")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"the service takes names in UTF-8, not {name!r}: give another filename=") from None
     if purpose == "batch" and not name.endswith(".jsonl"):
         if name.endswith((".gz", ".zst")):
             raise InputError(f"the service reads no compressed files: write_shards({name!r}, …) unpacks it")

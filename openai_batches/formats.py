@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import importlib
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from pathlib import PurePath
+from typing import IO, TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 
+from openai_batches.compression import Compression, compression_of
 from openai_batches.errors import InputError
 from openai_batches.rows import as_cell, as_json, whole_text
 
@@ -15,7 +17,9 @@ if TYPE_CHECKING:
 
     from openai_batches.rows import Column
 
-__all__ = ["CsvFormat", "JsonlFormat", "ParquetFormat", "RowFormat"]
+__all__ = ["CsvFormat", "JsonlFormat", "OutputFormat", "ParquetFormat", "RowFormat", "format_of"]
+
+OutputFormat: TypeAlias = Literal["jsonl", "csv", "parquet"]
 
 # Parquet keeps a group of rows in memory until it is complete; readers like them large.
 _GROUP_ROWS = 16 * 1024
@@ -23,6 +27,18 @@ _GROUP_CHARS = 8 * 1024 * 1024
 # What Arrow takes as it comes, most of the time.
 _ARROW_READY = frozenset({str, int, float, bool})
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_ENDINGS: dict[str, OutputFormat] = {f".{name}": name for name in get_args(OutputFormat)}
+
+
+def format_of(name: str) -> tuple[OutputFormat | None, Compression | None]:
+    """Return the format and the compression that the name of a file says, in upper or lower case.
+
+    Args:
+        name: the name; ``.gz`` or ``.zst`` stands behind the format. None stands for what it does not say.
+    """
+    compression = compression_of(name)
+    path = PurePath(name)
+    return _ENDINGS.get((PurePath(path.stem) if compression else path).suffix.lower()), compression
 
 
 class RowFormat(Protocol):

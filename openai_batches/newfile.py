@@ -1,14 +1,16 @@
-"""A file of the user's alone that gets its name when it is whole: until then it stands beside it under another."""
+"""A stream into a file of the user's alone, which gets its name when it is whole: until then ``.part`` is behind it."""
 
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import suppress
-from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from openai_batches.errors import InputError
+from openai_batches.partfile import can_move_open_files, opened_part, part_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["NewFile", "refuse_target"]
 
@@ -37,6 +39,7 @@ class NewFile:
 
     Raises:
         InputError: it cannot have that name.
+        FileExistsError: another process is writing it.
         OSError: it cannot be made.
     """
 
@@ -44,10 +47,9 @@ class NewFile:
         refuse_target(path, overwrite=overwrite)
         self._path = path
         self._overwrite = overwrite
-        # Made readable by its owner alone, and under a name that nobody else has.
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:64]}.", suffix=".part")
-        self._temporary = Path(name)
-        self.stream: IO[bytes] = os.fdopen(descriptor, "wb")
+        self._part = part_path(path)
+        self._is_kept = False
+        self.stream: IO[bytes] = os.fdopen(opened_part(self._part), "wb")
 
     def keep(self) -> None:
         """Give the file its name; what it holds is on the disk by then.
@@ -58,22 +60,34 @@ class NewFile:
         """
         self.stream.flush()
         os.fsync(self.stream.fileno())
-        self.stream.close()  # not every system renames an open file
+        if not can_move_open_files():
+            self.stream.close()
         if self._overwrite:
-            self._temporary.replace(self._path)
-            return
+            self._part.replace(self._path)
+        else:
+            self._move()
+        self._is_kept = True
+        self.stream.close()  # and with it, its lock
+
+    def _move(self) -> None:
         try:
             # Unlike a rename, a link refuses a target that has come into being meanwhile.
-            os.link(self._temporary, self._path)
+            os.link(self._part, self._path)
         except OSError:
             # Or the file system has no links.
             refuse_target(self._path, overwrite=False)
-            self._temporary.replace(self._path)
+            self._part.replace(self._path)
+        else:
+            self._part.unlink()
 
     def discard(self) -> None:
-        """Close and remove what stands beside the name."""
+        """Close and remove what stands beside the name, if it was not kept."""
+        if not can_move_open_files():
+            with suppress(OSError):
+                self.stream.close()
+        if not self._is_kept:
+            with suppress(OSError):
+                self._part.unlink()  # while the lock still says that it is ours
         # What cannot be closed cleanly, on a full disk for example, is removed all the same.
         with suppress(OSError):
             self.stream.close()
-        with suppress(OSError):
-            self._temporary.unlink()

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "UNREADABLE",
     "BodyHead",
+    "choice_count",
     "cut_reason",
     "embedding_vectors",
     "json_value",
@@ -190,8 +191,16 @@ def cut_reason(body: Any) -> str | None:
     return named if isinstance(named, str) else "incomplete"
 
 
+def choice_count(body: Any) -> int:
+    """Return how many choices an answer has; 0 for one that knows no choices."""
+    return len(_list(body.get("choices"))) if isinstance(body, dict) else 0
+
+
 def _first_choice(body: dict[str, Any]) -> dict[str, Any]:
-    first = next(iter(_list(body.get("choices"))), None)
+    """Return the choice whose index is 0, wherever it stands; where none says so, the one that stands first."""
+    choices = _list(body.get("choices"))
+    first = next((choice for choice in choices if isinstance(choice, dict) and choice.get("index", 0) == 0), None)
+    first = next(iter(choices), None) if first is None else first
     return first if isinstance(first, dict) else {}
 
 

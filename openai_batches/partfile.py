@@ -26,7 +26,7 @@ try:
 except ImportError:  # Windows does not let an open file be opened for writing or renamed anyway
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["PartFile", "refuse_existing", "sync_folder"]
+__all__ = ["PartFile", "can_move_open_files", "opened_part", "part_path", "refuse_existing", "sync_folder"]
 
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
@@ -60,7 +60,7 @@ class PartFile:
         self, target: Path, *, compression: Compression | None, overwrite: bool, counts_rows: bool = False
     ) -> None:
         self.target = target
-        self.path: Path = target.with_name(f"{target.name}.part")
+        self.path: Path = part_path(target)
         self.received: int = 0
         self._compression = compression
         self._overwrite = overwrite
@@ -91,7 +91,7 @@ class PartFile:
         with self._lock:
             refuse_existing(self.target, overwrite=self._overwrite)
             if not self._is_over:
-                self._file = os.fdopen(_locked(self.path), "r+b", buffering=0)
+                self._file = os.fdopen(opened_part(self.path), "r+b", buffering=0)
 
     def restart(self, encoding: str | None) -> None:
         """Drop what was written, and begin with the first byte of the content.
@@ -140,7 +140,7 @@ class PartFile:
                 _write_all(file, self._compressor.flush())
             os.fsync(file.fileno())
             refuse_existing(self.target, overwrite=self._overwrite)
-            if fcntl is None:
+            if not can_move_open_files():
                 file.close()
             self.path.replace(self.target)
             self._is_over = True
@@ -156,7 +156,7 @@ class PartFile:
                 return
             self._is_over = True
             with contextlib.suppress(OSError):
-                if fcntl is None:
+                if not can_move_open_files():
                     file.close()
                 self.path.unlink(missing_ok=True)  # while the lock still says that it is ours
             file.close()
@@ -208,8 +208,25 @@ def _is_text(line: bytes) -> bool:
     return bool(line) and not line.isspace()
 
 
-def _locked(path: Path) -> int:
-    """Return the descriptor of an empty file of ours under this name, and of nobody else's."""
+def part_path(target: Path) -> Path:
+    """Return how a file is called until it is whole."""
+    return target.with_name(f"{target.name}.part")
+
+
+def can_move_open_files() -> bool:
+    """Return whether a file can get its name while it is open, and with that locked."""
+    return fcntl is not None
+
+
+def opened_part(path: Path) -> int:
+    """Return the descriptor of an empty file of ours under this name, and of nobody else's. This blocks.
+
+    What a process that was killed has left under it is overwritten.
+
+    Raises:
+        FileExistsError: another process is writing it, or it is no regular file.
+        OSError: it cannot be made.
+    """
     while True:
         descriptor = os.open(path, _FLAGS, 0o600)
         try:
@@ -233,7 +250,7 @@ def _lock(descriptor: int, path: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise FileExistsError(errno.EEXIST, "another download is writing it", str(path)) from None
+        raise FileExistsError(errno.EEXIST, "another process is writing it", str(path)) from None
     except OSError:
         pass  # a file system without locks
 

@@ -14,7 +14,7 @@ import attrs
 from yarl import URL
 
 from openai_batches.arguments import checked_source, shortened
-from openai_batches.attempts import Attempt, JobRecord
+from openai_batches.attempts import Attempt, JobRecord, Step
 from openai_batches.errors import InputError, InvalidRequestsError, JobError
 from openai_batches.partfile import sync_folder
 from openai_batches.providers import Provider
@@ -51,6 +51,8 @@ _DRAFT_SUFFIX = ".part"
 _MAX_SHOWN = 80
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _PIECE_BYTES = 4 << 20
+# How far an attempt has come that no service knows of.
+_UNANSWERED = frozenset({Step.PLANNED, Step.UPLOADING})
 # What a new job has where nothing else is said.
 _USUAL = {"completion_window": "24h"}
 
@@ -140,7 +142,8 @@ async def planned(journal: Journal, source: RequestSource | None, plan: Plan) ->
     """Return what the job is about: as it was written down, or newly planned.
 
     A job that was planned before is only compared with the source: where that is a file that has its size and its time
-    of change, nothing more is read of it; else all of it is. It may have been moved meanwhile.
+    of change, nothing more is read of it; else all of it is. It may have been moved meanwhile. One of which no service
+    has answered anything yet goes on at the service that is meant now.
 
     Raises:
         InputError: the job is of another source, for another service, or has other options; or there is no source.
@@ -151,6 +154,7 @@ async def planned(journal: Journal, source: RequestSource | None, plan: Plan) ->
     """
     job = await asyncio.to_thread(journal.job)
     if job is not None:
+        job = await asyncio.to_thread(_unbound, journal, job, plan)
         _compare(job, plan, journal.directory)
         if source is not None and not job.source_digest:
             text = "is one of adopted batches, and has no requests of its own: give it no source, or another directory"
@@ -256,6 +260,19 @@ def service_place(base_url: str) -> URL:
     """Return what tells a service from others: on this machine itself, a port is no more than a way in."""
     url = URL(base_url)
     return url.with_port(None) if url.host in _LOOPBACK else url
+
+
+def _unbound(journal: Journal, job: JobRecord, plan: Plan) -> JobRecord:
+    """Return the job, moved to the service that is meant if no other has answered anything of it. This blocks.
+
+    A mistyped address would else be a bond for ever.
+    """
+    is_here = service_place(job.base_url) == service_place(plan.base_url)
+    if is_here or not all(attempt.step in _UNANSWERED for attempt in journal.attempts()):
+        return job
+    moved = attrs.evolve(job, base_url=plan.base_url)
+    journal.begin(moved, [])
+    return moved
 
 
 def settled(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -116,7 +116,7 @@ class RowReader:
         _check_source(source)
         suffix = _suffix(self.file)
         self.format: PromptFormat = _checked_format(format, suffix, self.file)
-        self._delimiter = _checked_delimiter(delimiter, self.format, is_tabs=suffix in _TABS)
+        self._delimiter = _checked_delimiter(delimiter, self.format, self.file, is_tabs=suffix in _TABS)
         self._source = source
 
     def rows(self) -> Generator[_Row | Problem, None, None]:
@@ -206,7 +206,13 @@ class RowReader:
                 message = f"This row has {count}, the header has {len(self.header):,}."
                 yield self._problem(start, "invalid_row", message)
             else:
-                yield start, dict(zip(self.header, record, strict=True))
+                yield start, self._fields(self.header, record)
+
+    def _fields(self, header: list[str], record: list[str]) -> dict[str, str]:
+        if "" not in header:
+            return dict(zip(header, record, strict=True))
+        # Spreadsheets end lines with commas: a cell without a name and with nothing in it is none.
+        return {name: cell for name, cell in zip(header, record, strict=True) if name or cell.strip()}
 
     def _named(self, record: list[str], line: int) -> list[str]:
         names = [name.strip() for name in record]
@@ -297,11 +303,12 @@ def _unnamed(file: str | None) -> str:
     return f"'{file}' does not say by its name how it is written" if file else "prompts without a name need a format"
 
 
-def _checked_delimiter(delimiter: object, format: PromptFormat, *, is_tabs: bool) -> str:
+def _checked_delimiter(delimiter: object, format: PromptFormat, file: str | None, *, is_tabs: bool) -> str:
     if delimiter is None:
         return "\t" if is_tabs else ","
     if format != "csv":
-        raise InputError(f"a delimiter is for csv, these prompts are {format}")
+        what = f"'{file}' is" if file else "these prompts are"
+        raise InputError(f"a delimiter is for csv, {what} {format}")
     if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n':
         raise InputError(f"delimiter must be one character, such as ';' or a tab, not {delimiter!r}")
     return delimiter

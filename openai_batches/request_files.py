@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias, cast
@@ -19,7 +19,7 @@ import attrs
 
 from openai_batches.composing import Composer, LineMaker, id_template
 from openai_batches.compression import compression_of
-from openai_batches.encoding import encode
+from openai_batches.encoding import check_utf_8, encode
 from openai_batches.errors import InputError
 from openai_batches.partfile import PartFile
 from openai_batches.prompts import PromptFormat, PromptSource, RowReader
@@ -54,7 +54,7 @@ class RequestFile:
 
 
 async def write_request_file(
-    prompts: PromptSource,
+    prompts: PromptSource | Iterable[PromptSource],
     path: str | os.PathLike[str] | BinaryIO,
     *,
     model: str,
@@ -70,7 +70,7 @@ async def write_request_file(
     allow_empty: bool = False,
     overwrite: bool = False,
 ) -> RequestFile:
-    """Write a request for each prompt of a file, and return how many there are.
+    """Write a request for each prompt of a file, or of several, one after the other; return how many there are.
 
     The file gets its name when every prompt has become a request and all is on the disk; its owner alone can read it.
     An open file gets nothing before that: what it is to get waits in a temporary file. Nothing is held in memory but a
@@ -78,39 +78,40 @@ async def write_request_file(
 
     Without a template, a row holds its prompt in the field ``prompt``, in one called as endpoints call it
     (``messages``, ``input``), or in its only field. A row that has a field ``custom_id`` has its id there; others are
-    numbered, ``request-0000001`` onwards.
+    numbered, ``request-0000001`` onwards, through all files.
 
     Args:
-        prompts: a path, the bytes of a file, or a file opened in binary mode: see :func:`read_prompts`.
+        prompts: a path, the bytes of a file, or a file opened in binary mode: see :func:`read_prompts`; or an iterable
+            of these.
         path: the file to write, packed if it ends in ``.gz`` or ``.zst``; or a file opened in binary mode.
         model: the model that all of them go to.
         template: the text of each prompt, with places for fields (``"Translate {text} to {language}"``); a line of
             text fills its only place. ``{author.name}`` leads into an object, ``{price:.2f}`` says how a number is
-            written; what is no text is written as JSON. A str is the template itself, a ``Path`` the file that holds
-            it. A brace that is meant as one is doubled.
+            written, also one that stands in a text, as in CSV; what is no text is written as JSON. A str is the
+            template itself, a ``Path`` the file that holds it. A brace that is meant as one is doubled.
         system: what the model is told before each prompt; a str or a ``Path``, as it stands, without places.
         endpoint: one that takes chat, responses, embeddings, completions or moderations.
         custom_id: the field that holds each request's id, or a pattern of fields, such as ``"{shop}-{item}"``;
-            ``{number}`` is the number of the row, from 1.
+            ``{number}`` is the number of the row, from 1, through all files, unless they have a field of that name.
         schema: what the answers shall look like: a class, a JSON schema as a dict, or the path of a file with one.
         parameters: everything else that goes into each body, e.g. ``{"temperature": 0}``; None is left out.
-        format: ``"csv"``, ``"jsonl"`` or ``"text"``; what the name of the prompts' file says if not given.
+        format: ``"csv"``, ``"jsonl"`` or ``"text"``; what the name of each file says if not given.
         delimiter: what stands between the fields of CSV.
         limit: how many prompts to take, from the first one on; None: all.
         allow_empty: whether a field of the prompt may be empty.
         overwrite: whether a file of that name is replaced; it stays as it is until the new one is whole.
 
     Raises:
-        InvalidRequestsError: a row cannot be read, lacks a field, or has the id of another; or there are no prompts.
+        InvalidRequestsError: a row cannot be read, lacks a field, or has the id of another; or a file has no prompts.
             ``problems`` name file, line and field.
         InputError: an argument cannot be right, or the file to write exists.
         OSError: a file cannot be read or written.
     """
-    reader = RowReader(prompts, format=format, delimiter=delimiter)
+    readers = tuple(RowReader(source, format=format, delimiter=delimiter) for source in _sources(prompts))
     ids = id_template(custom_id)
     maker = await asyncio.to_thread(_maker, model, endpoint, system, parameters, schema)
-    filled = await asyncio.to_thread(_template, template, reader.format)
-    composer = Composer(reader, maker, template=filled, ids=ids, limit=_checked_limit(limit), allow_empty=allow_empty)
+    filled = await asyncio.to_thread(_template, template, {reader.format for reader in readers})
+    composer = Composer(readers, maker, template=filled, ids=ids, limit=_checked_limit(limit), allow_empty=allow_empty)
     output = _output(path, overwrite=overwrite)
     try:
         await asyncio.to_thread(output.open)
@@ -120,7 +121,17 @@ async def write_request_file(
         await asyncio.to_thread(output.keep)
     finally:
         await asyncio.to_thread(output.discard)
-    return RequestFile(path=output.path, requests=composer.requests, bytes=output.size, blank_lines=reader.blank_lines)
+    blank_lines = sum(reader.blank_lines for reader in readers)
+    return RequestFile(path=output.path, requests=composer.requests, bytes=output.size, blank_lines=blank_lines)
+
+
+def _sources(prompts: PromptSource | Iterable[PromptSource]) -> list[PromptSource]:
+    is_one = isinstance(prompts, str | bytes | bytearray | memoryview) or hasattr(prompts, "read")
+    if is_one or not isinstance(prompts, Iterable):
+        return [cast("PromptSource", prompts)]
+    if not (sources := list(cast("Iterable[PromptSource]", prompts))):
+        raise InputError("there is no file of prompts: the list is empty")
+    return sources
 
 
 def _maker(model: str, endpoint: str, system: _Text, parameters: Mapping[str, Any] | None, schema: Any) -> LineMaker:
@@ -128,6 +139,7 @@ def _maker(model: str, endpoint: str, system: _Text, parameters: Mapping[str, An
     if own := [name for name in _ARGUMENTS if name in given]:
         raise InputError(f"{own[0]!r} is no parameter of a body here: it is made from the arguments")
     encode(given, path="parameters")
+    check_utf_8(str(model), "model")
     if schema is not None:
         given = _with_schema(given, schema, endpoint)
     return LineMaker(model=model, endpoint=endpoint, system=_text(system, "system"), **given)
@@ -177,18 +189,21 @@ def _format_of_file(path: Path, endpoint: str) -> dict[str, Any]:
         raise InputError(f"{path}: {error}") from error
 
 
-def _template(template: _Text, format: PromptFormat) -> Template | None:
+def _template(template: _Text, formats: Collection[PromptFormat]) -> Template | None:
     text = _text(template, "template")
     if text is None:
         return None
     made = Template(text, name=str(template) if isinstance(template, os.PathLike) else "the template")
-    if format == "text" and len(made.fields) > 1:
+    if "text" in formats and len(made.fields) > 1:
         raise InputError(f"a line of text fills one place, the template has {len(made.fields)}: give csv or jsonl")
     return made
 
 
 def _text(value: object, name: str) -> str | None:
-    if value is None or isinstance(value, str):
+    if value is None:
+        return None
+    if isinstance(value, str):
+        check_utf_8(value, name)
         return value
     if not isinstance(value, os.PathLike):
         raise InputError(f"{name} must be a str, or the Path of a file, not {type(value).__name__}")

@@ -238,13 +238,15 @@ def _maker(
     kind = _VERSION.sub("", endpoint) if isinstance(endpoint, str) else ""
     if kind not in _PROMPT_FIELDS:
         known = ", ".join(f"/v1{known}" for known in _PROMPT_FIELDS)
-        raise InputError(f"prompts can be put to {known}, not to {endpoint!r}: write BatchRequests for it")
+        raise InputError(f"prompts can be put to {known}, not to {endpoint!r}")
     if not isinstance(model, str) or not model:
         raise InputError(f"model must be a str that is not empty, not {model!r}")
     if not isinstance(id_prefix, str) or not _ID_PREFIX.fullmatch(id_prefix):
         raise InputError(f"id_prefix can have at most 48 characters of [A-Za-z0-9._-], not {id_prefix!r}")
-    if system is not None and (not isinstance(system, str) or kind not in _SYSTEM_FIELDS):
-        raise InputError(f"{endpoint} takes no system={system!r}")
+    if system is not None and not isinstance(system, str):
+        raise InputError(f"system must be a str, not {_kind(system)}")
+    if system is not None and kind not in _SYSTEM_FIELDS:
+        raise InputError(f"{endpoint} takes no system text")
     given = {name: value for name, value in parameters.items() if value is not None}
     field = _PROMPT_FIELDS[kind]
     taken = {field} | ({_SYSTEM_FIELDS[kind]} if system is not None else set())
@@ -333,11 +335,11 @@ class _Maker:
     def _messages(self, prompt: str | list[Any]) -> list[Any]:
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
         if wrong := [message for message in messages if isinstance(message, str | int | float | list | tuple)]:
-            raise InputError(f"chat messages are objects with a role and content, not {_kind(wrong[0])}")
+            raise InputError(f"chat messages are objects with a role and content, not {wrong[0]!r:.40}")
         if self.chat_system is None:
             return messages
         if any(isinstance(message, Mapping) and message.get("role") in _SYSTEM_ROLES for message in messages):
-            raise InputError("its messages have a system text of their own, and system= is given too")
+            raise InputError("its messages have a system text of their own, and another is given")
         return [{"role": "system", "content": self.chat_system}, *messages]
 
 

@@ -19,6 +19,7 @@ from openai_batches.outputs import UNREADABLE
 from openai_batches.readers import RequestSource, blocks_of_path, iter_blocks
 from openai_batches.requests import BatchRequest, as_line
 from openai_batches.results import BatchResult
+from openai_batches.wording import as_count
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -93,7 +94,8 @@ async def to_requests(
         if not wanted:
             return
     shown = ", ".join(map(repr, itertools.islice(sorted(wanted), _SHOWN_IDS)))
-    raise InputError(f"{len(wanted):,} requests to send again are not among the inputs: {shown}")
+    count = as_count(len(wanted), "request to send again is", "requests to send again are")
+    raise InputError(f"{count} not among the inputs: {shown}")
 
 
 async def _all_wanted(

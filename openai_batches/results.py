@@ -133,8 +133,16 @@ class ResultDraft:
 
     @property
     def output_text(self) -> str | None:
-        """The text of the answer (chat, responses or completions), or None where there is no text in it."""
+        """The text of the answer (chat, responses or completions), or None where there is no text in it.
+
+        Of several choices it is that of index 0.
+        """
         return outputs.output_text(self._answer)
+
+    @property
+    def choice_count(self) -> int:
+        """How many choices the answer has, of which ``output_text`` is the first; 0 where it knows no choices."""
+        return outputs.choice_count(self._answer)
 
     @property
     def refusal(self) -> str | None:

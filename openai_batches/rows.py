@@ -11,7 +11,7 @@ import math
 import types
 import typing
 import uuid
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 import attrs
 import msgspec
@@ -65,6 +65,8 @@ class RowMaker:
 
     Attributes:
         columns: the columns, in order.
+        textless: how many answers had no text.
+        partial: how many answers had several choices, of which only the first, that of index 0, is in its row.
 
     Raises:
         InputError: the type has no fields to make columns of, or one of them has the name of another column.
@@ -78,6 +80,8 @@ class RowMaker:
             if column.name in taken:
                 raise InputError(f"{column.name!r} is already a column: give the parsed ones a prefix, e.g. 'parsed_'")
         self.columns: tuple[Column, ...] = (*_BEFORE, *parsed, *_AFTER)
+        self.textless: int = 0
+        self.partial: int = 0
         self._parse = parse
         self._names = tuple(fields)
 
@@ -93,7 +97,9 @@ class RowMaker:
             except BatchesError as error:
                 code, message = PARSE_ERROR, str(error)
         # What is to be parsed is decoded whole anyway.
-        text, tokens_in, tokens_out = _told(result) if self._names else _told_quickly(result)
+        text, tokens_in, tokens_out, choices = _told(result) if self._names else _told_quickly(result)
+        self.textless += text is None and result.outcome is Outcome.SUCCEEDED
+        self.partial += choices > 1
         before = (result.custom_id, result.outcome.value, result.status_code, text)
         return [*before, *values, tokens_in, tokens_out, code, message]
 
@@ -109,6 +115,7 @@ class _Message(msgspec.Struct, gc=False):
 
 class _Choice(msgspec.Struct, gc=False):
     message: _Message
+    index: int = 0
 
 
 class _Usage(msgspec.Struct, gc=False):
@@ -132,15 +139,19 @@ class _Line(msgspec.Struct, gc=False):
 _line_decoder = msgspec.json.Decoder(_Line)
 
 
-def _told(result: BatchResult) -> tuple[str | None, int | None, int | None]:
-    """Return the text of a result, and the tokens it read and wrote."""
-    usage = result.usage
+# The text of a result, the tokens it read and wrote, and how many choices it has.
+_Told: TypeAlias = tuple[str | None, int | None, int | None, int]
+
+
+def _told(result: BatchResult) -> _Told:
+    """Return what a row tells of an answer."""
+    usage, choices = result.usage, result.choice_count
     if usage is None:
-        return result.output_text, None, None
-    return result.output_text, usage.input_tokens, usage.output_tokens
+        return result.output_text, None, None, choices
+    return result.output_text, usage.input_tokens, usage.output_tokens, choices
 
 
-def _told_quickly(result: BatchResult) -> tuple[str | None, int | None, int | None]:
+def _told_quickly(result: BatchResult) -> _Told:
     """Return the same, for chats, which most are, without building the rest of their bodies."""
     if result.outcome is not Outcome.SUCCEEDED:
         return _told(result)
@@ -148,8 +159,12 @@ def _told_quickly(result: BatchResult) -> tuple[str | None, int | None, int | No
         body = _line_decoder.decode(result.raw_line).response.body
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _told(result)
-    text = body.choices[0].message.content if body.choices else None
-    return text, body.usage.prompt_tokens, body.usage.completion_tokens
+    choices = body.choices
+    first = choices[0] if choices else None
+    if len(choices) > 1:
+        first = next((choice for choice in choices if not choice.index), first)
+    text = None if first is None else first.message.content
+    return text, body.usage.prompt_tokens, body.usage.completion_tokens, len(choices)
 
 
 def _fields(cls: Any) -> dict[str, Any]:

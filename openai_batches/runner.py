@@ -121,7 +121,8 @@ class Runner:
             await asyncio.gather(prober, return_exceptions=True)
         if self._book.pause is not None:
             waiting = sum(attempt.step is not Step.VERIFIED for attempt in self._book.last())
-            text = f"No quota is left ({self._book.pause}): {waiting:,} shards wait until the job is run again"
+            waits = "1 shard waits" if waiting == 1 else f"{waiting:,} shards wait"
+            text = f"No quota is left ({self._book.pause}): {waits} until the job is run again"
             raise JobPausedError(text, reason=self._book.pause)
         return await self._sweep()
 

@@ -13,6 +13,7 @@ import attrs
 from openai_batches.models import Batch, BatchStatus
 from openai_batches.outputs import read_head, usage_of
 from openai_batches.results import Outcome
+from openai_batches.wording import as_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -127,17 +128,20 @@ class ResultSummary(TokenSums):
         # The lines that are no input's, or second ones, are not counted by outcome, and may be counted by the service.
         spare = self.foreign + self.doubled
         if not succeeded <= counts.completed <= succeeded + spare:
-            texts.append(f"the service counts {counts.completed:,} completed requests, {succeeded:,} succeeded")
+            counted = as_count(counts.completed, "completed request")
+            texts.append(f"the service counts {counted}, {succeeded:,} succeeded")
         if not failed <= counts.failed <= failed + unrun + spare:
-            texts.append(f"the service counts {counts.failed:,} failed requests, {failed:,} failed")
+            texts.append(f"the service counts {as_count(counts.failed, 'failed request')}, {failed:,} failed")
         expected = self.inputs if self.inputs is not None else lines
         if counts.total != expected:
-            what = "inputs" if self.inputs is not None else "lines"
-            texts.append(f"the service counts {counts.total:,} requests, there are {expected:,} {what}")
+            there = f"there {'is' if expected == 1 else 'are'} "
+            there += as_count(expected, "line" if self.inputs is None else "input")
+            texts.append(f"the service counts {as_count(counts.total, 'request')}, {there}")
         if self.is_of_other_inputs:
             texts.append(f"none of the {self.inputs:,} inputs is in this batch: are they those of another one?")
         if self.batch.status == BatchStatus.COMPLETED and found[Outcome.MISSING]:
-            texts.append(f"the batch is completed, and {found[Outcome.MISSING]:,} inputs are in neither file")
+            missing = as_count(found[Outcome.MISSING], "input is", "inputs are")
+            texts.append(f"the batch is completed, and {missing} in neither file")
         return tuple(texts)
 
     def add(self, results: Iterable[BatchResult]) -> None:

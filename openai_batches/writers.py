@@ -7,15 +7,15 @@ when all are in it. Work is done in a thread of the writer's own, many rows at a
 from __future__ import annotations
 
 import asyncio
-import gzip
 from collections.abc import AsyncIterable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, Self, TypeVar, cast
 
+from openai_batches.compression import Compressor, compression_of, compressor
 from openai_batches.errors import InputError
-from openai_batches.formats import CsvFormat, JsonlFormat, ParquetFormat, RowFormat
+from openai_batches.formats import CsvFormat, JsonlFormat, OutputFormat, ParquetFormat, RowFormat, format_of
 from openai_batches.newfile import NewFile
 from openai_batches.results import BatchResult
 from openai_batches.rows import RowMaker
@@ -24,16 +24,27 @@ if TYPE_CHECKING:
     import os
     from types import TracebackType
 
-__all__ = ["CsvWriter", "JsonlWriter", "OutputFormat", "ParquetWriter", "ResultWriter", "write_results"]
+__all__ = ["CsvWriter", "JsonlWriter", "ParquetWriter", "ResultWriter", "write_results"]
 
 T = TypeVar("T")
-OutputFormat: TypeAlias = Literal["jsonl", "csv", "parquet"]
 
 # A step to the thread for each row would cost more than the row.
 _HELD_ROWS = 512
 _HELD_BYTES = 1024 * 1024
-# What the gzip program takes by default.
-_GZIP_LEVEL = 6
+
+
+class _PackedStream:
+    """A stream whose bytes are compressed on their way to another one."""
+
+    def __init__(self, stream: IO[bytes], packing: Compressor) -> None:
+        self._stream = stream
+        self._packing = packing
+
+    def write(self, data: bytes) -> None:
+        self._stream.write(self._packing.compress(data))
+
+    def finish(self) -> None:
+        self._stream.write(self._packing.flush())
 
 
 class _Output:
@@ -65,8 +76,8 @@ class _Output:
             # Rows are missing, whatever the caller made of the exception it got.
             raise self._failure
         self._format.finish()
-        if self._zipped is not None:
-            self._zipped.close()
+        if self._packing is not None:
+            self._packing.finish()
         self._new.keep()
 
     def discard(self) -> None:
@@ -76,14 +87,9 @@ class _Output:
             self._closing.close()
 
     def _packed(self, path: Path) -> IO[bytes]:
-        self._zipped: gzip.GzipFile | None = None
-        if path.suffix != ".gz":
-            return self._new.stream
-        self._zipped = gzip.GzipFile(
-            filename="", mode="wb", compresslevel=_GZIP_LEVEL, fileobj=self._new.stream, mtime=0
-        )
-        self._closing.callback(self._zipped.close)
-        return cast("IO[bytes]", self._zipped)
+        compression = compression_of(path.name)
+        self._packing = None if compression is None else _PackedStream(self._new.stream, compressor(compression))
+        return self._new.stream if self._packing is None else cast("IO[bytes]", self._packing)
 
 
 class ResultWriter:
@@ -98,7 +104,7 @@ class ResultWriter:
     be parsed gives null fields and the ``error_code`` ``parse_error``.
 
     Args:
-        path: the file to write; one that ends in ``.gz`` is compressed with gzip.
+        path: the file to write; one that ends in ``.gz`` or ``.zst`` is compressed (zstd needs the extra ``[zstd]``).
         parse: a type to parse the texts of successful results into: an attrs class, dataclass, TypedDict, msgspec
             Struct or pydantic model.
         prefix: what to put before the names of its fields.
@@ -132,6 +138,16 @@ class ResultWriter:
     def rows(self) -> int:
         """The number of rows written so far; all of them once the block is left."""
         return self._rows
+
+    @property
+    def textless(self) -> int:
+        """How many of the answers written so far had no text: embeddings, or calls of tools."""
+        return self._maker.textless
+
+    @property
+    def partial(self) -> int:
+        """How many of the answers written so far had several choices: only that of index 0 is in the file."""
+        return self._maker.partial
 
     async def __aenter__(self) -> Self:
         """Open the temporary file.
@@ -245,7 +261,7 @@ class CsvWriter(ResultWriter):
     inside a text stay as they are, inside quotes.
 
     Args:
-        path: the file to write; one that ends in ``.gz`` is compressed with gzip.
+        path: the file to write; one that ends in ``.gz`` or ``.zst`` is compressed (zstd needs the extra ``[zstd]``).
         parse: a type to parse the texts of successful results into.
         prefix: what to put before the names of its fields.
         overwrite: whether a file of that name is replaced.
@@ -284,8 +300,8 @@ class ParquetWriter(ResultWriter):
     """
 
     def _make_format(self, stream: IO[bytes]) -> RowFormat:
-        if self._path.suffix == ".gz":
-            raise InputError(f"{self._path.name}: Parquet is compressed already, and cannot be read inside of gzip")
+        if compression_of(self._path.name) is not None:
+            raise InputError(f"{self._path.name}: Parquet is compressed already: a reader finds no way in")
         return ParquetFormat(stream, self._maker.columns)
 
 
@@ -305,7 +321,7 @@ async def write_results(
 
     Args:
         results: an iterable or an async iterable of results; read as it comes, never held whole.
-        path: the file to write; one that ends in ``.gz`` is compressed with gzip.
+        path: the file to write; one that ends in ``.gz`` or ``.zst`` is compressed (zstd needs the extra ``[zstd]``).
         format: ``"jsonl"``, ``"csv"`` or ``"parquet"``; what the path's suffix says if not given.
         parse: a type to parse the texts of successful results into, a column for each of its fields.
         prefix: what to put before the names of its fields.
@@ -322,9 +338,9 @@ async def write_results(
 
 
 def _writer_class(path: Path, format: str | None) -> type[ResultWriter]:
-    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-    found = _WRITERS.get(suffix.removeprefix(".") if format is None else format)
+    named, _ = format_of(path.name)
+    found = _WRITERS.get((named or "") if format is None else format)
     if found is None:
         what = f"{path.name} does not say what to write" if format is None else f"{format!r} is no format"
-        raise InputError(f"{what}: give format='jsonl', 'csv' or 'parquet', or a path that ends so (or so and .gz)")
+        raise InputError(f"{what}: give format='jsonl', 'csv' or 'parquet', or a path that ends so")
     return found

@@ -124,6 +124,7 @@ def test_media_is_told_and_not_counted() -> None:
         ({}, CHAT, 0, 1),
         ({"max_tokens": None, "n": None}, CHAT, 0, 1),
         ({"max_tokens": -1}, CHAT, 0, 1),
+        ({"max_tokens": 10, "max_completion_tokens": -1}, CHAT, 0, 1),
         ({"input": "a"}, "/v1/embeddings", 0, 0),
         ({"input": "a"}, "/openai/v1/embeddings", 0, 0),
         ({"input": "a"}, "/v1/moderations", 0, 0),
@@ -161,7 +162,10 @@ def test_models_are_tallied_apart() -> None:
 
 
 def test_odd_lines_do_not_stop_the_count() -> None:
-    """A body of another shape is counted as its JSON, under its model; what is no request is told."""
+    """A body of another shape is counted as its JSON, under its model; what is no request is told.
+
+    A maximum that is there and cannot be read is not taken for none.
+    """
     good = line({"model": "a", "prompt": "12345"})
     odd = line({"model": "a", "messages": 5, "max_tokens": "ten"})
     nameless = line({"model": 5})
@@ -172,8 +176,103 @@ def test_odd_lines_do_not_stop_the_count() -> None:
     assert tally_lines(block, tallies, lambda model: len) == 4
     assert tallies["a"].requests == 3
     assert tallies["a"].input_tokens == 5 + len('{"model":"a","messages":5,"max_tokens":"ten"}') + 5
-    assert tallies["a"].requests_without_maximum == 3
+    assert (tallies["a"].requests_without_maximum, tallies["a"].requests_with_unknown_maximum) == (2, 1)
     assert tallies[""].requests == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "most"),
+    [
+        ({"max_tokens": 16000.0}, 16_000),
+        ({"max_tokens": "16000"}, 16_000),
+        ({"max_completion_tokens": 100, "n": 4.0}, 400),
+        ({"max_tokens": 10, "best_of": "3"}, 30),
+        ({"max_tokens": 10, "max_completion_tokens": 5}, 10),
+    ],
+)
+@pytest.mark.parametrize("odd", [{}, {"messages": [{"role": "user", "content": "a", "name": 5}]}])
+def test_numbers_are_read_however_they_are_written(fields: dict[str, Any], most: int, odd: dict[str, Any]) -> None:
+    """As decimals, as pandas writes a column with a gap, or as text; in a body of any shape. The largest one counts."""
+    (tally,) = tallied(line({**fields, **odd})).values()
+    assert (tally.max_output_tokens, tally.requests_without_maximum) == (most, 0)
+    assert tally.requests_with_unknown_maximum == 0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"max_tokens": 16000.5},
+        {"max_tokens": "many"},
+        {"max_tokens": "-1"},
+        {"max_tokens": "9" * 5_000},
+        {"max_tokens": True},
+        {"max_tokens": [10]},
+        {"max_tokens": 10, "max_output_tokens": ""},
+        {"max_tokens": "many", "max_completion_tokens": -1},
+        {"max_tokens": 10, "n": "two"},
+        {"n": {}},
+    ],
+)
+@pytest.mark.parametrize("odd", [{}, {"instructions": [{"role": "user", "content": "a"}]}])
+def test_a_number_that_cannot_be_read_is_not_known(fields: dict[str, Any], odd: dict[str, Any]) -> None:
+    """It is told apart from no maximum: whoever assumes one for those must not do it for these."""
+    (tally,) = tallied(line({**fields, **odd})).values()
+    assert tally.requests_with_unknown_maximum == 1
+    assert (tally.max_output_tokens, tally.requests_without_maximum, tally.answers_without_maximum) == (0, 0, 0)
+    (writeless,) = tallied(line({**fields, **odd}, "/v1/embeddings")).values()
+    assert writeless.requests_with_unknown_maximum == 0
+
+
+def test_a_number_beyond_a_float_is_no_broken_line() -> None:
+    """JSON knows no largest number, and validation finds nothing wrong: it is a request, its maximum is not known."""
+    tallies: dict[str, Tally] = {}
+    lines = b'{"body": {"model": "a", "max_tokens": 1e400}}\n{"body": {"model": "a", "n": -1e400, "messages": 5}}\n'
+    assert tally_lines(lines, tallies, lambda model: len) == 0
+    assert (tallies["a"].requests, tallies["a"].requests_with_unknown_maximum) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"prompt": {"id": "pmpt_1"}}, (0, 1, 0)),
+        ({"prompt": {"id": "pmpt_1", "variables": None}}, (0, 1, 0)),
+        ({"prompt": {"id": "pmpt_1", "variables": {"a": "123", "b": {"type": "input_text", "text": "45"}}}}, (5, 1, 0)),
+        ({"prompt": {"id": "pmpt_1", "variables": {"a": {"type": "input_image", "image_url": "x"}}}}, (0, 1, 1)),
+        ({"input": "123", "previous_response_id": "resp_1"}, (3, 1, 0)),
+        ({"input": "123", "conversation": {"id": "conv_1"}}, (3, 1, 0)),
+        ({"input": [{"type": "item_reference", "id": "msg_1"}] * 2}, (3 + 8, 2, 0)),
+    ],
+)
+def test_what_the_service_keeps_is_told_and_not_counted(body: dict[str, Any], expected: tuple[int, int, int]) -> None:
+    """A prompt or an answer that is named by its id has tokens that only the service knows; variables are counted."""
+    stated = {**body, "max_output_tokens": 16_000}
+    (tally,) = tallied(line(stated, "/v1/responses")).values()
+    assert (tally.input_tokens, tally.stored_parts, tally.media_parts) == expected
+    assert (tally.max_output_tokens, tally.requests_without_maximum) == (16_000, 0)
+
+
+def test_what_the_service_keeps_is_told_of_odd_bodies_too() -> None:
+    """And an image in one of them is an image, not a text of a million characters."""
+    body = {"model": "a", "prompt": {"id": "p"}, "instructions": [{"image_url": "data:image/png;base64,AAAA"}]}
+    (tally,) = tallied(line(body, "/v1/responses")).values()
+    assert (tally.stored_parts, tally.media_parts) == (1, 1)
+    assert tally.input_tokens == len(msgspec.json.encode(body)) - len("data:image/png;base64,AAAA")
+    referring = {"input": [{"type": "item_reference", "id": "msg_1"}, {"type": "message", "name": 5}]}
+    assert tallied(line(referring, "/v1/responses"))[""].stored_parts == 1
+
+
+@pytest.mark.parametrize(
+    ("block", "unreadable"),
+    [
+        (b'{"body": {}} {"body": {}}\n', 1),
+        (b'{"body":\n{}}\n', 2),
+        (b'{"body": {}}\n\n{"body": {}}', 0),
+        (b'{"body": {}}', 0),
+    ],
+)
+def test_a_request_is_a_line(block: bytes, unreadable: int) -> None:
+    """Two on one line are no request to the service, and neither is one on two."""
+    assert tally_lines(block, {}, lambda model: len) == unreadable
 
 
 def test_depth_is_no_danger() -> None:

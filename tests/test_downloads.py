@@ -474,7 +474,7 @@ async def test_two_downloads_of_one_target(open_session: OpenSession, tmp_path: 
     async with opened(handler, open_session) as session:
         first = asyncio.create_task(session.files.download("f", path))
         await come.wait()
-        with pytest.raises(FileExistsError, match="another download is writing it"):
+        with pytest.raises(FileExistsError, match="another process is writing it"):
             await session.files.download("f", path)
         gate.set()
         await first

@@ -182,6 +182,44 @@ async def test_lines_that_are_no_requests_are_told() -> None:
     assert (found.requests, found.unreadable_lines, found.media_parts) == (1, 1, 1)
 
 
+async def test_unreadable_lines_make_the_high_end_unknown() -> None:
+    """What they would add is not known, whatever is assumed for others; the shares of models stay what they are."""
+    found = await estimate([b"{no", request(0, max_tokens=100)], prices=TABLE, assumed_output_tokens=5)
+    assert (found.max_output_tokens, found.cost_high, found.standard_cost_high) == (None, None, None)
+    assert found.cost_low is not None
+    assert found.by_model["a"].cost_high is not None
+    nothing = await estimate([b"{no"], prices=TABLE)
+    assert (nothing.requests, nothing.unreadable_lines, nothing.cost_high) == (0, 1, None)
+
+
+async def test_a_maximum_that_cannot_be_read_makes_the_high_end_unknown() -> None:
+    """No assumption takes its place: the request does state one."""
+    requests = [request(0, max_tokens="many"), request(1, model="b", max_tokens=10)]
+    found = await estimate(requests, prices=TABLE, assumed_output_tokens=5)
+    assert (found.max_output_tokens, found.cost_high, found.standard_cost_high) == (None, None, None)
+    assert (found.requests_with_unknown_maximum, found.requests_without_maximum) == (1, 0)
+    assert [share.requests_with_unknown_maximum for share in found.by_model.values()] == [1, 0]
+    assert found.by_model["b"].max_output_tokens == 10
+
+
+async def test_what_the_service_keeps_makes_the_high_end_unknown() -> None:
+    """The most output is known all the same, and the low end is what is known of the input."""
+    body = {"model": "a", "prompt": {"id": "pmpt_1"}, "input": "12345678", "max_output_tokens": 16_000}
+    found = await estimate([BatchRequest("1", body, "/v1/responses")], prices=TABLE)
+    assert (found.max_output_tokens, found.stored_parts, found.by_model["a"].stored_parts) == (16_000, 1, 1)
+    assert (found.cost_low, found.cost_high, found.standard_cost_high) == (Decimal(2) / MILLION, None, None)
+    assert "1 prompts or items kept at the service not counted" in str(found)
+
+
+async def test_numbers_that_were_written_as_decimals_are_no_less() -> None:
+    """A table that was read and written again costs what it did before."""
+    whole, decimal = [
+        await estimate([request(0, max_tokens=kind(16_000), n=kind(4))], prices=TABLE) for kind in (int, float)
+    ]
+    assert whole == decimal
+    assert whole.max_output_tokens == 64_000
+
+
 async def test_the_loop_stays_free_while_a_file_is_counted(tmp_path: Path) -> None:
     """Reading and counting go on in threads: the loop turns hundreds of times meanwhile."""
     path = tmp_path / "in.jsonl"

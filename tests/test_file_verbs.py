@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import gc
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -258,3 +259,12 @@ class TestContent:
             open_session(server, retry=ONCE).files.content("f")
             await asyncio.sleep(0.01)
             assert not server.asked
+
+
+async def test_a_name_that_cannot_be_sent_is_refused(session: BatchSession, tmp_path: Path) -> None:
+    """It is told before anything is sent, and another name will do."""
+    path = tmp_path / os.fsdecode(b"caf\xe9.jsonl")
+    path.write_bytes(chat_line("a"))
+    with pytest.raises(InputError, match=r"names in UTF-8, not 'caf.*: give another filename="):
+        await session.files.create(path)
+    assert (await session.files.create(path, filename="cafe.jsonl")).filename == "cafe.jsonl"

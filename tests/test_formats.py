@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from openai_batches import formats
 from openai_batches.errors import InputError
-from openai_batches.formats import CsvFormat, JsonlFormat, ParquetFormat
+from openai_batches.formats import CsvFormat, JsonlFormat, ParquetFormat, format_of
 from openai_batches.rows import Column
 
 COLUMNS = (
@@ -35,6 +35,24 @@ ROWS: list[list[Any]] = [
     [None] * 9,
     ["r3", -(2**63), -0.0, False, NOON, NOON.date(), [], "text", ""],
 ]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a.jsonl", ("jsonl", None)),
+        ("a.b.CSV", ("csv", None)),
+        ("a.Parquet.GZ", ("parquet", "gzip")),
+        ("a.csv.zst", ("csv", "zstd")),
+        ("a.gz", (None, "gzip")),
+        ("a.xlsx", (None, None)),
+        ("jsonl", (None, None)),
+        (".csv", (None, None)),
+    ],
+)
+def test_what_a_name_says(name: str, said: tuple[str | None, str | None]) -> None:
+    """The format, and behind it the compression, in upper or lower case."""
+    assert format_of(name) == said
 
 
 def jsonl(rows: list[list[Any]], columns: tuple[Column, ...] = COLUMNS) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from job_service import request
 
 from openai_batches import BatchJob, BatchSession, InputError, PollPolicy
+from openai_batches.arguments import checked_source
 from openai_batches.stopping import checked_signals
 
 
@@ -138,3 +140,13 @@ async def test_what_deletes_is_told_clearly(name: str) -> None:
     options: dict[str, Any] = {name: None}
     with pytest.raises(InputError, match=f"{name} must be True or False"):
         await BatchSession("k").gc(**options)
+
+
+def test_a_source_whose_name_no_journal_can_hold_is_refused(tmp_path: Path) -> None:
+    """Before anything is planned: its name is written down, and found again by it."""
+    source = tmp_path / os.fsdecode(b"caf\xe9.jsonl")
+    source.write_bytes(b"{}\n")
+    with pytest.raises(InputError, match=r"source must have a name in UTF-8, not .*: rename it"):
+        checked_source(source)
+    with pytest.raises(InputError, match="source must have a name in UTF-8"):
+        checked_source(tmp_path / os.fsdecode(b"caf\xe9") / "requests.jsonl")

@@ -439,7 +439,7 @@ class TestOverHTTP:
             assert await found(results) == [("a", "failed"), ("b", "missing")]
             assert results.summary.disagreements == (
                 "the service counts 2 failed requests, 1 failed",
-                "the batch is completed, and 1 inputs are in neither file",
+                "the batch is completed, and 1 input is in neither file",
             )
 
     async def test_completed_without_any_file(self, open_session: OpenSession) -> None:

@@ -375,8 +375,17 @@ class TestAnotherSource:
 
     async def test_another_service_is_refused(self, journal: Journal, source: Path) -> None:
         await planned(journal, source, plan())
+        journal.save(attrs.evolve(journal.attempts()[0], step=Step.UPLOADED, file_id="file-1"))
         with pytest.raises(InputError, match=r"is at https://api\.openai\.com/v1, and this session is with http://x"):
             await planned(journal, source, plan(base_url="http://x"))
+
+    async def test_a_mistyped_service_is_no_bond(self, journal: Journal, source: Path) -> None:
+        """As long as none has answered anything, the job goes on where it is meant to be, and stays there."""
+        was = await planned(journal, source, plan(base_url="https://typo.invalid/v1"))
+        journal.save(attrs.evolve(journal.attempts()[0], step=Step.UPLOADING))
+        now = await planned(journal, source, plan())
+        assert now == journal.job() == attrs.evolve(was, base_url="https://api.openai.com/v1")
+        assert [one.step for one in journal.attempts()] == [Step.UPLOADING]
 
     @pytest.mark.parametrize(
         ("was", "now", "is_same"),
@@ -390,7 +399,7 @@ class TestAnotherSource:
         self, journal: Journal, was: str, now: str, is_same: bool
     ) -> None:
         """A proxy or an emulator has another one after each start."""
-        journal.begin(job_record(base_url=was), [attempt()])
+        journal.begin(job_record(base_url=was), [attempt(step=Step.UPLOADED)])
         if is_same:
             assert (await planned(journal, None, plan(base_url=now))).base_url == was
         else:

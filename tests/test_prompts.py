@@ -189,7 +189,8 @@ async def test_reading_ends_at_the_first_problem(tmp_path: Path) -> None:
         ("a.csv", {"delimiter": ";;"}, "delimiter must be one character"),
         ("a.csv", {"delimiter": '"'}, "delimiter must be one character"),
         ("a.csv", {"delimiter": 5}, "delimiter must be one character"),
-        ("a.txt", {"delimiter": ";"}, "a delimiter is for csv, these prompts are text"),
+        ("a.txt", {"delimiter": ";"}, "a delimiter is for csv, 'a.txt' is text"),
+        (b"a", {"format": "text", "delimiter": ";"}, "a delimiter is for csv, these prompts are text"),
         (b"a,b,a\n", {"format": "csv"}, "the file:1: two fields of the header are called 'a'"),
         ("a\n".encode("utf-16"), {"format": "csv"}, "the file is written in UTF-16: save it in UTF-8"),
         (b"\x1f\x8b\x08", {"format": "csv"}, "cannot be unpacked"),
@@ -221,6 +222,7 @@ def test_any_table_is_read_as_it_was_written(rows: list[list[str]], delimiter: s
 async def test_columns_without_a_name_are_passed_over() -> None:
     """Programs write tables with an index that has none, or with commas at the end."""
     assert await prompts_of(b",a ,,\n0,1,2,3\n", format="csv") == [{"": "3", "a": "1"}]
+    assert await prompts_of(b"a,\n1,\n2, \n3,x\n", format="csv") == [{"a": "1"}, {"a": "2"}, {"a": "3", "": "x"}]
 
 
 async def test_a_file_of_any_size_is_read_in_little_memory(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TABLE = "id,text,language\nkettle,Boils in a minute.,French\nlamp,Arrived broken.,Basque\n"
+LACKING = "Without a template, the prompt is a field called 'prompt', 'messages' or 'input', or the only one:"
 
 
 @attrs.frozen
@@ -146,6 +147,20 @@ async def test_values_of_json_fill_a_template(write: Callable[..., Any]) -> None
     ]
 
 
+async def test_numbers_of_a_table_are_written_as_the_template_says(write: Callable[..., Any]) -> None:
+    """Every cell of a table is a text: one that is written as a number is one where a number is needed."""
+    requests = await write(
+        "item,price,number\nlamp,2.5,7\npot,3,12\n", template="{item}: {price:.2f}", custom_id="row-{number:05d}"
+    )
+    assert contents(requests) == ["lamp: 2.50", "pot: 3.00"]
+    assert [request["custom_id"] for request in requests] == ["row-00007", "row-00012"]
+
+
+async def test_a_column_without_a_name_and_with_nothing_in_it_is_none(write: Callable[..., Any]) -> None:
+    """Spreadsheets end the lines of a table with commas."""
+    assert contents(await write("text,\na,\nb, \n")) == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     ("custom_id", "ids"),
     [
@@ -256,7 +271,28 @@ async def test_the_first_prompts_can_be_tried_alone(write: Callable[..., Any]) -
             "id,a,b\n1,2,3\n",
             "a.csv",
             {"custom_id": "id"},
-            ["a.csv:1: Without a template, the prompt is a field called 'prompt', or the only one: there are 'id',"],
+            [f"a.csv:1: {LACKING} there are 'id', 'a', 'b'."],
+        ),
+        (
+            "text,\na,\nb,x\nc,y\n",
+            "a.csv",
+            {},
+            [f"a.csv:3: {LACKING} there are 'text' and one without a name. So it is in other rows."],
+        ),
+        (
+            "item,price\nlamp,2\npot,n/a\n",
+            "a.csv",
+            {"template": "{item}: {price:.2f}", "custom_id": "{price:03d}"},
+            ["a.csv:3: 'n/a' in the field 'price' is no number, and {price:03d} needs one."],
+        ),
+        (
+            '{"a": 1e400}\n{"a": {"b": 1e400}}\n',
+            "a.jsonl",
+            {"template": "v={a}"},
+            [
+                "a.jsonl:1: The field a cannot be written as JSON: it is inf.",
+                "a.jsonl:2: The field a.b cannot be written as JSON: it is inf.",
+            ],
         ),
         (
             '{"text": "a"}\n{"text": 5\n{"txt": "a"}\n{"text": null}\n7\n',
@@ -274,7 +310,7 @@ async def test_the_first_prompts_can_be_tried_alone(write: Callable[..., Any]) -
             "a.jsonl",
             {},
             [
-                "a.jsonl:1: Without a template, the prompt is a field called 'prompt', or the only one: there are no",
+                f"a.jsonl:1: {LACKING} there are none.",
                 "a.jsonl:2: The field 'prompt' is empty.",
                 "a.jsonl:3: The prompt cannot be sent: the list is empty.",
                 "a.jsonl:4: The field 'prompt' must be a text or a list.",
@@ -353,6 +389,15 @@ async def test_an_empty_field_can_be_meant(write: Callable[..., Any]) -> None:
         ({"endpoint": "/v1/images/edits"}, "prompts can be put to"),
         ({"template": "no place"}, r"the template has no \{field\}"),
         ({"template": "{"}, r"the template:1:1: a '\{' stands alone"),
+        ({"template": "\udce9 {text}"}, "template is not valid UTF-8: character 1 is the byte 0xe9"),
+        (
+            {"template": "{text:99999999999d}"},
+            r"the template: \{text:99999999999d\} asks for more than 1,000 characters",
+        ),
+        ({"system": "\udce9"}, "system is not valid UTF-8: character 1 is the byte 0xe9"),
+        ({"model": "\udce9"}, "model is not valid UTF-8: character 1 is the byte 0xe9"),
+        ({"custom_id": "\udce9{number}"}, "custom_id is not valid UTF-8: character 1 is the byte 0xe9"),
+        ({"schema": {"title": "T", "type": "object", "properties": {"a": {"enum": ["\ud83d"]}}}}, r"character, .*'$"),
         ({"template": 5}, "template must be a str, or the Path of a file, not int"),
         ({"system": b"x"}, "system must be a str, or the Path of a file, not bytes"),
         ({"custom_id": ""}, "custom_id must be a field, or a pattern"),

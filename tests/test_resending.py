@@ -208,6 +208,8 @@ async def test_what_is_not_among_the_inputs() -> None:
     with pytest.raises(InputError, match=r"4 requests to send again are not among the inputs: 'v', 'x', 'y'$"):
         await take()
     assert found == [chat_line("a")]
+    with pytest.raises(InputError, match=r"1 request to send again is not among the inputs: 'x'$"):
+        await sent(["x"], [chat_line("a")])
 
 
 async def test_inputs_that_are_only_ids() -> None:

@@ -332,6 +332,8 @@ def test_no_body_breaks_a_result(body: Any, status_code: int, error: Any) -> Non
         ({"choices": ["Hi"]}, None),
         ({"choices": None}, None),
         ({"object": "text_completion", "choices": [{"text": "Hi", "index": 0}]}, "Hi"),
+        ({"choices": [{"text": "Ho", "index": 1}, {"text": "Hi", "index": 0}]}, "Hi"),
+        ({"choices": [{"text": "Hi", "index": 2}, {"text": "Ho", "index": 1}]}, "Hi"),
         (
             {
                 "object": "response",

@@ -216,6 +216,9 @@ USAGES: list[tuple[Any, list[int | None]]] = [
     [
         ({"choices": [{"message": {"content": "Hi"}}]}, "Hi"),
         ({"choices": [{"message": {"content": "Hi"}}, {"message": {"content": "Ho"}}]}, "Hi"),
+        ({"choices": [{"index": 1, "message": {"content": "Ho"}}, {"index": 0, "message": {"content": "Hi"}}]}, "Hi"),
+        ({"choices": [{"index": 2, "message": {"content": "Hi"}}, {"index": 1, "message": {"content": "Ho"}}]}, "Hi"),
+        ({"choices": [{"index": 1, "text": "Ho"}, {"index": 0, "text": "Hi"}]}, "Hi"),
         ({"choices": [{"message": {"content": None}}]}, None),
         ({"choices": []}, None),
         ({"choices": [{"text": "Hi"}]}, "Hi"),

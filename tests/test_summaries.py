@@ -120,9 +120,10 @@ def test_agreement(given: Batch | None, results: list[Any], fields: dict[str, An
     ("given", "results", "fields", "words"),
     [
         (batch(2, 2, 0), [result(), result(status=400)], {}, ["2 completed requests, 1", "0 failed requests, 1"]),
-        (batch(3, 1, 0), [result()], {}, ["the service counts 3 requests, there are 1 lines"]),
-        (batch(1, 1, 0), [result()], {"inputs": 2}, ["the service counts 1 requests, there are 2 inputs"]),
-        (batch(2, 1, 0), [result(), missing_result("x")], {"inputs": 2}, ["completed, and 1 inputs are in neither"]),
+        (batch(3, 1, 0), [result()], {}, ["the service counts 3 requests, there is 1 line"]),
+        (batch(1, 1, 0), [result()], {"inputs": 2}, ["the service counts 1 request, there are 2 inputs"]),
+        (batch(2, 1, 0), [result()], {"inputs": 1}, ["the service counts 2 requests, there is 1 input"]),
+        (batch(2, 1, 0), [result(), missing_result("x")], {"inputs": 2}, ["completed, and 1 input is in neither"]),
     ],
 )
 def test_disagreement(given: Batch, results: list[Any], fields: dict[str, Any], words: list[str]) -> None:

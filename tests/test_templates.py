@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_batches import InputError
-from openai_batches.templates import FieldError, Template, named_fields
+from openai_batches.templates import FieldError, Template, TemplateError, named_fields
 
 VALUES = {
     "text": "Bücher, {nice}",
@@ -20,6 +20,9 @@ VALUES = {
     "author": {"name": "Ann", "born.in": 1950, "books": [{"title": "One"}]},
     "a.b": "dotted",
     "time: UTC": "noon",
+    "cell": "12.5",
+    "huge": float("inf"),
+    "deep": {"list": [float("inf")]},
 }
 
 
@@ -35,6 +38,8 @@ VALUES = {
         ("{tags[1]} {tags.0} {author.name} {author[name]}", "b a Ann Ann"),
         ("{author.books[0].title}", "One"),
         ("{a.b} {time: UTC}", "dotted noon"),
+        ("{cell:.2f} {cell:08.3f} {cell:>6} {cell}", "12.50 0012.500   12.5 12.5"),
+        ("{is_new:>6} {tags:_<12}", '  true ["a","b"]___'),
     ],
 )
 def test_places_are_filled(text: str, filled: str) -> None:
@@ -50,14 +55,59 @@ def test_places_are_filled(text: str, filled: str) -> None:
         ("{tags[2]}", "tags[2]", r"This row has no 'tags\[2\]'."),
         ("{tags[x]}", "tags[x]", r"This row has no 'tags\[x\]'."),
         ("{text.upper}", "text.upper", "This row has no 'text.upper'."),
-        ("{text:d}", "text:d", "The value of 'text:d' cannot be written so: Unknown format code 'd'"),
-        ("{tags:d}", "tags:d", "The value of 'tags:d' cannot be written so: unsupported format string"),
+        ("{tags[9223372036854775808]}", "tags[9223372036854775808]", "This row has no 'tags"),
+        pytest.param(f"{{tags[{'9' * 5000}]}}", f"tags[{'9' * 5000}]", "This row has no 'tags", id="many digits"),
+        ("{none:.2f}", "none", "This row has no 'none'."),
+        ("{none: UTC}", "none: UTC", "This row has no 'none: UTC'."),
+        ("{text:d}", "text", r"'Bücher, {nice}' in the field 'text' is no number, and {text:d} needs one\."),
+        ("{cell:d}", "cell", "'12.5' in the field 'cell' is no whole number, and {cell:d} needs one"),
+        ("{price:d}", "price", "2.5 in the field 'price' is no whole number, and {price:d} needs one"),
+        ("{n:s}", "n", "5 in the field 'n' is no text, and {n:s} needs one"),
+        ("{tags:d}", "tags", r'\["a","b"\] in the field \'tags\' is no number, and {tags:d} needs one'),
+        ("{is_new:d}", "is_new", "true in the field 'is_new' is no number"),
+        ("{author:d}", "author", r'{"name":"Ann","born.in":1950,"books":\[{"… in the field'),
+        ("{huge}", "huge", "The field huge cannot be written as JSON: it is inf"),
+        ("{huge:.2f}", "huge", "The field huge cannot be written as JSON: it is inf"),
+        ("{deep}", "deep", r"The field deep.list\[0\] cannot be written as JSON: it is inf"),
     ],
 )
 def test_a_place_that_cannot_be_filled_is_named(text: str, field: str, message: str) -> None:
     with pytest.raises(FieldError, match=message) as caught:
         Template(text).fill(VALUES)
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{n:99999999999d}", r"ask.txt: \{n:99999999999d\} asks for more than 1,000 characters"),
+        ("{n} {text:>1001}", r"ask.txt: \{text:>1001\} asks for more than 1,000 characters"),
+        ("{n:UTC}", r"ask.txt: \{n:UTC\} has no known format behind its colon, such as .2f"),
+    ],
+)
+def test_a_format_that_no_value_has_is_the_fault_of_the_template(text: str, message: str) -> None:
+    """Only a row shows it, for a field may be called so; but then no other row has to be read."""
+    template = Template(text, name="ask.txt")
+    with pytest.raises(TemplateError, match=message):
+        template.fill(VALUES)
+    (field,) = template.lacking(["n"]) or [text[1:-1]]
+    assert template.fill({"n": 1, field: "noon"}).endswith("noon")
+
+
+@pytest.mark.parametrize("value", ["", " ", None])
+def test_no_number_is_needed_where_nothing_is(value: Any) -> None:
+    """A cell that may be empty is written as nothing."""
+    template = Template("<{a:.2f}>")
+    with pytest.raises(FieldError, match="The field 'a' is empty"):
+        template.fill({"a": value})
+    assert template.fill({"a": value}, allow_empty=True) == "<>"
+
+
+@pytest.mark.parametrize("text", ["Caf\udce9 {a}", "{a\udce9}", "\ud83d {a}"])
+def test_a_template_is_text_that_can_be_sent(text: str) -> None:
+    """What a terminal in another encoding makes of an argument is no text."""
+    with pytest.raises(InputError, match=r"ask.txt is not valid UTF-8: character \d is (the byte 0xe9|half of a char)"):
+        Template(text, name="ask.txt")
 
 
 @pytest.mark.parametrize("value", ["", " \n", None])
@@ -90,7 +140,7 @@ def test_a_template_that_is_none_is_refused(text: str, message: str) -> None:
 def test_a_template_knows_its_fields() -> None:
     template = Template("{a.b} {a[c]} {d:.2f} {e f}")
     assert template.fields == ("a", "d", "e f")
-    assert template.lacking(["a", "e f"]) == ["d:.2f"]
+    assert template.lacking(["a", "e f"]) == ["d"]
     assert template.lacking(["a.b", "a[c]", "d:.2f", "e f"]) == []
     assert Template("{}").fields == ("",)
 
@@ -100,6 +150,29 @@ def test_any_text_is_kept_as_it_is(text: str) -> None:
     """What is doubled stands once; nothing else changes."""
     doubled = text.replace("{", "{{").replace("}", "}}")
     assert Template(f"{doubled}{{x}}{doubled}").fill({"x": "-"}) == f"{text}-{text}"
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2),
+    max_leaves=5,
+)
+
+
+@given(
+    st.text("{}ab.[]0", max_size=8),
+    st.one_of(st.text(max_size=4), st.from_regex(r"\A(.?[<>=^])?[-+ ]?z?#?0?\d{0,12}[,_]?(\.\d{1,12})?\w?\Z")),
+    st.dictionaries(st.sampled_from("ab"), _JSON | st.from_regex(r"\A[+-]?\d*\.?\d*(e\d+)?\Z"), min_size=1),
+)
+def test_whatever_is_asked_of_whatever_row_ends_in_text_or_an_error_of_ours(
+    text: str, spec: str, values: dict[str, Any]
+) -> None:
+    """And the text can be sent."""
+    try:
+        filled = Template(f"{text}{{a:{spec}}}").fill(values, allow_empty=True)
+    except InputError:
+        return
+    assert len(filled.encode()) < 1_000_000
 
 
 def test_the_fields_there_are_help_to_find_the_one_there_is_not() -> None:

@@ -46,8 +46,13 @@ def result(number: int, text: str = "Hi") -> BatchResult:
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
-    data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    name = path.name.removesuffix(".gz")
+    data = path.read_bytes()
+    name = path.name.lower()
+    if name.endswith(".gz"):
+        data = gzip.decompress(data)
+    elif name.endswith(".zst"):
+        data = pytest.importorskip("zstandard").ZstdDecompressor().stream_reader(data).read()
+    name = name.removesuffix(".gz").removesuffix(".zst")
     if name.endswith(".jsonl"):
         return [json.loads(line) for line in data.splitlines()]
     if name.endswith(".csv"):
@@ -77,9 +82,11 @@ async def test_every_result_is_a_row_in_order(tmp_path: Path, writer_class: type
     assert others(path) == []
 
 
-@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet", "a.jsonl.gz", "a.b.csv.gz"])
+@pytest.mark.parametrize(
+    "name", ["a.jsonl", "a.csv", "a.parquet", "a.jsonl.gz", "a.b.csv.gz", "a.csv.zst", "a.JSONL.GZ", "a.Parquet"]
+)
 async def test_the_suffix_says_what_is_written(tmp_path: Path, name: str) -> None:
-    """Three formats, two of them compressed on request; from lists and from async iterables."""
+    """Three formats, two of them compressed on request, in any case; from lists and from async iterables."""
     path = tmp_path / name
 
     async def coming() -> AsyncIterator[BatchResult]:
@@ -316,11 +323,32 @@ async def test_parquet_without_pyarrow_leaves_nothing_behind(tmp_path: Path, mon
     assert entries(tmp_path) == []
 
 
-async def test_parquet_is_not_put_into_gzip(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["out.parquet.gz", "out.parquet.zst", "out.Parquet.GZ"])
+async def test_parquet_is_not_compressed_once_more(tmp_path: Path, name: str) -> None:
     """No reader would find its way in."""
     with pytest.raises(InputError, match="compressed already"):
-        await write_results([], tmp_path / "out.parquet.gz")
+        await write_results([], tmp_path / name)
     assert entries(tmp_path) == []
+
+
+async def test_zstd_without_its_package_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the extra, before results are asked for."""
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    with pytest.raises(InputError, match=r"openai_batches\[zstd\]"):
+        await write_results([result(1)], tmp_path / "out.csv.zst")
+    assert entries(tmp_path) == []
+
+
+async def test_what_is_not_in_the_rows_is_counted(tmp_path: Path) -> None:
+    """Answers without a text, and those of which only one choice of several is written."""
+    several = result(1)
+    body = {**several.body, "choices": several.body["choices"] * 2}
+    line = {"custom_id": "r1", "response": {"status_code": 200, "body": body}, "error": None}
+    async with JsonlWriter(tmp_path / "out.jsonl") as writer:
+        await writer.write_many([result(0), read_result(msgspec.json.encode(line), line_number=1)])
+        body["choices"] = []
+        await writer.write(read_result(msgspec.json.encode(line), line_number=2))
+    assert (writer.textless, writer.partial) == (1, 1)
 
 
 async def test_a_writer_is_used_inside_its_block_and_once(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from cyclopts import App, Parameter
 
 from openai_batches import BatchJob
 from openai_batches.cli.advising import command_line
+from openai_batches.cli.batch_ids import BatchId, batch_ids
 from openai_batches.cli.commanding import command
 from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, connected
 from openai_batches.cli.endings import ExitCode
@@ -27,9 +28,9 @@ openai-batches run rescued -o results.jsonl
 
 @app.default
 async def adopt(
-    *ids: Annotated[str, Parameter(metavar="ID", required=True)],
+    *ids: BatchId,
     directory: Annotated[Path, Parameter(name=("--directory", "-d"), metavar="DIR")],
-    window: Annotated[str | None, Parameter(metavar="TIME")] = None,
+    window: Annotated[str | None, Parameter(metavar="WINDOW")] = None,
     service: Service = DEFAULT_SERVICE,
 ) -> ExitCode:
     """Make batches, whoever created them, part of a job.
@@ -39,16 +40,17 @@ async def adopt(
     left alone at the service.
 
     Args:
-        ids: The batches.
+        ids: The batches; - reads ids from standard input, the first word of each line.
         directory: The directory of the job; one that is not there is begun.
-        window: Within which time the service is to answer what is sent again (24h, or that of the job).
+        window: Within which time the service is to answer what is sent again, as it writes it: 24h (that of the job).
         service: The service.
     """
+    wanted = await batch_ids(ids)
     async with (
         connected(service) as session,
         BatchJob(session, directory=directory, completion_window=window) as job,
     ):
-        for id in ids:  # noqa: A001  # the wire's own word
+        for id in wanted:  # noqa: A001  # the wire's own word
             await job.adopt(id)
             say(clean(id))
         ledger = await job.summary()

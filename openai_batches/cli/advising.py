@@ -15,12 +15,22 @@ from openai_batches.cli.terminal import note
 if TYPE_CHECKING:
     from openai_batches.cli.connecting import Service
 
-__all__ = ["TYPED", "command_line", "command_without", "resume_command", "say_resume", "service_options"]
+__all__ = [
+    "TYPED",
+    "command_line",
+    "command_of_file",
+    "command_without",
+    "resume_command",
+    "say_resume",
+    "service_options",
+]
 
 _PROGRAM = "openai-batches"
 _STDIN = "-"
 # What was typed behind the program's name.
 TYPED: contextvars.ContextVar[Sequence[str]] = contextvars.ContextVar("TYPED", default=())
+# The one command that need not read its source again.
+_JOB_COMMAND = "run"
 _OUTPUT_FLAGS = frozenset({"-o", "--output"})
 
 
@@ -52,13 +62,15 @@ def service_options(service: "Service") -> list[str]:
 
 
 def resume_command() -> str:
-    """Return the command line of this run, to be typed into a shell in the same folder.
+    """Return the command line that was typed, to be typed again into a shell in the same folder.
 
-    Standard input cannot be read twice, and a job keeps what it has read: ``-`` as the source is left out.
+    Standard input cannot be read twice, and a job keeps what it has read: ``-`` as the source of ``run`` is left out.
     """
     words = list(TYPED.get())
     kept = [
-        word for before, word in zip(["", *words], words, strict=False) if word != _STDIN or before in _OUTPUT_FLAGS
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if word != _STDIN or words[0] != _JOB_COMMAND or before in _OUTPUT_FLAGS
     ]
     return shlex.join([*_program(), *kept])
 
@@ -70,10 +82,29 @@ def command_without(source: str, directory: Path) -> str:
         source: the source, as it was typed.
         directory: the directory; where it was typed as well, nothing stands in the source's place.
     """
+    return _command_with(source, [] if _is_typed("--directory") else [str(directory)])
+
+
+def command_of_file(source: str, file_id: str, *, endpoint: str) -> str:
+    """Return the command line that was typed with a file at the service in the place of its source.
+
+    Args:
+        source: the source, as it was typed.
+        file_id: the file's id.
+        endpoint: where its requests go, which need not be looked for then.
+    """
+    return _command_with(source, [file_id], [] if _is_typed("--endpoint") else ["--endpoint", endpoint])
+
+
+def _command_with(source: str, instead: Sequence[str], more: Sequence[str] = ()) -> str:
+    """Return the command line that was typed with other words in the place of a source, and more at its end."""
     words = TYPED.get()
-    is_named = any(word.partition("=")[0] == "--directory" for word in words)
     at = words.index(source) if source in words else len(words)
-    return shlex.join([*_program(), *words[:at], *([] if is_named else [str(directory)]), *words[at + 1 :]])
+    return shlex.join([*_program(), *words[:at], *instead, *words[at + 1 :], *more])
+
+
+def _is_typed(option: str) -> bool:
+    return any(word.partition("=")[0] == option for word in TYPED.get())
 
 
 def say_resume() -> None:

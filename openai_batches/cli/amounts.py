@@ -8,8 +8,19 @@ from typing import Annotated, Any
 from cyclopts import Parameter, Token
 
 from openai_batches.cli.endings import CommandError
+from openai_batches.cli.texts import lasting_text
 
-__all__ = ["Bytes", "Seconds", "Usd", "bytes_of", "check_interval", "check_times", "seconds_of", "usd_of"]
+__all__ = [
+    "Bytes",
+    "Seconds",
+    "Usd",
+    "bytes_of",
+    "check_interval",
+    "check_times",
+    "checked_life",
+    "seconds_of",
+    "usd_of",
+]
 
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _BYTES = {
@@ -73,6 +84,25 @@ def check_interval(interval: float | None, *, option: str, is_given: bool) -> No
     check_times(interval=interval)
     if interval is not None and not is_given:
         raise CommandError(f"--interval says how often {option} asks", f"Add {option}, or leave --interval out")
+
+
+def checked_life(seconds: float | None, *, option: str, range_s: tuple[int, int]) -> int | None:
+    """Return for how many seconds a file is to live; None where it was not said.
+
+    Args:
+        seconds: what was said.
+        option: the option that said it.
+        range_s: the shortest and the longest life that the service knows.
+
+    Raises:
+        CommandError: it is shorter or longer than that.
+    """
+    shortest_s, longest_s = range_s
+    if seconds is not None and not shortest_s <= int(seconds) <= longest_s:
+        shortest, longest = lasting_text(shortest_s), lasting_text(longest_s)
+        text = f"{option} must be {shortest} to {longest}, not {lasting_text(seconds)}"
+        raise CommandError(text, f"Write a time such as {longest}")
+    return None if seconds is None else int(seconds)
 
 
 def bytes_of(text: str) -> int:

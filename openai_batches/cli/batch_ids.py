@@ -6,7 +6,7 @@ from typing import Annotated, BinaryIO, cast
 
 from cyclopts import Parameter
 
-from openai_batches.cli.endings import CommandError
+from openai_batches.cli.endings import CommandError, UnknownOptionError
 from openai_batches.cli.sourcing import STDIN, request_source
 
 __all__ = ["BatchId", "batch_ids"]
@@ -18,7 +18,7 @@ _PIECE_BYTES = 65_536
 
 def _check(_: object, given: str) -> None:
     if given.startswith("-") and given != STDIN:
-        raise CommandError(f"Unknown option: {given}", "See --help")
+        raise UnknownOptionError(given)
 
 
 # Annotation of a command's `*ids`: "-" is no option.

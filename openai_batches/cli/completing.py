@@ -2,7 +2,6 @@
 
 import re
 import shlex
-from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
@@ -11,6 +10,7 @@ from cyclopts.completion.install import get_default_completion_path
 
 from openai_batches.cli.commanding import command
 from openai_batches.cli.endings import CommandError, ExitCode
+from openai_batches.cli.saving import STDOUT, OutputName, refuse_file
 from openai_batches.cli.terminal import note, say
 from openai_batches.cli.texts import path_text
 
@@ -43,9 +43,8 @@ source <(openai-batches {_FLAG} --shell bash -o -)   # just here""",
 def install_completion(
     *,
     shell: Annotated[Shell | None, Parameter()] = None,
-    output: Annotated[
-        Path | None, Parameter(name=["--output", "-o"], metavar="FILE", allow_leading_hyphen=True)
-    ] = None,
+    output: OutputName = None,
+    force: bool = False,
 ) -> ExitCode:
     """Let the shell complete what is typed: commands, options, and what these can be.
 
@@ -54,6 +53,7 @@ def install_completion(
     Args:
         shell: The shell (the one this is typed in).
         output: Where to write to, `-` for standard output (where the shell looks for it).
+        force: Replace the file that -o names, if it is there.
     """
     # The table of commands knows this room by name alone.
     from openai_batches.cli.app import app as program  # noqa: PLC0415
@@ -63,11 +63,15 @@ def install_completion(
     except ShellDetectionError as error:
         raise CommandError("It cannot be told which shell this is", "Name it with --shell") from error
     script = _offering_files(program.generate_completion(shell=chosen), chosen)
-    if output == Path("-"):
+    if output == STDOUT:
         say(script.rstrip("\n"))
         return ExitCode.DONE
+    # Where the shell looks for it there is no other file of this name.
     path = (output or get_default_completion_path(chosen, program.name[0])).absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if output is None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    else:
+        refuse_file(output, force=force)
     path.write_text(script, "utf-8")
     say(f"Wrote {path_text(path)}")
     note(_NEXT[chosen].format(file=shlex.quote(str(path)), folder=shlex.quote(str(path.parent))))

@@ -4,22 +4,29 @@ It is ``openai-batches.toml`` in ``$XDG_CONFIG_HOME`` or ``~/.config``, and it n
 """
 
 import difflib
-import os
+import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from openai_batches.cli.endings import CommandError
+from openai_batches.cli.environment import CONFIG, variable
 
 __all__ = ["Configuration", "ServiceProfile", "configuration_path", "read_configuration"]
 
 _NAME = "openai-batches.toml"
 _KEY_ADVICE = "Name the variable that holds it (api_key_env = ...) or the file (api_key_file = ...)"
 
+_Seconds = Annotated[float, msgspec.Meta(gt=0, le=sys.float_info.max)]
+_Dollars = Annotated[float, msgspec.Meta(ge=0)]
 # What a person calls the types of the fields.
-_KINDS: dict[Any, str] = {str | None: "text in quotes", float | None: "a number"}
+_KINDS: dict[Any, str] = {
+    str | None: "text in quotes",
+    _Seconds | None: "a number above 0 and below inf",
+    _Dollars | None: "a number, 0 or above",
+}
 
 
 class ServiceProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -42,8 +49,8 @@ class ServiceProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     api_key_file: str | None = None
     organization: str | None = None
     project: str | None = None
-    timeout_s: float | None = None
-    confirm_above_usd: float | None = None
+    timeout_s: _Seconds | None = None
+    confirm_above_usd: _Dollars | None = None
 
 
 class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -66,14 +73,13 @@ def configuration_path(given: Path | None) -> Path | None:
     Raises:
         CommandError: the one that was named is not there.
     """
-    named = given or _named_in_environment()
-    if named is not None:
+    if (named := given or _named_in_environment()) is not None:
         if named.is_dir():
             raise CommandError(f"{named} is a folder, and no configuration file", "Name the file with --config")
         if not named.is_file():
             raise CommandError(f"There is no configuration file {named}", "Name another one with --config")
         return named
-    home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    home = variable("XDG_CONFIG_HOME") or Path.home() / ".config"
     usual = Path(home, _NAME)
     return usual if usual.is_file() else None
 
@@ -90,7 +96,7 @@ def read_configuration(path: Path | None) -> Configuration:
     advice = "Mend it, or name another file with --config"
     try:
         values: dict[str, Any] = tomllib.loads(path.read_text("utf-8-sig"))
-        return msgspec.convert(values, Configuration)
+        configuration = msgspec.convert(values, Configuration)
     except tomllib.TOMLDecodeError as error:
         raise CommandError(f"{path} is not TOML: {error}", advice) from error
     except UnicodeDecodeError as error:
@@ -102,6 +108,11 @@ def read_configuration(path: Path | None) -> Configuration:
         raise CommandError(f"{path}: {problem}", f"{known or advice}") from error
     except OSError as error:
         raise CommandError(f"{path} cannot be read: {error.strerror or error}", advice) from error
+    for name, profile in configuration.profiles.items():
+        if profile.api_key_env is not None and profile.api_key_file is not None:
+            problem = f"profiles.{name} has both api_key_env and api_key_file"
+            raise CommandError(f"{path}: {problem}", "Leave out the one or the other")
+    return configuration
 
 
 def _first_problem(values: dict[str, Any]) -> tuple[str, str]:
@@ -146,5 +157,5 @@ def chosen_profile(configuration: Configuration, name: str | None, path: Path | 
 
 
 def _named_in_environment() -> Path | None:
-    named = os.environ.get("OPENAI_BATCHES_CONFIG")
+    named = variable(CONFIG)
     return Path(named).expanduser() if named else None

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import attrs
 from cyclopts import Group, Parameter
 
+from openai_batches.cli.addressing import Addressed, Flags, addressed
+from openai_batches.cli.amounts import usd_of
 from openai_batches.cli.configuration import (
     Configuration,
     ServiceProfile,
@@ -17,8 +19,7 @@ from openai_batches.cli.configuration import (
     read_configuration,
 )
 from openai_batches.cli.endings import CommandError
-from openai_batches.cli.terminal import note
-from openai_batches.cli.texts import words
+from openai_batches.cli.environment import CONFIG, CONFIRM_ABOVE_USD, DEBUG, LOCAL_DATA, PROFILE, variable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -27,7 +28,17 @@ if TYPE_CHECKING:
 
     from openai_batches import BatchSession, Provider
 
-__all__ = ["DEFAULT_SERVICE", "PROVIDERS", "Service", "connected", "local_data", "provider_of", "unconnected"]
+__all__ = [
+    "DEFAULT_SERVICE",
+    "PROVIDERS",
+    "USUAL_LOCAL_DATA",
+    "Service",
+    "confirm_above_usd",
+    "connected",
+    "local_data",
+    "provider_of",
+    "unconnected",
+]
 
 PROVIDERS = (
     "openai",
@@ -44,7 +55,7 @@ PROVIDERS = (
     "ogx",
 )
 _GROUP = Group("Service", sort_key=90)
-_LOCAL_DATA = "openai-batches-local"
+USUAL_LOCAL_DATA = "openai-batches-local"
 # Where an emulator could be; its port does not matter to a job.
 _LOCAL_ADDRESS = "http://127.0.0.1/v1"
 _NO_KEY = "no-key"
@@ -72,19 +83,15 @@ class Service:
         Path | None,
         Parameter(
             metavar="DIR",
-            env_var="OPENAI_BATCHES_LOCAL_DATA",
-            help=f"Where the emulator keeps its batches and files ({_LOCAL_DATA}).",
+            help=f"Where the emulator keeps its batches and files ({LOCAL_DATA}, or else {USUAL_LOCAL_DATA}).",
         ),
     ] = None
-    local_speed: Annotated[float, Parameter(metavar="X", help="How many times faster than usual it works.")] = 1.0
+    local_speed: Annotated[
+        float | None, Parameter(metavar="X", help="How many times faster than usual it works (1).")
+    ] = None
     profile: Annotated[
         str | None,
-        Parameter(
-            metavar="NAME",
-            env_var="OPENAI_BATCHES_PROFILE",
-            completer=_profile_names,
-            help="A profile of the configuration file.",
-        ),
+        Parameter(metavar="NAME", completer=_profile_names, help=f"A profile of the configuration file ({PROFILE})."),
     ] = None
     provider: Annotated[
         str | None,
@@ -99,13 +106,43 @@ class Service:
         str | None, Parameter(metavar="VARIABLE", help="The environment variable that holds the key (OPENAI_API_KEY).")
     ] = None
     config: Annotated[
-        Path | None, Parameter(metavar="FILE", help="The configuration file (~/.config/openai-batches.toml).")
+        Path | None,
+        Parameter(metavar="FILE", help=f"The configuration file ({CONFIG}, or else ~/.config/openai-batches.toml)."),
     ] = None
-    debug: Annotated[bool, Parameter(help="Show tracebacks, and each request to the service.")] = False
+    debug: Annotated[bool, Parameter(help=f"Show tracebacks, and each request to the service ({DEBUG}).")] = False
 
-    def addressing(self) -> tuple[tuple[str, str | None], ...]:
-        """Return the options that say where a service is, by their names, with what was given."""
-        return (("--base-url", self.base_url), ("--api-key-env", self.api_key_env))
+    def __attrs_post_init__(self) -> None:
+        """Refuse options that would count for nothing, as another service is meant than they are for.
+
+        Raises:
+            CommandError: there are such.
+        """
+        there = {"--provider": self.provider, "--base-url": self.base_url, "--api-key-env": self.api_key_env}
+        here = {"--local-data": self.local_data, "--local-speed": self.local_speed}
+        unused = [name for name, value in (there if self.local else here).items() if value is not None]
+        if unused and self.local:
+            raise CommandError(
+                f"{unused[0]} does not go with --local, which is an emulator on this machine",
+                "Leave out the one or the other",
+            )
+        if unused:
+            raise CommandError(
+                f"{unused[0]} is for an emulator on this machine, and needs --local",
+                "Add --local, or leave it out to use a service",
+            )
+
+    def profile_name(self) -> str | None:
+        """Return the profile that a flag or a variable names; None for the configuration's own choice."""
+        return self.profile or variable(PROFILE)
+
+    def flags(self) -> Flags:
+        """Return what says where the service is, and whose key goes there."""
+        return Flags(
+            is_profile_named=self.profile_name() is not None,
+            provider=self.provider,
+            base_url=self.base_url,
+            api_key_env=self.api_key_env,
+        )
 
     def configured(self) -> tuple[Configuration, ServiceProfile]:
         """Return what the configuration file says, and the profile that is meant.
@@ -115,7 +152,7 @@ class Service:
         """
         path = configuration_path(self.config)
         configuration = read_configuration(path)
-        return configuration, chosen_profile(configuration, self.profile, path)
+        return configuration, chosen_profile(configuration, self.profile_name(), path)
 
 
 def provider_of(service: Service) -> "Provider":
@@ -151,8 +188,6 @@ async def connected(service: Service) -> "AsyncGenerator[BatchSession]":
         InputError: an address or a key cannot be right.
     """
     if service.local:
-        if unused := [name for name, value in service.addressing() if value is not None]:
-            note(f"--local is an emulator on this machine: {words(unused)} of another service count for nothing")
         from openai_batches.cli.local import local_session  # noqa: PLC0415
 
         async with local_session(local_data(service), speed=service.local_speed) as session:
@@ -160,11 +195,12 @@ async def connected(service: Service) -> "AsyncGenerator[BatchSession]":
         return
     _, profile = service.configured()
     provider = _provider(service, profile)
+    meant = addressed(service.flags(), profile, provider)
     async with _session(
-        _key(service, profile, provider),
-        base_url=_address(service, profile, provider),
-        organization=profile.organization,
-        project=profile.project,
+        _key(meant, provider),
+        base_url=meant.base_url,
+        organization=meant.organization,
+        project=meant.project,
         timeout=profile.timeout_s,
         provider=provider,
     ) as session:
@@ -184,7 +220,8 @@ async def unconnected(service: Service) -> "AsyncGenerator[BatchSession]":
         return
     _, profile = service.configured()
     provider = _provider(service, profile)
-    async with _session(_NO_KEY, base_url=_address(service, profile, provider), provider=provider) as session:
+    base_url = addressed(service.flags(), profile, provider).base_url
+    async with _session(_NO_KEY, base_url=base_url, provider=provider) as session:
         yield session
 
 
@@ -206,21 +243,29 @@ def local_data(service: Service) -> Path:
         CommandError: the configuration file cannot be used.
     """
     configuration, _ = service.configured()
-    return (service.local_data or Path(configuration.local_data or _LOCAL_DATA)).expanduser()
+    named = service.local_data or variable(LOCAL_DATA) or configuration.local_data or USUAL_LOCAL_DATA
+    return Path(named).expanduser()
 
 
-def _address(service: Service, profile: ServiceProfile, provider: "Provider") -> str | None:
-    """Return the address that goes before the environment's, or fills in for it."""
-    if service.base_url is not None:
-        return service.base_url
-    is_set = bool(provider.base_url_env and os.environ.get(provider.base_url_env))
-    return profile.base_url if service.profile is not None or not is_set else None
+def confirm_above_usd(service: Service) -> float | None:
+    """Return above what cost ``run`` asks where no flag says it; None where nothing does.
+
+    Raises:
+        CommandError: the configuration file, or what the variable holds, cannot be used.
+    """
+    _, profile = service.configured()
+    text = variable(CONFIRM_ABOVE_USD)
+    if text is None or (service.profile_name() is not None and profile.confirm_above_usd is not None):
+        return profile.confirm_above_usd
+    try:
+        return usd_of(text)
+    except ValueError as error:
+        raise CommandError(f"{CONFIRM_ABOVE_USD}: {error}", "Mend the variable, or unset it") from error
 
 
-def _key(service: Service, profile: ServiceProfile, provider: "Provider") -> str:
-    name = service.api_key_env or _environment_name(service, profile, provider)
-    if name is not None:
-        if key := os.environ.get(name, "").strip():
+def _key(meant: Addressed, provider: "Provider") -> str:
+    if (name := meant.api_key_env) is not None:
+        if key := variable(name):
             return key
         if not _VARIABLE.fullmatch(name):
             # It may be the key itself, which is not to be seen.
@@ -229,29 +274,17 @@ def _key(service: Service, profile: ServiceProfile, provider: "Provider") -> str
                 "Put the key in OPENAI_API_KEY, say, and name that: --api-key-env OPENAI_API_KEY",
             )
         what = "is empty" if name in os.environ else "is not set"
+        withheld = "name the profile, whose key else goes to its own address alone: --profile NAME"
+        local = "try the same without a key and without cost: --local"
         raise CommandError(
             f"There is no key for {provider.name}: the environment variable {name} {what}",
-            f"Set {name}, or try the same without a key and without cost: --local",
+            f"Set {name}, or {withheld if meant.is_key_withheld else local}",
         )
-    if profile.api_key_file is not None:
-        return _key_in(Path(profile.api_key_file).expanduser())
+    if meant.api_key_file is not None:
+        return _key_in(Path(meant.api_key_file).expanduser())
     raise CommandError(
         f"There is no key for {provider.name}", "Name the environment variable that holds it: --api-key-env VARIABLE"
     )
-
-
-def _environment_name(service: Service, profile: ServiceProfile, provider: "Provider") -> str | None:
-    """Return the variable to take the key from, if it is one that counts.
-
-    The key of an address goes with it: one that is meant for another service is not shown to this one.
-    """
-    is_address_taken = profile.base_url is not None and _address(service, profile, provider) is not None
-    if service.profile is None and profile.base_url is not None and not is_address_taken:
-        return provider.api_key_env or None
-    if profile.api_key_env is not None:
-        return profile.api_key_env
-    is_meant = service.profile is not None or is_address_taken or not os.environ.get(provider.api_key_env)
-    return None if profile.api_key_file is not None and is_meant else provider.api_key_env or None
 
 
 def _key_in(path: Path) -> str:

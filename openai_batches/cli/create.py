@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 import attrs
 from cyclopts import App, Parameter
 
-from openai_batches import APIError, Batch, BatchesError, InputError
-from openai_batches.checking import MAX_METADATA_PAIRS, checked_expiry, checked_key, checked_metadata
-from openai_batches.cli.advising import command_line
-from openai_batches.cli.amounts import Seconds, check_interval
+from openai_batches import AmbiguousCreateError, APIError, Batch, BatchesError, InputError
+from openai_batches.checking import MAX_METADATA_PAIRS, checked_key, checked_metadata
+from openai_batches.cli.advising import command_line, command_of_file
+from openai_batches.cli.amounts import Seconds, check_interval, checked_life
 from openai_batches.cli.commanding import command
 from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, connected, provider_of
 from openai_batches.cli.create_input import RequestFile, endpoint_at_service, is_file_id, request_file
 from openai_batches.cli.endings import ClosedPipeError, CommandError, ExitCode
+from openai_batches.cli.endpoints import endpoint_of
 from openai_batches.cli.failures import Failures
 from openai_batches.cli.following import Following, status_line
 from openai_batches.cli.interrupting import interruptible
 from openai_batches.cli.pairs import pairs_of
 from openai_batches.cli.sourcing import SourceName
-from openai_batches.cli.terminal import note, say
+from openai_batches.cli.terminal import check_output, note, say
 from openai_batches.cli.texts import one_line, size_text
 from openai_batches.cli.transferring import transfer_shown
 
@@ -63,7 +64,7 @@ async def create(
     *,
     endpoint: Annotated[str | None, Parameter(metavar="PATH")] = None,
     metadata: Annotated[tuple[str, ...], Parameter(metavar="KEY=VALUE")] = (),
-    window: Annotated[str, Parameter(metavar="TIME")] = "24h",
+    window: Annotated[str, Parameter(metavar="WINDOW")] = "24h",
     output_expires_after: Seconds | None = None,
     idempotency_key: Annotated[str | None, Parameter(metavar="KEY")] = None,
     no_validate: bool = False,
@@ -80,7 +81,7 @@ async def create(
         source: A request file, plain or packed (.gz, .zst); - for standard input; or the id of a file at the service.
         endpoint: Where all requests go (what the first one says).
         metadata: A pair to give the batch; up to 15 of them.
-        window: Within which time the service is to be done (24h).
+        window: Within which time the service is to be done, as the service writes it (24h).
         output_expires_after: When the service deletes the results, from their creation on: 1h to 30d (it decides).
         idempotency_key: A name of yours for this very batch: if a batch of the last 7 days has it, that one is meant.
         no_validate: Send the file as it is.
@@ -90,17 +91,16 @@ async def create(
     """
     check_interval(interval, option="--wait", is_given=wait)
     provider = provider_of(service)
+    endpoint = endpoint_of(endpoint, provider)
     order = _Order(
         window=window,
-        metadata=_checked_pairs(metadata, idempotency_key),
-        expiry_s=checked_expiry(
-            None if output_expires_after is None else int(output_expires_after),
-            name="--output-expires-after",
-            range_s=provider.expiry_s,
-        ),
+        metadata=_checked_pairs(metadata),
+        expiry_s=checked_life(output_expires_after, option="--output-expires-after", range_s=provider.expiry_s),
         key=checked_key(idempotency_key),
         interval_s=interval,
     )
+    # The id of what is paid for goes there.
+    check_output()
     async with connected(service) as session:
         batch = await _found(session, order)
         if batch is None and is_file_id(source):
@@ -109,17 +109,16 @@ async def create(
         elif batch is None:
             is_checked = not no_validate
             async with request_file(source, provider=provider, endpoint=endpoint, is_checked=is_checked) as file:
-                batch = await _uploaded(session, order, file, service)
+                batch = await _uploaded(session, order, file, source, service)
         return await _handed_over(session, batch, order, service=service, is_waiting=wait)
 
 
-def _checked_pairs(texts: tuple[str, ...], key: str | None) -> "Mapping[str, str] | None":
-    pairs = checked_metadata(pairs_of(texts))
-    if pairs and key is not None and len(pairs) >= MAX_METADATA_PAIRS:
-        raise CommandError(
-            f"--idempotency-key needs one of the {MAX_METADATA_PAIRS} pairs of metadata", "Leave one pair out"
-        )
-    return pairs or None
+def _checked_pairs(texts: tuple[str, ...]) -> "Mapping[str, str] | None":
+    pairs = pairs_of(texts)
+    if len(pairs) >= MAX_METADATA_PAIRS:
+        text = f"A batch takes {MAX_METADATA_PAIRS - 1} pairs of yours, and these are {len(pairs)}"
+        raise CommandError(f"{text}: by one more it is found again, should the answer be lost", "Leave some pairs out")
+    return checked_metadata(pairs) or None
 
 
 async def _found(session: "BatchSession", order: _Order) -> Batch | None:
@@ -133,7 +132,7 @@ async def _found(session: "BatchSession", order: _Order) -> Batch | None:
     return batch
 
 
-async def _uploaded(session: "BatchSession", order: _Order, file: RequestFile, service: Service) -> Batch:
+async def _uploaded(session: "BatchSession", order: _Order, file: RequestFile, source: str, service: Service) -> Batch:
     """Upload a file and create its batch; leave no file behind that is of no use."""
     with transfer_shown(f"Uploading {one_line(file.name)}") as progress:
         uploaded = await session.files.create(file.path, filename=file.name, progress=progress)
@@ -144,9 +143,12 @@ async def _uploaded(session: "BatchSession", order: _Order, file: RequestFile, s
         if _is_refusal(error):
             await _delete(session, uploaded.id, service)
         else:
-            again = command_line("create", uploaded.id, "--endpoint", file.endpoint, service=service)
+            again = command_of_file(source, uploaded.id, endpoint=file.endpoint)
             gone = command_line("files", "delete", uploaded.id, service=service)
-            note(f"The file {one_line(uploaded.id)} stays at the service. To use it: {again}; to delete it: {gone}")
+            # Whoever does not know whether there is a batch is not to create another.
+            is_in_doubt = isinstance(error, AmbiguousCreateError)
+            stays = ": there may be a batch of it" if is_in_doubt else f". To use it: {again}; to delete it: {gone}"
+            note(f"The file {one_line(uploaded.id)} stays at the service{stays}")
         raise
 
 

@@ -72,7 +72,7 @@ async def doctor(
     of your jobs, so name the folders of all of them.
 
     Args:
-        directories: Folders of jobs (the *.job in this folder).
+        directories: Folders of jobs (those in this folder).
         stalled_after: How long an open batch may keep its status (26h).
         expiring_within: How far ahead to look for results that expire (3d).
         max_items: Rows to show of each kind (5); --json has all.

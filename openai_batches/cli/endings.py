@@ -1,8 +1,9 @@
 """How a command ends: exit codes, and errors that carry the sentence and the advice for the person."""
 
 import enum
+from collections.abc import Sequence
 
-__all__ = ["ClosedPipeError", "CommandError", "ExitCode"]
+__all__ = ["ClosedPipeError", "CommandError", "ExitCode", "UnknownOptionError"]
 
 
 class ExitCode(enum.IntEnum):
@@ -25,12 +26,34 @@ class CommandError(Exception):
         message: what happened, in one sentence.
         advice: what to do about it, in one sentence.
         code: what the shell is told.
+        details: lines between the two, such as one for each problem of a file.
     """
 
-    def __init__(self, message: str, advice: str = "", code: ExitCode = ExitCode.MISUSED) -> None:
+    def __init__(
+        self,
+        message: str,
+        advice: str = "",
+        code: ExitCode = ExitCode.MISUSED,
+        *,
+        details: Sequence[str] = (),
+    ) -> None:
         super().__init__(message)
         self.advice = advice
         self.code = code
+        self.details = tuple(details)
+
+
+class UnknownOptionError(CommandError):
+    """What was typed where a file or an id stands looks like an option, and the command has none of that name.
+
+    Args:
+        option: what was typed.
+        advice: what else may have been meant, in a sentence without its first word's capital.
+    """
+
+    def __init__(self, option: str, advice: str = "") -> None:
+        super().__init__(f"Unknown option: {option}", advice)
+        self.option = option
 
 
 class ClosedPipeError(Exception):

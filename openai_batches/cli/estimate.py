@@ -3,7 +3,7 @@
 import shlex
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter, validators
 from rich.text import Text
@@ -11,17 +11,26 @@ from rich.text import Text
 from openai_batches import PRICES, estimate, make_converter, read_prices
 from openai_batches.cli.commanding import command
 from openai_batches.cli.connecting import DEFAULT_SERVICE, Service
+from openai_batches.cli.cost_texts import (
+    NO_MODEL,
+    condition,
+    costs_of,
+    no_price,
+    range_text,
+    standard_costs_of,
+    uncounted,
+)
 from openai_batches.cli.documents import write_document
 from openai_batches.cli.endings import CommandError, ExitCode
 from openai_batches.cli.sourcing import STDIN, SourceName, request_source, source_name
 from openai_batches.cli.terminal import note, say, table, warn
-from openai_batches.cli.texts import money_text, one_line, path_text, words
+from openai_batches.cli.texts import money_text, one_line, path_text
 from openai_batches.wording import as_count
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from openai_batches import Estimate, ModelEstimate, PriceTable
+    from openai_batches import Estimate, ModelEstimate
 
 __all__ = ["app"]
 
@@ -33,11 +42,6 @@ openai-batches estimate requests.jsonl --output-tokens 300   # for each answer
 openai-batches estimate *.jsonl --prices prices.json --json
 """,
 )
-
-_NAMED_MODELS = 5
-_NO_MODEL = "(no model)"
-# Of the input alone, and with the longest answers.
-_Costs: TypeAlias = tuple[Decimal | None, Decimal | None]
 
 
 @app.default
@@ -83,9 +87,9 @@ async def estimate_(
         )
     else:
         for name, one in estimates.items():
-            _tell(source_name(name), one, known, is_single=len(estimates) == 1)
+            _tell(name, one, output_tokens, is_single=len(estimates) == 1)
         if len(estimates) > 1:
-            _tell_sum(list(estimates.values()))
+            _tell_sum(list(estimates.values()), output_tokens)
     return ExitCode.FAILED if any(one.unreadable_lines for one in estimates.values()) else ExitCode.DONE
 
 
@@ -93,45 +97,46 @@ def _empty(name: str, unreadable: int) -> CommandError:
     """Return what to say of a file without a request."""
     if not unreadable:
         return CommandError(f"There is no request in {source_name(name)}", "Put one on each line, as JSON")
-    lines = "its only line is none" if unreadable == 1 else f"none of its {unreadable:,} lines is one"
-    advice = f"{shlex.join(['openai-batches', 'validate', name])} says why"
-    return CommandError(f"There is no request in {source_name(name)}: {lines}", advice)
+    lines = "its only line cannot" if unreadable == 1 else f"none of its {unreadable:,} lines can"
+    return CommandError(f"There is no request in {source_name(name)}: {lines} be read as one", _judging(name))
 
 
-def _tell(name: str, found: "Estimate", prices: "PriceTable", *, is_single: bool) -> None:
+def _judging(name: str) -> str:
+    return f"{shlex.join(['openai-batches', 'validate', name])} judges each line"
+
+
+def _tell(name: str, found: "Estimate", output_tokens: int | None, *, is_single: bool) -> None:
     if not is_single:
-        say(Text(path_text(name), "bold"))
+        say(Text(path_text(source_name(name)), "bold"))
     say(_table(found))
     say()
-    _tell_costs(
-        found.currency,
-        [(share.cost_low, share.cost_high) for share in found.by_model.values()],
-        [(share.standard_cost_low, share.standard_cost_high) for share in found.by_model.values()],
-    )
-    say(f"Tokens: {_method(found)}. Prices: of {prices.as_of}, in {one_line(prices.currency)}.")
+    _tell_costs([found], output_tokens)
+    say(f"Tokens: {_method(found)}. Prices: of {found.prices_as_of}, in {one_line(found.currency)}.")
     if not is_single:
         say()
-    for text in _doubts(found):
+    if found.unpriced_models:
+        warn(f"{no_price(found.unpriced_models)}: give one with --prices FILE")
+    for text in uncounted(found):
         warn(text)
-    if found.cost_high is None and found.requests_without_maximum:
+    if found.unreadable_lines:
+        note(_judging(name))
+    if found.requests_without_maximum and output_tokens is None:
         requests = as_count(found.requests_without_maximum, "request sets", "requests set")
         note(f"{requests} no maximum of output: --output-tokens N says what to take for it")
 
 
-def _tell_sum(found: "list[Estimate]") -> None:
-    requests = as_count(sum(one.requests for one in found), "request")
-    say(Text(f"All {len(found):,} files, {requests}", "bold"))
-    shares = [share for one in found for share in one.by_model.values()]
-    _tell_costs(
-        found[0].currency,
-        [(share.cost_low, share.cost_high) for share in shares],
-        [(share.standard_cost_low, share.standard_cost_high) for share in shares],
-    )
+def _tell_sum(estimates: "list[Estimate]", output_tokens: int | None) -> None:
+    requests = as_count(sum(one.requests for one in estimates), "request")
+    say(Text(f"All {len(estimates):,} files, {requests}", "bold"))
+    _tell_costs(estimates, output_tokens)
 
 
-def _tell_costs(currency: str, batch: list[_Costs], without: list[_Costs]) -> None:
-    say(Text.assemble(("In a batch: ", "bold"), _range(batch, currency)))
-    say(Text.assemble(("Without:    ", "bold"), _range(without, currency)))
+def _tell_costs(estimates: "list[Estimate]", output_tokens: int | None) -> None:
+    currency, most = estimates[0].currency, condition(estimates, output_tokens)
+    batch = [costs for one in estimates for costs in costs_of(one)]
+    without = [costs for one in estimates for costs in standard_costs_of(one)]
+    say(Text.assemble(("In a batch: ", "bold"), range_text(batch, currency, most)))
+    say(Text.assemble(("Without:    ", "bold"), range_text(without, currency, most)))
 
 
 def _table(found: "Estimate") -> "Table":
@@ -139,7 +144,7 @@ def _table(found: "Estimate") -> "Table":
     # A name that is cut could be another model's.
     made.columns[0].no_wrap, made.columns[0].overflow = False, "fold"
     for model, share in sorted(found.by_model.items(), key=lambda item: -item[1].requests):
-        made.add_row(Text(one_line(model) or _NO_MODEL), *_cells(share, found.currency))
+        made.add_row(Text(one_line(model) or NO_MODEL), *_cells(share, found.currency))
     if len(found.by_model) > 1:
         made.add_row(Text("all"), *_cells(found, found.currency), style="bold")
     return made
@@ -158,20 +163,11 @@ def _cells(share: "Estimate | ModelEstimate", currency: str) -> tuple[str, ...]:
 def _bound(low: Decimal | None, high: Decimal | None, currency: str) -> str:
     if high is not None:
         return f"≤ {money_text(high, currency)}".replace("≤ <", "<")
-    return "?" if low is None else f"≥ {money_text(low, currency)}"
-
-
-def _range(costs: list[_Costs], currency: str) -> str:
-    """Return what models cost together, at least and at most, as far as it is known."""
-    lows = [low for low, _ in costs if low is not None]
-    highs = [high for _, high in costs if high is not None]
-    if not lows:
-        return "not known"
-    low = money_text(sum(lows), currency)
-    if len(lows) < len(costs):
-        return f"{low} for the input alone, as far as prices are known"
-    most = f"{money_text(sum(highs), currency)} at most" if len(highs) == len(costs) else "not known at most"
-    return f"{low} for the input alone, {most}"
+    if low is None:
+        return "?"
+    least = money_text(low, currency)
+    # What is less than nothing to speak of is more than nothing.
+    return f"> {money_text(0, currency)}" if least.startswith("<") else f"≥ {least}"
 
 
 def _method(found: "Estimate") -> str:
@@ -180,16 +176,3 @@ def _method(found: "Estimate") -> str:
     if any(share.method == "tiktoken" for share in found.by_model.values()):
         return "counted with tiktoken for some models, estimated by the length of the texts for others"
     return "estimated by the length of the texts"
-
-
-def _doubts(found: "Estimate") -> list[str]:
-    texts: list[str] = []
-    if models := [one_line(model) or _NO_MODEL for model in found.unpriced_models]:
-        named = words([*models[:_NAMED_MODELS], *(["others"] if len(models) > _NAMED_MODELS else [])])
-        texts.append(f"no price is known for {named}: give one with --prices FILE")
-    if found.media_parts:
-        texts.append(f"{as_count(found.media_parts, 'image, sound or file', 'images, sounds or files')} not counted")
-    if found.unreadable_lines:
-        lines = as_count(found.unreadable_lines, "line is no request", "lines are no requests")
-        texts.append(f"{lines}, and not counted: `openai-batches validate` says why")
-    return texts

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 import attrs
-from cyclopts.exceptions import CycloptsError, MissingArgumentError, UnknownCommandError
+from cyclopts.exceptions import CycloptsError, MissingArgumentError, UnknownCommandError, UnusedCliTokensError
 
 from openai_batches import (
     AmbiguousCreateError,
@@ -36,7 +36,7 @@ from openai_batches import (
     WaitTimeoutError,
     WebhookSignatureError,
 )
-from openai_batches.cli.endings import CommandError, ExitCode
+from openai_batches.cli.endings import CommandError, ExitCode, UnknownOptionError
 from openai_batches.cli.texts import one_line, path_text
 from openai_batches.wording import as_count
 
@@ -67,7 +67,7 @@ _NO_API_ADVICE = "The service does not answer as the Batch API does: check --bas
 # The first that fits counts: subclasses stand before their classes.
 _ADVICE: tuple[tuple[type[BaseException], str, ExitCode], ...] = (
     (InvalidRequestsError, "Mend the lines that are named, and try again", ExitCode.MISUSED),
-    (InputError, "", ExitCode.MISUSED),
+    (InputError, "Mend that, and try again", ExitCode.MISUSED),
     (AuthenticationError, "Check the key, and that it is the key of this service", ExitCode.REFUSED),
     (PermissionDeniedError, "Check what the key is allowed to do", ExitCode.REFUSED),
     (
@@ -108,6 +108,8 @@ _ADVICE: tuple[tuple[type[BaseException], str, ExitCode], ...] = (
     (KeyboardInterrupt, "", ExitCode.INTERRUPTED),
 )
 _MOST_DETAILS = 20
+# What fails where a packed file is cut or broken: zlib's, and that of a package which need not be there.
+_UNPACKING = frozenset({"EOFError", "ZstdError", "error"})
 _EMPTY = frozenset({"empty_file", "empty_batch"})
 _NO_QUOTA = "insufficient_quota"
 _QUOTA_ADVICE = "Add credit, or raise the limit of the account: waiting does not help"
@@ -123,8 +125,11 @@ def explain(error: BaseException, tokens: Sequence[str] = ()) -> Explanation:
     # What failed beside the first one failed because of it, or would be told next.
     while group := cast("tuple[BaseException, ...]", getattr(error, "exceptions", ())):
         error = group[0]
+    if isinstance(error, UnknownOptionError):
+        advice = "; ".join(filter(None, [f"See {_help(tokens)}", one_line(error.advice)]))
+        return Explanation(_unknown(error.option, tokens), advice, error.code)
     if isinstance(error, CommandError):
-        return Explanation(one_line(str(error)), one_line(error.advice), error.code)
+        return Explanation(one_line(str(error)), one_line(error.advice), error.code, error.details)
     if isinstance(error, CycloptsError):
         return Explanation(_usage(error), f"See {_help(tokens)}", ExitCode.MISUSED)
     for kind, advice, code in _ADVICE:
@@ -156,6 +161,8 @@ def _job_advice(error: JobError, cause: BaseException | None) -> str:
 def _input_advice(error: BaseException) -> str:
     if isinstance(error, InputError) and isinstance(error.__cause__, ImportError):
         return "Install it, and try again"
+    if isinstance(error, InputError) and type(error.__cause__).__name__ in _UNPACKING:
+        return "Pack or fetch the file once more: it is not whole, or not what its name says"
     if isinstance(error, InvalidRequestsError) and _names_no_line(error):
         is_empty = {problem.code for problem in error.problems} <= _EMPTY
         return "Give a file that has some" if is_empty else "Mend that, and try again"
@@ -206,9 +213,21 @@ def _usage(error: CycloptsError) -> str:
         typed = error.unused_tokens[0]
         close = difflib.get_close_matches(typed, [name for name in error.app if not name.startswith("-")], n=1)
         return one_line(f"There is no command {typed!r}" + (f": did you mean {close[0]!r}?" if close else ""))
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        return one_line(f"Too many arguments: {' '.join(error.unused_tokens)}")
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         return one_line(_missing(error, error.argument))
     return one_line(str(error)).rstrip(".")
+
+
+def _unknown(option: str, tokens: Sequence[str]) -> str:
+    """Return what to say of an option that the command has not, with the one that may have been meant."""
+    from openai_batches.cli.app import app  # noqa: PLC0415  # as below
+
+    _, apps, _ = app.parse_commands(list(tokens))
+    known = [name for argument in apps[-1].assemble_argument_collection() for name in argument.names]
+    close = difflib.get_close_matches(option, [name for name in known if name.startswith("-")], n=1)
+    return one_line(f"Unknown option: {option}" + (f". Did you mean {close[0]}?" if close else ""))
 
 
 def _missing(error: MissingArgumentError, argument: "Argument") -> str:

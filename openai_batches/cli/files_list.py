@@ -26,7 +26,6 @@ _NUMBERS = frozenset({"size", "age", "left"})
 # What later pages may need, where the first one does not.
 _WIDTHS = (27, 7, 3, 4, 12)
 _PAGE = 1_000
-_FIRST_PAGE = 100
 
 app: App = command(
     "list",

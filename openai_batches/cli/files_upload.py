@@ -3,14 +3,14 @@
 import asyncio
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, cast
 
 from cyclopts import App, Parameter
 
 from openai_batches import make_converter
-from openai_batches.cli.amounts import Seconds
+from openai_batches.cli.amounts import Seconds, checked_life
 from openai_batches.cli.commanding import command
-from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, connected
+from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, connected, provider_of
 from openai_batches.cli.documents import write_document
 from openai_batches.cli.endings import CommandError, ExitCode
 from openai_batches.cli.sourcing import STDIN, SourceName, request_source
@@ -19,7 +19,8 @@ from openai_batches.cli.texts import one_line, size_text
 from openai_batches.cli.transferring import transfer_shown
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator
+    from typing import BinaryIO
 
 __all__ = ["app"]
 
@@ -55,23 +56,20 @@ async def upload(
     Args:
         path: The file; `-` is standard input.
         purpose: What the file is for (batch).
-        name: What the service shall call it (its own name).
+        name: What the service shall call it (its own name; that of standard input is requests.jsonl, or upload where it
+            is for something else than batches).
         expires_after: When the service deletes it, from now on: 1h to 30d (it decides).
         parts: Send it in parts, each of which can fail and be sent again alone, for links that break.
         json: Print the service's record of the file instead of its id.
         service: the service.
     """
     called = _checked_name(path, name, purpose)
+    life_s = checked_life(expires_after, option="--expires-after", range_s=provider_of(service).expiry_s)
     async with connected(service) as session:
-        with _source(path) as source, transfer_shown(f"Uploading {called}") as progress:
-            send = session.files.upload_parts if parts else session.files.create
-            file = await send(
-                source,
-                purpose=purpose,
-                filename=called,
-                expires_after=None if expires_after is None else int(expires_after),
-                progress=progress,
-            )
+        send = session.files.upload_parts if parts else session.files.create
+        async with _source(path) as source:
+            with transfer_shown(f"Uploading {called}") as progress:
+                file = await send(source, purpose=purpose, filename=called, expires_after=life_s, progress=progress)
     note(f"Uploaded {one_line(called)} as {one_line(file.id)}, {size_text(file.bytes)}")
     if json:
         write_document(make_converter().unstructure(file))
@@ -97,17 +95,32 @@ def _checked_name(path: str, name: str | None, purpose: str) -> str:
     )
 
 
-@contextlib.contextmanager
-def _source(path: str) -> "Generator[Path | AsyncGenerator[bytes]]":
+@contextlib.asynccontextmanager
+async def _source(path: str) -> "AsyncGenerator[Path | AsyncGenerator[bytes]]":
     if path != STDIN:
-        if Path(path).is_dir():
-            raise CommandError(f"{path} is a folder", "Name a file")
+        await asyncio.to_thread(_check_file, Path(path))
         yield Path(path)
         return
     with request_source(path) as source:
-        yield _pieces(source)
+        stream = cast("BinaryIO", source)
+        first = await asyncio.to_thread(stream.read, _PIECE_BYTES)
+        if not first:
+            raise CommandError(
+                "There is nothing on standard input", "Look at what was to write to it; nothing was uploaded"
+            )
+        yield _pieces(first, stream)
 
 
-async def _pieces(source: Any) -> "AsyncGenerator[bytes]":
-    while piece := await asyncio.to_thread(source.read, _PIECE_BYTES):
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise CommandError(f"{path} is a folder", "Name a file")
+    if path.exists() and not path.is_file():
+        raise CommandError(f"{path} is no regular file", "Send it to standard input: files upload - < FILE")
+    if path.exists() and not path.stat().st_size:
+        raise CommandError(f"{path} is empty", "Name a file that has something in it")
+
+
+async def _pieces(first: bytes, stream: "BinaryIO") -> "AsyncGenerator[bytes]":
+    yield first
+    while piece := await asyncio.to_thread(stream.read, _PIECE_BYTES):
         yield piece

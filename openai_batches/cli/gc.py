@@ -56,7 +56,7 @@ async def gc(
     --without-jobs either: what jobs elsewhere need is not known then.
 
     Args:
-        directories: Folders of jobs whose files are kept until they are done (the *.job in this folder).
+        directories: Folders of jobs whose files are kept until they are done (those in this folder).
         older_than: How old a file must be (1d).
         with_results: Delete the result files of these jobs too, once they are on this disk and counted.
         without_jobs: With --yes: delete although no job is known, because none is under way anywhere.

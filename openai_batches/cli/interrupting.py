@@ -30,6 +30,9 @@ def interruptible() -> Generator[Interruption]:
     except asyncio.CancelledError:
         cast("asyncio.Task[object]", asyncio.current_task()).uncancel()
         interruption.has_come = True
+    except KeyboardInterrupt:
+        # It has ended a write that nobody took.
+        interruption.has_come = True
 
 
 @contextlib.contextmanager

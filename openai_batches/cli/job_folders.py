@@ -2,26 +2,32 @@
 
 from pathlib import Path
 
-from openai_batches.cli.job_reading import jobs_below
+from openai_batches.cli.endings import CommandError
+from openai_batches.cli.job_reading import has_journal, jobs_below
 from openai_batches.cli.terminal import note
 from openai_batches.cli.texts import path_text, words
-from openai_batches.journal import journal_path
 
 __all__ = ["job_folders"]
 
-_USUAL = "*.job"
 _NAMED = 5
 
 
 def job_folders(given: tuple[Path, ...]) -> list[Path]:
-    """Return the folders of jobs that are meant, and say which these are where nobody named them."""
+    """Return the folders of jobs that are meant, and say which these are where nobody named them.
+
+    Raises:
+        CommandError: one that is named has no job in it.
+    """
+    for folder in given:
+        if not has_journal(folder):
+            raise CommandError(f"There is no job in {folder}", "`openai-batches jobs` shows where there are some")
     if given:
         return list(given)
-    found = sorted(path for path in Path().glob(_USUAL) if journal_path(path).is_file())
+    found = [Path()] if has_journal(Path()) else sorted(path for path in Path().iterdir() if has_journal(path))
     if not found:
         below = jobs_below(Path())
         hint = f" Name them: {below:,} in the folders below." if below else ""
-        note(f"There is no job in this folder ({_USUAL}): what jobs elsewhere need is not known.{hint}")
+        note(f"There is no job in this folder: what jobs elsewhere need is not known.{hint}")
         return []
     named = [path_text(path) for path in found[:_NAMED]]
     if more := len(found) - len(named):

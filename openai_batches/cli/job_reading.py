@@ -9,8 +9,9 @@ from typing import Any
 
 import attrs
 
-from openai_batches import JournalError, Ledger, Outcome
+from openai_batches import PRICES, JournalError, Ledger, Outcome, PriceTable
 from openai_batches.cli.endings import CommandError
+from openai_batches.cli.job_notes import JobNotes
 from openai_batches.discarding import was_begun
 from openai_batches.journal import JournalView, is_at_work, journal_path, read_journal
 
@@ -29,12 +30,14 @@ class FoundJob:
         state: how it is, in a word.
         view: what its journal says; None where it cannot be read.
         problem: why it cannot be read.
+        is_local: whether its answers are the emulator's.
     """
 
     directory: Path
     state: str
     view: JournalView | None = None
     problem: str = ""
+    is_local: bool = False
 
     @classmethod
     def read(cls, directory: Path) -> "FoundJob":
@@ -44,7 +47,8 @@ class FoundJob:
             view = read_journal(directory)
         except JournalError as error:
             return cls(directory=directory, state="unreadable", problem=str(error))
-        return cls(directory=directory, state=_state(view, is_running=is_running), view=view)
+        is_local = JobNotes.read(directory).is_local
+        return cls(directory=directory, state=_state(view, is_running=is_running), view=view, is_local=is_local)
 
     @property
     def ledger(self) -> Ledger:
@@ -71,8 +75,9 @@ class FoundJob:
             **known,
             "source": job.source,
             "base_url": job.base_url,
-            "created_at": round(job.created_s),
-            **ledger_document(self.ledger),
+            "is_local": self.is_local,
+            "created_at": dt.datetime.fromtimestamp(round(job.created_s), dt.UTC),
+            **ledger_document(self.ledger, PRICES),
         }
 
 
@@ -84,9 +89,9 @@ def _state(view: JournalView, *, is_running: bool) -> str:
     return "stopped" if was_begun(view.attempts) else "planned"
 
 
-def ledger_document(ledger: Ledger) -> dict[str, Any]:
-    """Return a ledger for ``--json``."""
-    usage, bill = ledger.usage, ledger.bill()
+def ledger_document(ledger: Ledger, prices: PriceTable) -> dict[str, Any]:
+    """Return a ledger for ``--json``, with what it cost by these prices."""
+    usage, bill = ledger.usage, ledger.bill(prices)
     return {
         "requests": ledger.inputs,
         "unfinished": ledger.unfinished,

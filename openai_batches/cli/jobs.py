@@ -124,20 +124,20 @@ async def show(
         service: The service.
     """
     _check(directory)
-    if report is not None:
-        check_report(report, force=force)
     job = await asyncio.to_thread(FoundJob.read, directory)
+    if report is not None:
+        await asyncio.to_thread(check_report, report, force=force, view=job.view)
     if job.view is None:
         raise CommandError(job.problem, "Put a copy of it in its place, or begin anew in another directory")
     ledger = job.ledger
     if json:
         write_document(job.document())
     else:
-        say(facts(f"{directory}: {job.state}", [*_facts(job), *ledger_lines(ledger, PRICES)]))
+        say(facts(f"{directory}: {job.state}", [*_facts(job), *ledger_lines(ledger, PRICES, is_free=job.is_local)]))
         say()
         say(_shards(ledger))
     if report is not None:
-        await write_report(directory, report, overwrite=force)
+        await write_report(directory, report, overwrite=True)
         note(f"The report is in {report}")
     return ExitCode.DONE
 
@@ -189,7 +189,7 @@ def _say_end(ledger: "Ledger", directory: Path, lasted_s: float | None, service:
 
 async def _cancelled(job: BatchJob) -> "Ledger":
     is_shown = progress_is_shown()
-    with stderr().status(f"Cancelling {job.directory} …") if is_shown else contextlib.nullcontext():
+    with stderr().status(Text(f"Cancelling {path_text(job.directory)} …")) if is_shown else contextlib.nullcontext():
         async with job:
             return await job.cancel()
 
@@ -233,7 +233,7 @@ def _cells(job: FoundJob) -> list[str]:
     bad = ledger.inputs - ledger.succeeded - ledger.unfinished
     numbers = (ledger.inputs, ledger.succeeded, bad, ledger.unfinished)
     age = age_text(job.created_at, dt.datetime.now(dt.UTC))
-    return [*known, *(f"{number:,}" for number in numbers), _cost(ledger), age]
+    return [*known, *(f"{number:,}" for number in numbers), "$0" if job.is_local else _cost(ledger), age]
 
 
 def _end(text: str, width: int) -> str:
@@ -248,7 +248,7 @@ def _facts(job: FoundJob) -> list[tuple[str, str]]:
     assert job.view is not None  # noqa: S101  # who asks has seen it
     return [
         ("source", one_line(job.source) or "none: its requests are in its directory"),
-        ("service", one_line(job.view.job.base_url)),
+        ("service", f"{one_line(job.view.job.base_url)}{', the emulator' if job.is_local else ''}"),
         ("begun", f"{time_text(job.created_at)} ({age_text(job.created_at, dt.datetime.now(dt.UTC))})"),
     ]
 

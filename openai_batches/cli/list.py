@@ -17,6 +17,7 @@ from openai_batches.cli.filtering import BatchFilter, status_names, statuses_of
 from openai_batches.cli.list_watching import watch_list
 from openai_batches.cli.pairs import pairs_of
 from openai_batches.cli.terminal import flush, note, out_is_terminal, say, stdout, write
+from openai_batches.cli.texts import lasting_text
 from openai_batches.wording import as_count
 
 if TYPE_CHECKING:
@@ -92,6 +93,11 @@ async def list_batches(
     """
     check_interval(interval, option="--watch", is_given=watch)
     _check(limit=limit, watch=watch, is_document=json, is_lines=jsonl)
+    if since is not None and older_than is not None and since <= older_than:
+        raise CommandError(
+            f"No batch is younger than {lasting_text(since)} and older than {lasting_text(older_than)}",
+            "Give --since the longer time: --since 7d --older-than 1d",
+        )
     now = _now()
     wanted = BatchFilter(
         statuses=statuses_of(status),

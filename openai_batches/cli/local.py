@@ -20,6 +20,7 @@ __all__ = ["announced", "local_session", "local_timings", "unusable"]
 
 _ADDRESS = "emulator.address"
 _POLL_S = 0.2
+_USUAL_SPEED = 1.0
 # At these lengths a person can watch, and stop, what happens.
 _VALIDATING_S, _LINE_S, _FINALIZING_S, _CANCELLING_S = 1.0, 0.05, 1.0, 2.0
 _GREETING_TIMEOUT_S = 2.0
@@ -32,21 +33,27 @@ _OTHER_FOLDER = "Name another one with --local-data"
 
 
 @contextlib.asynccontextmanager
-async def local_session(data: Path, *, speed: float) -> AsyncGenerator[BatchSession]:
+async def local_session(data: Path, *, speed: float | None = None) -> AsyncGenerator[BatchSession]:
     """Open a session with the emulator of a folder: with the one that runs, or with one that is started for this.
 
     One that was started for this stays until no other command uses it any more.
 
+    Args:
+        data: the folder.
+        speed: how many times faster than usual one that is started works; None: as fast as usual.
+
     Raises:
         CommandError: the folder cannot be used, or the emulator that ran was ended meanwhile.
     """
-    if not speed > 0:
+    if speed is not None and not speed > 0:
         raise CommandError(f"--local-speed must be more than 0, not {speed:g}", "1 is as usual, 100 is fast")
     async with contextlib.AsyncExitStack() as stack:
         address = await _running(data)
         is_guest = address is not None
         if address is None:
-            address, is_guest = await _started_or_running(stack, data, speed)
+            address, is_guest = await _started_or_running(stack, data, speed or _USUAL_SPEED)
+        if is_guest and speed is not None:
+            note("The emulator of this folder runs already, at a speed of its own: --local-speed changes nothing")
         session = await stack.enter_async_context(
             BatchSession(ANY_KEY, base_url=address, retry=_RETRY, poll=PollPolicy.every(_POLL_S), trust_env=False)
         )
@@ -62,7 +69,7 @@ async def local_session(data: Path, *, speed: float) -> AsyncGenerator[BatchSess
             ) from error
 
 
-def local_timings(speed: float = 1.0) -> Timings:
+def local_timings(speed: float = _USUAL_SPEED) -> Timings:
     """Return how long the states of a batch last, so many times faster than usual."""
     return Timings(
         validating_s=_VALIDATING_S / speed,

@@ -1,10 +1,8 @@
 """The program: runs the command that was typed, says what went wrong, and ends with the right code."""
 
 import io
-import logging
 import sys
 import traceback
-import warnings
 from collections.abc import Sequence
 
 from rich.text import Text
@@ -14,20 +12,23 @@ from openai_batches.cli.app import app
 from openai_batches.cli.endings import ClosedPipeError, CommandError, ExitCode
 from openai_batches.cli.environment import DEBUG, variable
 from openai_batches.cli.hearing import heard_as_interrupts
+from openai_batches.cli.relaying import relay
 from openai_batches.cli.terminal import (
+    check_output,
     flush,
     give_up_errors,
     give_up_output,
     note,
-    progress_is_shown,
     say_advice,
     say_error,
     settle_output,
     stdout,
-    warn,
 )
 
 __all__ = ["run"]
+
+# Who asks for these wants to read something.
+_WORDS = frozenset({"--help", "-h", "--version"})
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -38,7 +39,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     """
     tokens = list(sys.argv[1:] if argv is None else argv)
     is_debugging = "--debug" in tokens or variable(DEBUG) is not None
-    _tell_warnings(is_debugging=is_debugging)
+    relay(is_debugging=is_debugging)
     _let_anything_be_written()
     TYPED.set(tokens)
     with heard_as_interrupts():
@@ -80,6 +81,8 @@ def _called(tokens: Sequence[str]) -> int:
             "A key is not given on the command line, where others on this machine can read it",
             "Set OPENAI_API_KEY, or name the variable that holds it with --api-key-env",
         )
+    if not _WORDS.isdisjoint(tokens):
+        check_output()
     result = app(list(tokens), exit_on_error=False, print_error=False, result_action="return_value", console=stdout())
     return result if isinstance(result, int) else ExitCode.DONE
 
@@ -100,26 +103,3 @@ def _tell(error: BaseException, tokens: Sequence[str], *, is_debugging: bool) ->
     for line in getattr(error, "__notes__", ()) if isinstance(error, CommandError) else ():
         note(Text(line))
     return explanation.code
-
-
-def _tell_warnings(*, is_debugging: bool) -> None:
-    """Let the library's warnings and log lines reach the person, in the program's own words."""
-
-    def show(message: Warning | str, *_: object, **__: object) -> None:
-        warn(str(message))
-
-    warnings.showwarning = show
-    logger = logging.getLogger("openai_batches")
-    # A person who watches is told that a request is tried again; a log file is not filled with it.
-    level = logging.INFO if progress_is_shown() else logging.WARNING
-    logger.setLevel(logging.DEBUG if is_debugging else level)
-    logger.handlers = [_Handler()]
-    logger.propagate = False
-
-
-class _Handler(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno >= logging.WARNING:
-            warn(record.getMessage())
-        else:
-            note(f"{record.levelname.lower()}: {record.getMessage()}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openai_batches import Outcome, to_requests
+from openai_batches.cli.endings import CommandError
 from openai_batches.cli.saving import STDOUT, opened_output
 from openai_batches.cli.streaming import gathered
 from openai_batches.cli.terminal import note
@@ -15,7 +16,7 @@ from openai_batches.wording import as_count
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
-    from openai_batches import Batch, BatchResult, BatchSession
+    from openai_batches import Batch, BatchResult, BatchSession, ResultSummary
 
 __all__ = ["Resending"]
 
@@ -37,39 +38,52 @@ class Resending:
         self._ids: set[str] = set()
         self._left_out = 0
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether there is a file to write."""
+        return self._path is not None
+
     def note(self, results: "Sequence[BatchResult]") -> None:
-        """Look at the next results."""
+        """Look at the next results, which are joined with their requests: each request has one."""
         if self._path is None:
             return
         for result in results:
-            if result.outcome in _SETTLED:
+            # A line without an id is no request's: that of which it may have been is among the others.
+            if result.outcome in _SETTLED or result.custom_id is None:
                 continue
-            if result.custom_id is not None and (self._takes_all or result.never_ran or result.is_retryable):
+            if self._takes_all or result.never_ran or result.is_retryable:
                 self._ids.add(result.custom_id)
             else:
                 self._left_out += 1
 
-    async def write(self, session: "BatchSession", batch: "Batch", inputs: str | None, *, force: bool) -> None:
+    async def write(
+        self, session: "BatchSession", summary: "ResultSummary", inputs: str | None, *, force: bool
+    ) -> None:
         """Write the file, of lines of the inputs as they are.
 
         Args:
             session: where the requests are taken from, if they are in no file.
-            batch: the batch.
+            summary: what all results came to.
             inputs: the file of its requests, or None.
             force: whether a file that exists is replaced.
 
         Raises:
-            CommandError: it cannot be written.
-            InputError: a request is not among the inputs.
+            CommandError: it cannot be written, or these are the requests of another batch.
+            InputError: a request is not among the inputs any more.
         """
-        if self._path is None:
+        if self._path is None or summary.batch is None:
             return
+        if summary.is_of_other_inputs:
+            raise CommandError(
+                f"None of the requests of {inputs} is in batch {summary.batch.id}",
+                "Name the file of requests that it was made of: --inputs FILE",
+            )
         left_out = f"; {as_count(self._left_out, 'request')} would fail again" if self._left_out else ""
         if not self._ids:
             note(f"There is nothing to send again{left_out}")
             return
         path = None if self._path == STDOUT else self._path
-        async with _requests(session, batch, inputs) as source, opened_output(path, force=force) as write:
+        async with _requests(session, summary.batch, inputs) as source, opened_output(path, force=force) as write:
             lines = to_requests(self._ids, source)
             async with contextlib.aclosing(gathered(lines, weigh=len)) as pieces:
                 async for piece in pieces:

@@ -11,21 +11,29 @@ if TYPE_CHECKING:
 
     from openai_batches import BatchResult
 
-__all__ = ["LineMaker", "RawLines", "RowLines", "TextLines"]
+__all__ = ["Counts", "LineMaker", "RawLines", "RowLines", "TextLines"]
 
 _SUCCEEDED = "succeeded"
 # What would end a line or a field, and the backslash that says so.
 _ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 
-class LineMaker(Protocol):
-    """Makes the bytes of results; use it in one thread at a time.
+class Counts(Protocol):
+    """Counts the answers of which not all was written."""
 
-    Attributes:
-        textless: how many answers had no text, which is all that is written of them.
-    """
+    @property
+    def textless(self) -> int:
+        """How many answers had no text, which is all that is written of them."""
+        ...
 
-    textless: int
+    @property
+    def partial(self) -> int:
+        """How many answers had several choices, of which only the first is written."""
+        ...
+
+
+class LineMaker(Counts, Protocol):
+    """Makes the bytes of results; use it in one thread at a time."""
 
     def made(self, results: "Sequence[BatchResult]") -> bytes:
         """Return the bytes of the next results."""
@@ -40,17 +48,24 @@ class RowLines:
     """The rows that ``write_results`` writes, as JSONL or CSV."""
 
     def __init__(self, format: str) -> None:
-        self.textless: int = 0
         self._maker = RowMaker()
         self._stream = io.BytesIO()
         kind = CsvFormat if format == "csv" else JsonlFormat
         self._format = kind(self._stream, self._maker.columns)
 
+    @property
+    def textless(self) -> int:
+        """How many answers had no text."""
+        return self._maker.textless
+
+    @property
+    def partial(self) -> int:
+        """How many answers had several choices."""
+        return self._maker.partial
+
     def made(self, results: "Sequence[BatchResult]") -> bytes:
         """Return the rows of the next results."""
-        rows = [self._maker.row(result) for result in results]
-        self.textless += sum(outcome == _SUCCEEDED and text is None for _, outcome, _, text, *_ in rows)
-        self._format.append(rows)
+        self._format.append([self._maker.row(result) for result in results])
         return self._taken()
 
     def end(self) -> bytes:
@@ -70,6 +85,7 @@ class RawLines:
 
     def __init__(self) -> None:
         self.textless: int = 0
+        self.partial: int = 0
 
     def made(self, results: "Sequence[BatchResult]") -> bytes:
         """Return the lines of the next results; one that is in neither file has none."""
@@ -92,6 +108,7 @@ class TextLines:
 
     def __init__(self, *, with_ids: bool, ends_with_null: bool) -> None:
         self.textless: int = 0
+        self.partial: int = 0
         self._with_ids = with_ids
         self._ends_with_null = ends_with_null
 
@@ -109,6 +126,9 @@ class TextLines:
         if text is None:
             self.textless += result.outcome == _SUCCEEDED
             text = ""
-        # Within a text, a byte of zero would be taken for its end.
-        text = text.replace("\0", "\N{REPLACEMENT CHARACTER}") if self._ends_with_null else text.translate(_ESCAPES)
-        return f"{(result.custom_id or '').translate(_ESCAPES)}\t{text}" if self._with_ids else text
+        self.partial += result.choice_count > 1
+        if not self._ends_with_null:
+            text = text.translate(_ESCAPES)
+        line = f"{(result.custom_id or '').translate(_ESCAPES)}\t{text}" if self._with_ids else text
+        # Within a line, a byte of zero would be taken for its end.
+        return line.replace("\0", "\N{REPLACEMENT CHARACTER}") if self._ends_with_null else line

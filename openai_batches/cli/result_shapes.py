@@ -8,19 +8,19 @@ import attrs
 
 from openai_batches import ParquetWriter
 from openai_batches.cli.endings import CommandError
-from openai_batches.cli.result_lines import LineMaker, RawLines, RowLines, TextLines
+from openai_batches.cli.result_formats import chosen_format
+from openai_batches.cli.result_lines import Counts, LineMaker, RawLines, RowLines, TextLines
 from openai_batches.cli.saving import STDOUT, opened_output, refuse_file
 from openai_batches.cli.terminal import out_is_file
-from openai_batches.compression import compression_of
+from openai_batches.formats import format_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from openai_batches import BatchResult
+    from openai_batches.formats import OutputFormat
 
-__all__ = ["Shape", "result_sink", "shape_of"]
-
-_FORMATS = ("jsonl", "csv", "parquet")
+__all__ = ["Shape", "Sink", "result_sink", "shape_of"]
 
 
 @attrs.frozen(kw_only=True)
@@ -42,15 +42,23 @@ class Shape:
         """Whether a person would see nothing of them otherwise."""
         return self.is_quiet or self.path is not None or out_is_file()
 
-    @property
-    def textless(self) -> int:
-        """How many answers had no text, where that is what was written of them."""
-        return 0 if self.lines is None else self.lines.textless
+
+@attrs.frozen
+class Sink:
+    """Where results go.
+
+    Attributes:
+        write: writes the next ones.
+        counts: knows of how many answers not all was written.
+    """
+
+    write: "Callable[[list[BatchResult]], Awaitable[None]]"
+    counts: Counts
 
 
 def shape_of(
     output: Path | None,
-    format: str | None,
+    format: "OutputFormat | None",
     *,
     raw: bool,
     text: bool,
@@ -83,33 +91,26 @@ def shape_of(
     path = None if output == STDOUT else output
     lines: LineMaker | None
     if raw:
+        _check_name(path, "--raw", "the service's own lines", may_be="jsonl")
         lines = RawLines()
     elif text:
+        _check_name(path, "--text", "texts alone")
         lines = TextLines(with_ids=ids, ends_with_null=null)
     else:
-        kind = _format(path, format)
+        kind = chosen_format(path, format)
         lines = None if kind == "parquet" else RowLines(kind)
     return Shape(path=path, lines=lines, is_quiet=is_quiet and output is None)
 
 
-def _format(path: Path | None, format: str | None) -> str:
-    if path is None:
-        if format == "parquet":
-            raise CommandError("Parquet is written to a file", "Name it: -o results.parquet")
-        return format or "jsonl"
-    suffix = Path(path.stem).suffix if compression_of(path.name) else path.suffix
-    found = format or suffix.lower().removeprefix(".")
-    if found not in _FORMATS:
-        raise CommandError(
-            f"{path.name} does not say in which format to write", "End it in .jsonl, .csv or .parquet, or add --format"
-        )
-    if found == "parquet" and compression_of(path.name):
-        raise CommandError(f"{path.name}: Parquet is packed already", f"Leave {path.suffix} out")
-    return found
+def _check_name(path: Path | None, option: str, what: str, *, may_be: str | None = None) -> None:
+    """Refuse a file whose name says another format than what is written."""
+    named = None if path is None else format_of(path.name)[0]
+    if path is not None and named not in {None, may_be}:
+        raise CommandError(f"{path.name} says {named}, and {option} writes {what}", "Give the file another suffix")
 
 
 @contextlib.asynccontextmanager
-async def result_sink(shape: Shape, *, force: bool) -> "AsyncGenerator[Callable[[list[BatchResult]], Awaitable[None]]]":
+async def result_sink(shape: Shape, *, force: bool) -> "AsyncGenerator[Sink]":
     """Give what writes results; a file gets its name when the block ends well.
 
     Raises:
@@ -119,15 +120,15 @@ async def result_sink(shape: Shape, *, force: bool) -> "AsyncGenerator[Callable[
     """
     lines = shape.lines
     if shape.is_quiet:
-        yield _dropped
+        yield Sink(_dropped, RawLines())
     elif lines is None:
         path = cast("Path", shape.path)
         refuse_file(path, force=force)
         async with ParquetWriter(path, overwrite=force) as writer:
-            yield writer.write_many
+            yield Sink(writer.write_many, writer)
     else:
         async with opened_output(shape.path, force=force) as write:
-            yield lambda results: write(lambda: lines.made(results))
+            yield Sink(lambda results: write(lambda: lines.made(results)), lines)
             await write(lines.end)
 
 

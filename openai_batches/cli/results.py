@@ -16,6 +16,7 @@ from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, connected
 from openai_batches.cli.endings import CommandError, ExitCode
 from openai_batches.cli.interrupting import interruptible
 from openai_batches.cli.resending import Resending
+from openai_batches.cli.result_lines import Counts
 from openai_batches.cli.result_shapes import Shape, result_sink, shape_of
 from openai_batches.cli.result_summaries import exit_code, summary_text
 from openai_batches.cli.saving import STDOUT, FileName, OutputName, refuse_file
@@ -28,7 +29,7 @@ from openai_batches.wording import as_count
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
 
-    from openai_batches import Batch, BatchResult, BatchSession, RequestSource
+    from openai_batches import Batch, BatchResult, BatchSession, RequestSource, ResultSummary
 
 __all__ = ["app"]
 
@@ -73,7 +74,7 @@ async def results(
     Args:
         id: The batch.
         output: Write to this file instead, whole or not at all. Its suffix is its format: .jsonl, .csv or .parquet;
-            .gz or .zst behind it packs it. `-` is standard output.
+            .gz or .zst behind the first two packs it. `-` is standard output.
         format: The format, where the name of the file does not say it (jsonl).
         raw: The lines of the service's output and error files, as they are.
         text: The texts of the answers alone, one on each line, with \n for a line feed in a text and \\ for a
@@ -86,7 +87,7 @@ async def results(
         inputs: The requests of the batch, to join the results with; without it, --ordered gets them from the service.
             `-` is standard input.
         resend: Write the requests that did not run, or failed for a reason that may pass, to this file, ready to be
-            sent again; `-` is standard output. The results are then only written with -o.
+            sent again; `-` is standard output. The results are then only written with -o, in the order of the requests.
         resend_all: With --resend: all requests that did not succeed.
         wait: If the batch has not ended, wait for it.
         interval: With --wait: how often to ask (often at first, then rarely).
@@ -97,20 +98,28 @@ async def results(
     shape = shape_of(output, format, raw=raw, text=text, ids=ids, null=null, failed=failed, is_quiet=resend is not None)
     again = _checked_resending(resend, shape, inputs, force=force, resend_all=resend_all)
     async with connected(service) as session:
-        async with result_sink(shape, force=force) as write:
-            batch = await _ended(session, id, wait=wait, interval_s=interval)
+        async with result_sink(shape, force=force) as sink:
+            batch = await _ended(session, id, inputs, wait=wait, interval_s=interval)
             with _opened(inputs) as source:
-                found = session.batches.results(batch, inputs=source, ordered=ordered)
+                # What is to be sent again is known of requests, each of which has one outcome, and not of lines.
+                found = session.batches.results(batch, inputs=source, ordered=ordered or again.is_wanted)
                 async for piece in _read(found, batch, is_watched=shape.shows_progress):
                     again.note(piece)
-                    await write([one for one in piece if not failed or one.outcome != Outcome.SUCCEEDED])
-        await again.write(session, batch, inputs, force=force)
-    note(summary_text(found.summary))
-    for disagreement in found.summary.disagreements:
-        warn(disagreement)
-    if shape.textless:
-        warn(f"{as_count(shape.textless, 'answer')} without text: --raw has all that was answered")
+                    await sink.write([one for one in piece if not failed or one.outcome != Outcome.SUCCEEDED])
+        await again.write(session, found.summary, inputs, force=force)
+    _tell(found.summary, sink.counts)
     return exit_code(found.summary)
+
+
+def _tell(summary: "ResultSummary", counts: Counts) -> None:
+    note(summary_text(summary))
+    for disagreement in summary.disagreements:
+        warn(disagreement)
+    if counts.textless:
+        warn(f"{as_count(counts.textless, 'answer')} without text: --raw has all that was answered")
+    if counts.partial:
+        what = as_count(counts.partial, "answer has", "answers have")
+        warn(f"{what} several choices, of which only the first is written: --raw has all")
 
 
 def _checked_resending(
@@ -142,7 +151,9 @@ def _opened(inputs: str | None) -> "Generator[RequestSource | None]":
         yield source
 
 
-async def _ended(session: "BatchSession", id: str, *, wait: bool, interval_s: float | None) -> "Batch":
+async def _ended(
+    session: "BatchSession", id: str, inputs: str | None, *, wait: bool, interval_s: float | None
+) -> "Batch":
     """Return the batch, once it has ended.
 
     Raises:
@@ -153,10 +164,14 @@ async def _ended(session: "BatchSession", id: str, *, wait: bool, interval_s: fl
         return batch
     counts = batch.request_counts
     if not wait:
-        answered = f", with {counts.completed + counts.failed:,} of {counts.total:,} requests done" if counts else ""
+        answered = ""
+        # A batch that is validated still counts nothing.
+        if counts is not None and counts.total:
+            answered = f", with {counts.completed + counts.failed:,} of {as_count(counts.total, 'request')} done"
+        same = ", with the same input" if inputs == STDIN else ""
         raise CommandError(
             f"Batch {batch.id} is {batch.status}{answered}: there are no results before it has ended",
-            f"Wait for it: {resume_command()} --wait",
+            f"Wait for it{same}: {resume_command()} --wait",
             ExitCode.STOPPED,
         )
     with interruptible() as interruption:
@@ -170,7 +185,7 @@ async def _waited_for(session: "BatchSession", batch: "Batch", interval_s: float
     if not progress_is_shown():
         note(f"Waiting for batch {batch.id}, which is {batch.status}")
         return await session.batches.wait(batch, poll=interval_s)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=stderr(), transient=True) as progress:
         task = progress.add_task(str(batch.status), total=None)
         async for change in session.batches.watch(batch, poll=interval_s):
@@ -182,7 +197,7 @@ async def _waited_for(session: "BatchSession", batch: "Batch", interval_s: float
 
 async def _read(results: "BatchResults", batch: "Batch", *, is_watched: bool) -> "AsyncGenerator[list[BatchResult]]":
     """Yield the results, many at a time; show how many there were, on a terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     total = batch.request_counts.total if batch.request_counts else None
     with Progress(*columns, console=stderr(), transient=True, disable=not (is_watched and progress_is_shown())) as bar:
         task = bar.add_task("results", total=total or None)
@@ -192,8 +207,12 @@ async def _read(results: "BatchResults", batch: "Batch", *, is_watched: bool) ->
                     yield piece
                     bar.advance(task, len(piece))
             except NotFoundError as error:
-                raise CommandError(
-                    f"The files of batch {batch.id} are not all at the service any more: {error}",
-                    "They were deleted, or have expired; the batch itself only says how many there were",
-                    ExitCode.REFUSED,
-                ) from error
+                raise _gone(batch, error) from error
+
+
+def _gone(batch: "Batch", error: NotFoundError) -> CommandError:
+    advice = "They were deleted, or have expired; the batch itself only says how many there were"
+    if batch.input_file_id and batch.input_file_id in str(error):
+        advice = "Name a copy of the requests that the batch was made of: --inputs FILE"
+    text = f"The files of batch {batch.id} are not all at the service any more: {error}"
+    return CommandError(text, advice, ExitCode.REFUSED)

@@ -9,11 +9,13 @@ from cyclopts import App, Group, Parameter, validators
 from openai_batches import ShardLimits
 from openai_batches.cli.amounts import Bytes, Usd
 from openai_batches.cli.commanding import command
-from openai_batches.cli.connecting import DEFAULT_SERVICE, Service
+from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, confirm_above_usd
 from openai_batches.cli.endings import CommandError, ExitCode
 from openai_batches.cli.pairs import pairs_of
 from openai_batches.cli.run_errand import Errand
+from openai_batches.cli.run_plan import ASSUMED_TOKENS
 from openai_batches.cli.run_results import DEFAULT_OUTPUT, Output
+from openai_batches.cli.sourcing import refuse_options
 
 if TYPE_CHECKING:
     from openai_batches import Provider
@@ -32,7 +34,7 @@ openai-batches run requests.jsonl.job -o results.parquet     # go on
 )
 
 _GROUP = Group("Job", sort_key=20)
-_AT_LEAST_ONE = validators.Number(gte=1)
+_AT_LEAST_NONE, _AT_LEAST_ONE = validators.Number(gte=0), validators.Number(gte=1)
 
 
 @Parameter(name="*", group=_GROUP)
@@ -71,7 +73,10 @@ class JobOptions:
     ] = ()
     window: Annotated[
         str | None,
-        Parameter(metavar="TIME", help="Within which time the service is to answer (24h, or that of the job)."),
+        Parameter(
+            metavar="WINDOW",
+            help="Within which time the service is to answer, as it writes it (24h, or that of the job).",
+        ),
     ] = None
     keep_files: Annotated[bool, Parameter(help="Leave the input files at the service.")] = False
     resend_cancelled: Annotated[
@@ -112,14 +117,17 @@ DEFAULT_JOB = JobOptions()
 
 @app.default
 async def run(
-    source: Annotated[str | None, Parameter(metavar="SOURCE", allow_leading_hyphen=True)] = None,
+    source: Annotated[
+        str | None, Parameter(metavar="SOURCE", allow_leading_hyphen=True, validator=refuse_options)
+    ] = None,
     /,
     *,
     output: Output = DEFAULT_OUTPUT,
     job: JobOptions = DEFAULT_JOB,
     dry_run: bool = False,
     yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False,
-    confirm_above: Annotated[Usd | None, Parameter(env_var="OPENAI_BATCHES_CONFIRM_ABOVE_USD")] = None,
+    confirm_above: Usd | None = None,
+    output_tokens: Annotated[int, Parameter(metavar="N", validator=_AT_LEAST_NONE)] = ASSUMED_TOKENS,
     prices: Annotated[Path | None, Parameter(metavar="FILE")] = None,
     report: Annotated[Path | None, Parameter(metavar="FILE")] = None,
     json: bool = False,
@@ -140,7 +148,8 @@ async def run(
         job: How it is done.
         dry_run: Check the requests and say what they will cost; send nothing.
         yes: Do not ask, whatever it costs.
-        confirm_above: Ask if it may cost more than so many dollars (5).
+        confirm_above: Ask if it may cost more than so many dollars (OPENAI_BATCHES_CONFIRM_ABOVE_USD, or else 5).
+        output_tokens: How many tokens to take for the longest answer, where a request sets no maximum (1,000).
         prices: A JSON file of prices, instead of the built-in ones.
         report: Write a report of the job to this .html file, at the end and when it is stopped.
         json: Write what became of the requests to standard output, as JSON.
@@ -156,7 +165,8 @@ async def run(
         arguments=job.arguments,
         is_dry=dry_run,
         is_agreed=yes,
-        confirm_above=confirm_above,
+        confirm_above=confirm_above if confirm_above is not None else confirm_above_usd(service),
+        output_tokens=output_tokens,
         prices=prices,
         report=report,
         is_json=json,

@@ -24,7 +24,6 @@ from openai_batches import (
     NotFoundError,
     estimate,
     read_prices,
-    write_report,
 )
 from openai_batches.attempts import Step
 from openai_batches.cli.advising import say_resume
@@ -32,17 +31,20 @@ from openai_batches.cli.connecting import Service, connected, unconnected
 from openai_batches.cli.documents import write_document
 from openai_batches.cli.endings import CommandError, ExitCode
 from openai_batches.cli.interrupting import stopped_by_signals
+from openai_batches.cli.job_notes import JobNotes
 from openai_batches.cli.job_reading import has_journal, ledger_document, view_of
+from openai_batches.cli.relaying import hush
 from openai_batches.cli.run_comparing import compared
 from openai_batches.cli.run_display import Picture, shown_live
 from openai_batches.cli.run_places import check_targets, job_place
-from openai_batches.cli.run_plan import ASSUMED_TOKENS, DEFAULT_CONFIRM_ABOVE_USD, JobPlan, agreed
+from openai_batches.cli.run_plan import DEFAULT_CONFIRM_ABOVE_USD, JobPlan, agreed
 from openai_batches.cli.run_progress import JobProgress, Pace
+from openai_batches.cli.run_reporting import leave_report
 from openai_batches.cli.run_results import Output, stream_results
 from openai_batches.cli.run_telling import EventTeller, resumable, say_summary
 from openai_batches.cli.sourcing import STDIN, request_source, source_name
-from openai_batches.cli.terminal import facts, note, out_is_terminal, progress_is_shown, say, say_facts, stderr, warn
-from openai_batches.cli.texts import clean, one_line
+from openai_batches.cli.terminal import busy, facts, note, out_is_terminal, progress_is_shown, say, say_facts
+from openai_batches.cli.texts import clean
 from openai_batches.discarding import was_begun
 from openai_batches.planning import source_path
 from openai_batches.wording import as_count
@@ -67,7 +69,8 @@ class Errand:
         arguments: gives what ``BatchJob`` takes besides.
         is_dry: whether nothing is to be sent.
         is_agreed: whether nobody is to be asked.
-        confirm_above: from which cost on somebody is asked; None for what the configuration says.
+        confirm_above: from which cost on somebody is asked; None for the usual one.
+        output_tokens: what to take for an answer whose request sets no maximum.
         prices: the file of prices.
         report: where a report of the job goes.
         is_json: whether the ledger goes to standard output.
@@ -87,12 +90,14 @@ class Errand:
     is_dry: bool
     is_agreed: bool
     confirm_above: float | None
+    output_tokens: int
     prices: Path | None
     report: Path | None
     is_json: bool
     is_quiet: bool
     service: Service
     view: "JournalView | None" = None
+    notes: JobNotes = attrs.field(factory=JobNotes)
     is_begun: bool = False
     is_stopping: bool = False
     progress: JobProgress = attrs.field(factory=JobProgress)
@@ -117,12 +122,30 @@ class Errand:
         if source is None and not has_journal(place):
             raise CommandError(f"There is no job in {place}", "Name the requests: run requests.jsonl --directory DIR")
         errand.is_begun = view is not None and was_begun(view.attempts)
-        await asyncio.to_thread(check_targets, source, errand.output, errand.report, view, is_dry=errand.is_dry)
+        errand.notes = notes = await asyncio.to_thread(JobNotes.read, place)
+        errand._check_kind()
+        await asyncio.to_thread(
+            check_targets, source, errand.output, errand.report, view=view, notes=notes, is_dry=errand.is_dry
+        )
         if view is not None:
             errand.progress.remember(view)
+        if errand.is_quiet:
+            hush()
         if errand.prices is not None:
             errand._price_table = await read_prices(errand.prices)
         return errand
+
+    def _check_kind(self) -> None:
+        """Refuse to take the emulator's answers for those of a service.
+
+        Raises:
+            CommandError: the job was begun with ``--local``, and is not to go on so.
+        """
+        if self.is_begun and self.notes.is_local and not self.service.local:
+            raise CommandError(
+                f"The job in {self.directory} was begun with --local, and its answers are the emulator's",
+                f"Begin another one: --directory DIR, or remove {self.directory}; or go on with --local",
+            )
 
     async def run(self) -> ExitCode:
         """Carry the job to its end; return what the shell is told.
@@ -166,7 +189,10 @@ class Errand:
             with contextlib.suppress(BatchesError, OSError):
                 await self._taken_back(job)
             raise
-        if not self.is_begun:
+        if self.is_begun:
+            self.notes.is_local = self.service.local
+            await asyncio.to_thread(self.notes.save, self.directory)
+        else:
             await self._taken_back(job)
         return self.is_begun
 
@@ -208,12 +234,19 @@ class Errand:
                 raise JobError(f"The job in {self.directory} was removed while it was planned")
             found = await estimate(
                 source_path(view.job, self.directory),
-                assumed_output_tokens=ASSUMED_TOKENS,
+                assumed_output_tokens=self.output_tokens,
                 vocabulary_timeout_s=0 if self.service.local else 5,
                 prices=self._price_table,
             )
         size = sum(attempt.bytes for attempt in view.attempts)
-        plan = JobPlan(source=name, ledger=ledger, bytes=size, estimate=found, is_free=self.service.local)
+        plan = JobPlan(
+            source=name,
+            ledger=ledger,
+            bytes=size,
+            estimate=found,
+            assumed_tokens=self.output_tokens,
+            is_free=self.service.local,
+        )
         if self.is_dry or not self.is_quiet:
             self._say_plan(plan)
         return plan
@@ -233,9 +266,8 @@ class Errand:
     async def _is_agreed(self, plan: JobPlan) -> bool:
         if self.is_agreed:
             return True
-        _, profile = self.service.configured()
-        limits = (self.confirm_above, profile.confirm_above_usd, DEFAULT_CONFIRM_ABOVE_USD)
-        is_agreed = await agreed(plan, confirm_above_usd=next(limit for limit in limits if limit is not None))
+        limit = DEFAULT_CONFIRM_ABOVE_USD if self.confirm_above is None else self.confirm_above
+        is_agreed = await agreed(plan, confirm_above_usd=limit)
         if not is_agreed:
             note("Nothing was sent.")
         return is_agreed
@@ -250,26 +282,32 @@ class Errand:
         left = f"{ledger.unfinished:,} of {as_count(ledger.inputs, 'request')} are left{under_way}"
         note(f"{'Begun earlier' if self.is_dry else 'Going on with'}: {self.directory}, {left}")
         if self.is_dry and self.is_json:
-            write_document({"directory": str(self.directory), **ledger_document(ledger)})
+            write_document({"directory": str(self.directory), **ledger_document(ledger, self._price_table)})
 
     async def _ended(self, job: BatchJob) -> ExitCode:
         """Carry the job to its end, and write what came of it."""
         begin, self._is_under_way = time.monotonic(), True
         was_finished = self.view is not None and self.view.is_finished
+        is_kept = was_finished and not self.output.force and await asyncio.to_thread(self.output.is_written, self.notes)
         async with self._watched(job, begin):
             rows = await stream_results(job, self.output) if self.output.is_stream else None
             ledger = await job.run()
-        is_kept = was_finished and self.output.is_there and not self.output.force
         if rows is None and not is_kept:
             with self._busy(f"Writing {self.output.output}"):
                 await self.output.write(job)
+            await asyncio.to_thread(self._note_output)
         if not self.is_quiet:
             if is_kept:
                 note(f"The job was finished before, and {self.output.path} is there: --force writes it anew")
             self._say_summary(ledger, None if was_finished else time.monotonic() - begin)
         if self.is_json:
-            write_document({"directory": str(self.directory), **ledger_document(ledger)})
+            write_document({"directory": str(self.directory), **ledger_document(ledger, self._price_table)})
         return ExitCode.DONE if ledger.succeeded == ledger.inputs else ExitCode.FAILED
+
+    def _note_output(self) -> None:
+        if self.output.path is not None:
+            self.notes.note_written(self.output.path, format=self.output.kind, is_ordered=self.output.ordered)
+            self.notes.save(self.directory)
 
     def _say_summary(self, ledger: Ledger, lasted_s: float | None) -> None:
         say_summary(
@@ -287,7 +325,7 @@ class Errand:
         if self.is_quiet or not progress_is_shown() or _is_typed(self.source):
             yield
             return
-        with stderr().status(f"{text} …", spinner_style="dim"):
+        with busy(text):
             yield
 
     @contextlib.asynccontextmanager
@@ -312,7 +350,7 @@ class Errand:
                 left_s=pace.left_s(now, self.progress.total),
                 elapsed_s=now - begin,
                 cost=None if cost is None else float(cost),
-                expected=None if self.plan is None else self.plan.cost_high,
+                expected=None if self.plan is None else self.plan.cost_limit,
                 currency=self._price_table.currency,
                 is_free=self.service.local,
                 is_stopping=self.is_stopping,
@@ -358,7 +396,9 @@ class Errand:
         return self.is_begun and (is_journal_stuck or not is_of_this_call) and not is_elsewhere
 
     async def _reported(self) -> None:
-        writing = asyncio.ensure_future(self._write_report())
+        if self.report is None or self.is_dry:
+            return
+        writing = asyncio.ensure_future(leave_report(self.directory, self.report, self._price_table))
         try:
             await asyncio.shield(writing)
         except asyncio.CancelledError:
@@ -366,16 +406,6 @@ class Errand:
             await writing
             if not self.is_stopping:
                 raise
-
-    async def _write_report(self) -> None:
-        """Write the report, of whatever there is to report."""
-        if self.report is None or self.is_dry or await view_of(self.directory) is None:
-            return
-        try:
-            await write_report(self.directory, self.report, prices=self._price_table, overwrite=True)
-        except (BatchesError, OSError) as error:
-            # What became of the requests counts for more.
-            warn(f"The report could not be written: {one_line(str(error))}")
 
 
 def _is_typed(source: str | None) -> bool:

@@ -11,6 +11,7 @@ from openai_batches.cli.saving import refuse_file
 from openai_batches.cli.sourcing import STDIN
 
 if TYPE_CHECKING:
+    from openai_batches.cli.job_notes import JobNotes
     from openai_batches.cli.run_results import Output
     from openai_batches.journal import JournalView
 
@@ -57,23 +58,40 @@ def _check_source(source: str, place: Path) -> None:
 
 
 def check_targets(
-    source: str | None, output: "Output", report: Path | None, view: "JournalView | None", *, is_dry: bool
+    source: str | None,
+    output: "Output",
+    report: Path | None,
+    *,
+    view: "JournalView | None",
+    notes: "JobNotes",
+    is_dry: bool,
 ) -> None:
     """Find what would keep the results and the report from being written, or what they would spoil. This blocks.
+
+    Args:
+        source: the requests, as they were typed.
+        output: where the results are to go.
+        report: where the report is to go.
+        view: what the journal says of the job; None where there is none.
+        notes: what the program has noted of it.
+        is_dry: whether nothing is to be written.
 
     Raises:
         CommandError: there is such a thing.
     """
     check_apart(reads={"SOURCE": source}, writes={"OUT": output.path, "the report": report})
-    is_finished = view is not None and view.is_finished
-    # What is older than the job cannot be its results.
-    output.check(may_be_there=is_dry or (is_finished and not _is_older(output.path, view)))
+    output.check(may_be_there=is_dry or output.is_written(notes), has_report=report is not None)
     if report is not None:
-        check_report(report, force=output.force or _is_report_of(report, view))
+        check_report(report, force=output.force, view=view)
 
 
-def check_report(path: Path, *, force: bool) -> None:
-    """Refuse a file that no report can be written to. This blocks.
+def check_report(path: Path, *, force: bool, view: "JournalView | None") -> None:
+    """Refuse a file that no report can be written to; an earlier one of the same job is replaced. This blocks.
+
+    Args:
+        path: the file.
+        force: whether any file is replaced.
+        view: what the journal says of the job; None where there is none.
 
     Raises:
         CommandError: it is there, and not to be replaced; or it is none that a browser shows.
@@ -81,13 +99,9 @@ def check_report(path: Path, *, force: bool) -> None:
     if path.suffix.lower() not in _REPORTS:
         raise CommandError(f"--report writes HTML, and {path} is no name of such a file", "Let it end in .html")
     try:
-        refuse_file(path, force=force)
+        refuse_file(path, force=force or _is_report_of(path, view))
     except CommandError as error:
         raise CommandError(f"--report: {error}", error.advice) from None
-
-
-def _is_older(path: Path | None, view: "JournalView | None") -> bool:
-    return path is not None and view is not None and path.is_file() and path.stat().st_mtime < view.job.created_s
 
 
 def _is_report_of(path: Path, view: "JournalView | None") -> bool:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from openai_batches.cli.asking import can_ask, confirmed
+from openai_batches.cli.cost_texts import condition, costs_of, no_price, range_text, uncounted
 from openai_batches.cli.endings import CommandError
 from openai_batches.cli.terminal import stderr
-from openai_batches.cli.texts import money_text, one_line, size_text, words
+from openai_batches.cli.texts import money_text, one_line, size_text
 from openai_batches.wording import as_count
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ __all__ = [
 ]
 
 DEFAULT_CONFIRM_ABOVE_USD = 5.0
-# What an answer is taken to have at most, where its request sets no maximum.
+# What an answer is taken to have, where its request sets no maximum and nobody says otherwise.
 ASSUMED_TOKENS = 1_000
 _MAX_LINES = 4
 
@@ -36,6 +37,7 @@ class JobPlan:
         ledger: its shards.
         bytes: the size of its input files.
         estimate: what it will use and cost.
+        assumed_tokens: what the estimate takes for an answer whose request sets no maximum.
         is_free: whether nobody is paid for it.
     """
 
@@ -43,43 +45,61 @@ class JobPlan:
     ledger: "Ledger"
     bytes: int
     estimate: "Estimate"
+    assumed_tokens: int
     is_free: bool
 
     @property
     def cost_high(self) -> float | None:
-        """What it will cost at most, as far as that can be told."""
+        """What it will cost with the longest answers, as far as that can be told."""
         high = self.estimate.cost_high
         return None if high is None else float(high)
 
     @property
-    def cost(self) -> str:
-        """What it will cost, in words."""
-        here = "nothing here; at the service " if self.is_free else ""
-        low, high = self.estimate.cost_low, self.estimate.cost_high
-        if low is None or high is None:
-            return (
-                f"{here}unknown: there is no price for {words(map(repr, self.estimate.unpriced_models[:_MAX_LINES]))}"
-            )
-        few, much = (money_text(cost, self.estimate.currency) for cost in (low, high))
-        return f"{here}{few} for the input, {much} at most (prices of {self.estimate.prices_as_of})"
+    def cost_limit(self) -> float | None:
+        """What it will cost at most; None where that is not known for certain."""
+        return self.cost_high if self.condition == "at most" else None
+
+    @property
+    def condition(self) -> str:
+        """Under which condition ``cost_high`` is the most."""
+        return condition([self.estimate], self.assumed_tokens)
 
     def lines(self) -> "list[tuple[str, str]]":
         """Return what a person wants to know of it: names and texts."""
-        estimate = self.estimate
-        about = "" if estimate.method == "tiktoken" else "about "
         kinds = _kinds(self.ledger)
-        lines = [
+        return [
             ("requests", f"{self.ledger.inputs:,} in {self._shards}, {size_text(self.bytes)}"),
             ("model" if len(kinds) == 1 else "models", kinds[0]),
             *(("", kind) for kind in kinds[1:]),
-            ("tokens", f"{about}{estimate.input_tokens:,} in, {estimate.max_output_tokens or 0:,} out at most"),
+            ("tokens", self._tokens),
+            *(("", text) for text in (*self._assumption, *uncounted(self.estimate))),
+            ("cost", self._costs[0]),
+            *(("", text) for text in self._costs[1:]),
         ]
-        if estimate.requests_without_maximum:
-            several = as_count(estimate.requests_without_maximum, "request")
-            lines.append(("", f"taking {ASSUMED_TOKENS:,} for each answer of {several} without a maximum"))
-        if estimate.media_parts:
-            lines.append(("", f"without {as_count(estimate.media_parts, 'image, sound or file', _MEDIA)}"))
-        return [*lines, ("cost", self.cost)]
+
+    @property
+    def _tokens(self) -> str:
+        estimate = self.estimate
+        about = "" if estimate.method == "tiktoken" else "about "
+        most = "unknown" if estimate.max_output_tokens is None else f"{estimate.max_output_tokens:,}"
+        is_limit = estimate.max_output_tokens is not None and not estimate.requests_without_maximum
+        return f"{about}{estimate.input_tokens:,} in, {most} out{' at most' if is_limit else ''}"
+
+    @property
+    def _assumption(self) -> list[str]:
+        if not (count := self.estimate.requests_without_maximum):
+            return []
+        return [f"taking {self.assumed_tokens:,} for each answer of {as_count(count, 'request')} without a maximum"]
+
+    @property
+    def _costs(self) -> list[str]:
+        estimate = self.estimate
+        here = "nothing here; at the service " if self.is_free else ""
+        text = range_text(costs_of(estimate), estimate.currency, self.condition)
+        if not (models := estimate.unpriced_models):
+            return [f"{here}{text}", f"prices of {estimate.prices_as_of}"]
+        # Where nothing is known, the reason is the answer.
+        return [f"{here}{text}: {no_price(models)}"] if text == "unknown" else [f"{here}{text}", no_price(models)]
 
     def document(self) -> dict[str, Any]:
         """Return the same for ``--json``."""
@@ -90,6 +110,12 @@ class JobPlan:
             "bytes": self.bytes,
             "input_tokens": self.estimate.input_tokens,
             "max_output_tokens": self.estimate.max_output_tokens,
+            "assumed_output_tokens": self.assumed_tokens,
+            "requests_without_maximum": self.estimate.requests_without_maximum,
+            "requests_with_unknown_maximum": self.estimate.requests_with_unknown_maximum,
+            "media_parts": self.estimate.media_parts,
+            "stored_parts": self.estimate.stored_parts,
+            "unreadable_lines": self.estimate.unreadable_lines,
             "cost_low": self.estimate.cost_low,
             "cost_high": self.estimate.cost_high,
             "currency": self.estimate.currency,
@@ -98,9 +124,6 @@ class JobPlan:
     @property
     def _shards(self) -> str:
         return as_count(len(self.ledger.shards), "batch", "batches")
-
-
-_MEDIA = "images, sounds or files"
 
 
 async def agreed(plan: JobPlan, *, confirm_above_usd: float) -> bool:
@@ -118,7 +141,9 @@ async def agreed(plan: JobPlan, *, confirm_above_usd: float) -> bool:
     is_cheap = cost is not None and (cost <= confirm_above_usd if currency == "USD" else cost == 0)
     if plan.is_free or is_cheap:
         return True
-    why = "What this costs is not known" if cost is None else f"This costs up to {money_text(cost, currency)}"
+    why = "What this costs is not known"
+    if cost is not None:
+        why = f"This costs {money_text(cost, currency)} {plan.condition}"
     if not can_ask():
         is_limited = cost is not None and currency == "USD"
         limit = f", which is above {money_text(confirm_above_usd)}" if is_limited else ""

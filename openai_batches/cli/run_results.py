@@ -2,27 +2,29 @@
 
 import functools
 import importlib.util
-import os
+import shlex
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import attrs
 from cyclopts import Group, Parameter
 
-from openai_batches import write_results
+from openai_batches import InputError, write_results
 from openai_batches.cli.endings import CommandError
+from openai_batches.cli.result_formats import chosen_format
 from openai_batches.cli.result_lines import RowLines
 from openai_batches.cli.saving import refuse_file
 from openai_batches.cli.streaming import OutputStream, gathered
+from openai_batches.formats import OutputFormat
 
 if TYPE_CHECKING:
     from openai_batches import BatchJob, BatchResult
+    from openai_batches.cli.job_notes import JobNotes
 
 __all__ = ["DEFAULT_OUTPUT", "Output", "stream_results"]
 
 _STDOUT = "-"
-_FORMATS: tuple[Literal["jsonl", "csv", "parquet"], ...] = ("jsonl", "csv", "parquet")
 _GROUP = Group("Results", sort_key=10)
 
 
@@ -37,12 +39,12 @@ class Output:
             name=("--output", "-o"),
             metavar="OUT",
             allow_leading_hyphen=True,
-            help="The file to write: .jsonl, .csv or .parquet, the first two also with .gz behind; - is standard "
-            "output, which gets each result as it comes.",
+            help="The file to write: .jsonl, .csv or .parquet, the first two also with .gz or .zst behind; - is "
+            "standard output, which gets each result as it comes.",
         ),
     ] = None
     format: Annotated[
-        Literal["jsonl", "csv", "parquet"] | None,
+        OutputFormat | None,
         Parameter(help="What to write, where the name of OUT does not say (jsonl for -)."),
     ] = None
     ordered: Annotated[bool, Parameter(help="Write the results in the order of the requests.")] = False
@@ -59,56 +61,38 @@ class Output:
         return None if self.output is None or self.is_stream else Path(self.output)
 
     @property
-    def is_there(self) -> bool:
-        """Whether the file is there already."""
-        return self.path is not None and os.path.lexists(self.path)
-
-    @property
-    def kind(self) -> Literal["jsonl", "csv", "parquet"]:
+    def kind(self) -> OutputFormat:
         """What is written."""
-        if self.format is not None:
-            return self.format
-        path = self.path
-        suffix = "" if path is None else Path(path.stem if path.suffix == ".gz" else path.name).suffix
-        for name in _FORMATS:
-            if suffix == f".{name}":
-                return name
-        if self.is_stream:
-            return "jsonl"
-        raise CommandError(
-            f"{self.output} does not say in which format to write",
-            "Let it end in .jsonl, .csv or .parquet, or add --format",
-        )
+        return chosen_format(self.path, self.format)
 
-    def check(self, *, may_be_there: bool) -> None:
-        """Find what would keep the results from being written, before anything is paid for.
+    def check(self, *, may_be_there: bool, has_report: bool = False) -> None:
+        """Find what would keep the results from being written, before anything is paid for. This blocks.
 
         Args:
             may_be_there: whether a file of this name is no reason to stop.
+            has_report: whether there is another file that --force may be about.
 
         Raises:
             CommandError: there is such a thing.
         """
         if self.output is None:
-            if self.format is not None or self.ordered or self.force:
+            if self.format is not None or self.ordered or (self.force and not has_report):
                 raise CommandError("--format, --ordered and --force are about OUT", "Name it: -o results.jsonl")
             return
         if self.path is not None:
             refuse_file(self.path, force=self.force or may_be_there)
-        if self.kind == "parquet":
-            self._check_parquet()
-        if self.path is not None:
-            _check_folder(self.path.parent)
-
-    def _check_parquet(self) -> None:
-        if self.path is None:
-            raise CommandError("Parquet is not written to standard output", "Name a file: -o results.parquet")
-        if self.path.suffix == ".gz":
-            raise CommandError("Parquet is compressed already", f"Leave out .gz: -o {self.path.with_suffix('')}")
-        if importlib.util.find_spec("pyarrow") is None:
+        if self.kind == "parquet" and importlib.util.find_spec("pyarrow") is None:
             raise CommandError(
                 "Parquet needs the package pyarrow: pip install 'openai_batches[arrow]'", "Install it, and try again"
             )
+        if self.path is not None:
+            _check_folder(self.path.parent)
+
+    def is_written(self, notes: "JobNotes") -> bool:
+        """Return whether the file holds the results of a job already, by its notes. This blocks."""
+        if self.path is None or not self.path.is_file():
+            return False
+        return notes.has_written(self.path, format=self.kind, is_ordered=self.ordered)
 
     async def write(self, job: "BatchJob") -> int:
         """Write the results of a job that has ended, all of them or nothing, and return their number.
@@ -122,6 +106,13 @@ class Output:
         results = job.results(ordered=self.ordered)
         try:
             return await write_results(results, self.path, format=self.kind, overwrite=self.force)
+        except InputError as error:
+            raise CommandError(
+                f"{self.path} has come to be there meanwhile",
+                f"The job has the results: write them to another file, with run {shlex.quote(str(job.directory))} -o",
+            ) from error
+        except FileExistsError as error:
+            raise CommandError(f"{error.filename}: {error.strerror}", "Wait, or name another file") from error
         except OSError as error:
             # A write that fails, as where the disk is full, does not say which file it was of.
             error.filename = error.filename or str(self.path)

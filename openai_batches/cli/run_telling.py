@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from openai_batches import InternalServerError, JobEventKind, Outcome, RateLimitError, TransportError
 from openai_batches.cli.advising import command_line, resume_command
+from openai_batches.cli.cost_texts import no_price
 from openai_batches.cli.endings import CommandError, ExitCode
 from openai_batches.cli.explaining import explain
 from openai_batches.cli.terminal import note, progress_is_shown, say_facts
@@ -65,8 +66,14 @@ class EventTeller:
         self._say(f"{event.at.astimezone():%H:%M:%S}  {one_line(event.message)}{more}")
 
 
-def ledger_lines(ledger: "Ledger", prices: "PriceTable") -> "list[tuple[str, str]]":
-    """Return what became of the requests of a job: names and texts."""
+def ledger_lines(ledger: "Ledger", prices: "PriceTable", *, is_free: bool) -> "list[tuple[str, str]]":
+    """Return what became of the requests of a job: names and texts.
+
+    Args:
+        ledger: what became of them.
+        prices: what tokens cost.
+        is_free: whether these were the emulator's.
+    """
     outcomes = [f"{count:,} {outcome}" for outcome, count in ledger.outcomes.items() if count]
     if ledger.unfinished:
         outcomes.append(f"{ledger.unfinished:,} unfinished")
@@ -78,12 +85,13 @@ def ledger_lines(ledger: "Ledger", prices: "PriceTable") -> "list[tuple[str, str
         lines.append(("errors", ", ".join(texts) + more))
     usage = ledger.usage
     lines.append(("tokens", f"{usage.input_tokens:,} in, {usage.output_tokens:,} out"))
-    return [*lines, ("cost", _cost(ledger.bill(prices)))]
+    here = "nothing here; at the service " if is_free else ""
+    return [*lines, ("cost", f"{here}{_cost(ledger.bill(prices))}")]
 
 
 def _cost(bill: "Bill") -> str:
     if bill.cost is None:
-        return f"unknown: there is no price for {', '.join(map(repr, bill.unpriced_models))}"
+        return f"unknown: {no_price(bill.unpriced_models)}"
     return money_text(bill.cost, bill.prices.currency)
 
 
@@ -102,9 +110,7 @@ def say_summary(
     what = f"all of {as_count(ledger.inputs, 'request')} succeeded"
     if bad:
         what = f"{bad:,} of {as_count(ledger.inputs, 'request')} did not succeed"
-    lines = ledger_lines(ledger, prices)
-    if service.local:
-        lines[-1] = ("cost", f"nothing here; at the service {lines[-1][1]}")
+    lines = ledger_lines(ledger, prices, is_free=service.local)
     if out is not None:
         lines.append(("results", f"{out} ({size_text(out.stat().st_size)})"))
     elif not is_streamed:
@@ -117,10 +123,15 @@ def say_summary(
     say_facts(f"Done before: {what}" if lasted_s is None else f"Done in {lasting_text(lasted_s)}: {what}", lines)
 
 
+def _passes(error: BaseException | None) -> bool:
+    # A certificate that does not fit, for example, never does.
+    return isinstance(error, _PASSING) and getattr(error, "can_pass", True)
+
+
 def resumable(error: "BatchesError | CommandError | OSError") -> CommandError:
     """Return an error with the command that goes on after it."""
     explanation = explain(error)
-    passes = isinstance(error, _PASSING) or isinstance(error.__cause__, _PASSING)
+    passes = _passes(error) or _passes(error.__cause__)
     told = CommandError(explanation.message, explanation.advice, ExitCode.STOPPED if passes else explanation.code)
     for detail in explanation.details:
         told.add_note(f"  {detail}")

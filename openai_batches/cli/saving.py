@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from openai_batches.cli.endings import CommandError
 from openai_batches.cli.streaming import OutputStream
@@ -17,15 +17,22 @@ from openai_batches.partfile import PartFile
 __all__ = ["STDOUT", "FileName", "OutputName", "opened_output", "refuse_file", "saved"]
 
 STDOUT = Path("-")
+_SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
 
 
-def _check(_: object, path: Path | None) -> None:
-    if path is not None and str(path).startswith("-") and path != STDOUT:
-        raise CommandError(f"{path} is no name of a file here", f"A file of that name is ./{path}")
+def _path(_: object, tokens: Sequence[Token]) -> Path:
+    name = tokens[0].value
+    path = Path(name)
+    if name.startswith("-") and path != STDOUT:
+        raise CommandError(f"{name} is no name of a file here", f"A file of that name is ./{name}")
+    # A path does not know that a folder was meant.
+    if name.endswith(_SEPARATORS) and not path.is_dir():
+        raise CommandError(f"There is no folder {name}", "Make it, or name a file")
+    return path
 
 
 # Annotations of parameters: a file to write, or "-", which is no option.
-FileName = Annotated[Path | None, Parameter(metavar="FILE", allow_leading_hyphen=True, validator=_check)]
+FileName = Annotated[Path | None, Parameter(metavar="FILE", allow_leading_hyphen=True, converter=_path, n_tokens=1)]
 OutputName = Annotated[FileName, Parameter(name=("--output", "-o"))]
 
 

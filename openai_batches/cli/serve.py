@@ -12,8 +12,9 @@ from cyclopts import App, Group, Parameter
 
 from openai_batches.cli.amounts import Seconds
 from openai_batches.cli.commanding import command
-from openai_batches.cli.connecting import Service, local_data
+from openai_batches.cli.connecting import USUAL_LOCAL_DATA, Service, local_data
 from openai_batches.cli.endings import ClosedPipeError, CommandError, ExitCode
+from openai_batches.cli.environment import CONFIG, DEBUG, LOCAL_DATA
 from openai_batches.cli.local import announced, local_timings, unusable
 from openai_batches.cli.terminal import note, say
 from openai_batches.cli.texts import path_text
@@ -131,16 +132,17 @@ class _Sharing:
     ] = False
     local_data: Annotated[
         Path | None,
-        Parameter(metavar="DIR", env_var="OPENAI_BATCHES_LOCAL_DATA", help="That folder (openai-batches-local)."),
+        Parameter(metavar="DIR", help=f"That folder ({LOCAL_DATA}, or else {USUAL_LOCAL_DATA})."),
     ] = None
     config: Annotated[
         Path | None,
         Parameter(
             metavar="FILE",
-            help="The configuration file, which may name another folder (~/.config/openai-batches.toml).",
+            help=f"The configuration file, which may name another folder ({CONFIG}, or else"
+            " ~/.config/openai-batches.toml).",
         ),
     ] = None
-    debug: Annotated[bool, Parameter(help="Show tracebacks.")] = False
+    debug: Annotated[bool, Parameter(help=f"Show tracebacks ({DEBUG}).")] = False
 
 
 @app.default
@@ -164,7 +166,7 @@ async def serve(
     if list_faults or list_profiles:
         say("\n".join([*(fault_lines() if list_faults else ()), *(profile_names() if list_profiles else ())]))
         return ExitCode.DONE
-    folder = _folder(emulated, sharing) if sharing.local else None
+    folder = _folder(emulated, sharing)
     options = read_options(emulated.argv(), refuse=_refuse)
     with _explained(emulated, folder):
         await serve_until_stopped(
@@ -173,8 +175,11 @@ async def serve(
     return ExitCode.DONE
 
 
-def _folder(emulated: Emulated, sharing: _Sharing) -> Path:
-    """Return the folder that commands with ``--local`` use."""
+def _folder(emulated: Emulated, sharing: _Sharing) -> Path | None:
+    """Return the folder that commands with ``--local`` use, if they are to use this server."""
+    service = Service(local=sharing.local, local_data=sharing.local_data, config=sharing.config)
+    if not sharing.local:
+        return None
     # Commands with --local bring no key of their own, and speak as to OpenAI.
     for name in ("data", "api_key_env", "profile"):
         if getattr(emulated, name):
@@ -183,7 +188,7 @@ def _folder(emulated: Emulated, sharing: _Sharing) -> Path:
                 f"{option} does not go with --local, whose commands could not use such a server",
                 "Leave out the one or the other; --local-data names another folder",
             )
-    return local_data(Service(local_data=sharing.local_data, config=sharing.config))
+    return local_data(service)
 
 
 def _refuse(message: str) -> NoReturn:

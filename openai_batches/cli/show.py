@@ -1,5 +1,6 @@
 """``openai-batches show``: all that is known of a batch, once or until it has ended."""
 
+import contextlib
 import datetime as dt
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,7 @@ async def show(
     wanted = await batch_ids(ids)
     async with connected(service) as session:
         batches = await _retrieved(session, wanted, failures)
-        batches = await _watched(session, batches, interval) if watch else batches
+        batches = await _watched(session, batches, interval, failures) if watch else batches
     if json:
         documents = make_converter().unstructure(batches)
         if documents:
@@ -89,7 +90,9 @@ async def _retrieved(session: "BatchSession", ids: "Sequence[str]", failures: Fa
     return batches
 
 
-async def _watched(session: "BatchSession", batches: list[Batch], interval_s: float | None) -> list[Batch]:
+async def _watched(
+    session: "BatchSession", batches: list[Batch], interval_s: float | None, failures: Failures
+) -> list[Batch]:
     """Show batches on the screen until all have ended, or Ctrl-C; return them as they were last seen."""
     if all(batch.is_terminal for batch in batches):
         return batches
@@ -107,15 +110,22 @@ async def _watched(session: "BatchSession", batches: list[Batch], interval_s: fl
         return Group(*head, _pages(latest.values(), console.width))
 
     watch = session.batches.poller.watch(poll=None if interval_s is None else PollPolicy.every(interval_s))
-    with interruptible():
+    lost: dict[str, Exception] = {}
+    with contextlib.closing(watch), interruptible():
         async with screen_drawn(rendered, on_log_line=tell) as drawing:
             for batch in batches:
                 watch.add(batch)
             while len(watch):
-                batch = (await watch.news()).batch
-                latest[batch.id], trouble = batch, ""
+                news = await watch.news()
+                if isinstance(news.said, Exception):
+                    # The others are followed still; what is said on this screen is gone with it.
+                    lost[news.batch_id] = news.said
+                    tell(f"{news.batch_id}: {news.said}")
+                else:
+                    latest[news.batch_id], trouble = news.said, ""
                 drawing.refresh()
-    watch.close()
+    for batch_id, error in lost.items():
+        failures.tell(batch_id, error)
     return list(latest.values())
 
 

@@ -4,21 +4,21 @@ import contextlib
 import os
 import select
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
 
 from cyclopts import Parameter
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from openai_batches.cli.endings import CommandError
+from openai_batches.cli.endings import CommandError, UnknownOptionError
 from openai_batches.cli.terminal import note, progress_is_shown, stderr
 from openai_batches.cli.texts import cut
 
 if TYPE_CHECKING:
     from openai_batches import RequestSource
 
-__all__ = ["STDIN", "SourceName", "request_source", "source_name"]
+__all__ = ["STDIN", "SourceName", "opened_sources", "refuse_options", "request_source", "source_name"]
 
 STDIN = "-"
 # What is smaller is read before a person has looked.
@@ -26,14 +26,17 @@ _LARGE_BYTES = 20_000_000
 _NAME_CHARS = 32
 
 
-def _check(_: object, names: str | tuple[str, ...]) -> None:
-    for name in (names,) if isinstance(names, str) else names:
+def refuse_options(_: object, names: str | tuple[str, ...] | None) -> None:
+    """Refuse what looks like an option where a source is named."""
+    for name in (names,) if isinstance(names, str) else names or ():
         if name.startswith("-") and name != STDIN:
-            raise CommandError(f"Unknown option: {name}", f"See --help; a file of that name is ./{name}")
+            raise UnknownOptionError(name, f"a file of that name is ./{name}")
 
 
 # Annotation of a parameter: a path, or "-", which is no option.
-SourceName = Annotated[str, Parameter(metavar="FILE", required=True, allow_leading_hyphen=True, validator=_check)]
+SourceName = Annotated[
+    str, Parameter(metavar="FILE", required=True, allow_leading_hyphen=True, validator=refuse_options)
+]
 
 
 def source_name(name: str) -> str:
@@ -52,36 +55,87 @@ def request_source(name: str) -> "Generator[RequestSource]":
         CommandError: standard input is closed, or the path is a folder.
         OSError: there is no such file.
     """
-    if name == STDIN:
-        with contextlib.closing(_StandardInput()) as stdin:
-            yield cast("BinaryIO", stdin)
-        return
+    with opened_sources([name], of="requests") as (source,):
+        yield source
+
+
+@contextlib.contextmanager
+def opened_sources(names: Sequence[str], *, of: str) -> "Generator[list[Path | BinaryIO]]":
+    """Give sources that can each be read once, in this order.
+
+    Args:
+        names: what a person named, as for :func:`request_source`.
+        of: what is in them, such as ``"requests"``.
+
+    Raises:
+        CommandError: standard input is closed or named twice, or a path is a folder.
+        OSError: there is no such file.
+    """
+    if names.count(STDIN) > 1:
+        raise CommandError("Standard input can be read only once", "Name - a single time")
+    sizes = {name: _size(name, of) for name in names if name != STDIN}
+    is_watched = max(sizes.values(), default=0) >= _LARGE_BYTES and progress_is_shown()
+    with contextlib.ExitStack() as stack:
+        told = stack.enter_context(_watching(sum(sizes.values()))) if is_watched else None
+        sources: list[Path | BinaryIO] = []
+        before = 0
+        for name in names:
+            if name == STDIN:
+                stdin = stack.enter_context(contextlib.closing(_StandardInput(of)))
+                sources.append(cast("BinaryIO", stdin))
+            elif told is not None:
+                watched = stack.enter_context(contextlib.closing(_Watched(name, before, told)))
+                sources.append(cast("BinaryIO", watched))
+            else:
+                sources.append(Path(name))
+            before += sizes.get(name, 0)
+        yield sources
+
+
+def _size(name: str, of: str) -> int:
     path = Path(name)
     size = path.stat().st_size
     if path.is_dir():
-        raise CommandError(f"{name} is a folder", "Name a file of requests, one on each line")
-    if size < _LARGE_BYTES or not progress_is_shown():
-        yield path
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with path.open("rb") as file, Progress(*columns, console=stderr(), transient=True) as progress:
-        task = progress.add_task(cut(path.name, _NAME_CHARS), total=size)
-        yield cast("BinaryIO", _Watched(file, lambda: progress.update(task, completed=file.tell())))
+        raise CommandError(f"{name} is a folder", f"Name a file of {of}")
+    return size
+
+
+@contextlib.contextmanager
+def _watching(total: int) -> "Generator[Callable[[str, int], None]]":
+    """Give what shows a name, and how many of all bytes are read."""
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=stderr(), transient=True) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda name, count: progress.update(task, description=cut(name, _NAME_CHARS), completed=count)
 
 
 class _Watched:
-    """A file that tells of every piece that is read."""
+    """A file that is opened when it is first read, and tells of every piece.
 
-    def __init__(self, file: BinaryIO, told: Callable[[], object]) -> None:
-        self._file = file
+    Args:
+        name: its path.
+        before: how many bytes are read before it.
+        told: takes its name, and how many are read with it.
+    """
+
+    def __init__(self, name: str, before: int, told: Callable[[str, int], None]) -> None:
+        self.name = name
+        self._file: BinaryIO | None = None
+        self._before = before
         self._told = told
-        self.name = file.name
 
     def read(self, size: int) -> bytes:
         """Read so many bytes at most."""
+        if self._file is None:
+            self._file = Path(self.name).open("rb")  # noqa: SIM115  # closed in close
         data = self._file.read(size)
-        self._told()
+        self._told(Path(self.name).name, self._before + self._file.tell())
         return data
+
+    def close(self) -> None:
+        """Close it, if it was opened."""
+        if self._file is not None:
+            self._file.close()
 
 
 class _StandardInput:
@@ -89,7 +143,7 @@ class _StandardInput:
 
     name = "<stdin>"
 
-    def __init__(self) -> None:
+    def __init__(self, of: str) -> None:
         # Python has none where the shell said `<&-`.
         if sys.stdin is None:
             raise CommandError("Standard input is closed", "Name a file, or leave it open")
@@ -104,7 +158,7 @@ class _StandardInput:
                 # description of its own the terminal need not wait then, and stays as it was for the shell.
                 self._fd = os.open(os.ttyname(self._fd), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
         if self._stream.isatty():
-            note("Reading requests from the keyboard; Ctrl-D ends them.")
+            note(f"Reading {of} from the keyboard; Ctrl-D ends them.")
 
     def read(self, size: int) -> bytes:
         """Read what there is, so many bytes at most; nothing is the end."""

@@ -13,6 +13,7 @@ from openai_batches.cli.commanding import command
 from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, provider_of
 from openai_batches.cli.documents import write_document
 from openai_batches.cli.endings import CommandError, ExitCode
+from openai_batches.cli.endpoints import endpoint_of
 from openai_batches.cli.sourcing import STDIN, SourceName, request_source, source_name
 from openai_batches.cli.terminal import note, say, warn
 from openai_batches.cli.texts import cut, path_text, size_text
@@ -75,6 +76,7 @@ async def split(
         service: the service.
     """
     provider = provider_of(service)
+    endpoint = endpoint_of(endpoint, provider)
     limits = _limits(provider, max_requests=max_requests, max_bytes=max_bytes, max_tokens=max_tokens)
     with request_source(file) as source, _room_in(_folder(file, directory)) as folder:
         shards = await write_shards(source, folder, endpoint=endpoint, limits=limits, provider=provider, strict=not lax)

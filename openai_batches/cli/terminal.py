@@ -5,8 +5,10 @@ import functools
 import io
 import os
 import select
+import signal
 import stat
 import sys
+import threading
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -19,6 +21,7 @@ from openai_batches.cli.texts import clean, one_line
 
 __all__ = [
     "busy",
+    "check_output",
     "facts",
     "note",
     "out_is_file",
@@ -146,8 +149,9 @@ def write(data: bytes) -> None:
     rest = memoryview(data)
     try:
         # Without a buffer, as PYTHONUNBUFFERED makes it, less may be written than was given.
-        while rest:
-            rest = rest[buffer.write(rest) :]
+        with _interruptible():
+            while rest:
+                rest = rest[buffer.write(rest) :]
     except BrokenPipeError:
         raise ClosedPipeError from None
     except OSError as error:
@@ -176,6 +180,15 @@ def write_through(data: bytes) -> None:
         raise _unwritable(error) from error
 
 
+def check_output() -> None:
+    """Check that there is a standard output.
+
+    Raises:
+        CommandError: the shell has closed it.
+    """
+    _output()
+
+
 def flush() -> None:
     """Hand on what was written to standard output.
 
@@ -186,11 +199,32 @@ def flush() -> None:
     try:
         # Where the shell has closed it, nothing was written either.
         if sys.stdout is not None:
-            sys.stdout.flush()
+            with _interruptible():
+                _output().flush()
     except BrokenPipeError:
         raise ClosedPipeError from None
     except OSError as error:
         raise _unwritable(error) from error
+
+
+@contextlib.contextmanager
+def _interruptible() -> Generator[None]:
+    """Let Ctrl-C end a write that nobody takes: it holds up the event loop, which hears of Ctrl-C otherwise."""
+    heard = signal.getsignal(signal.SIGINT)
+    # Python calls nothing where the signal is ignored, and no thread but the main one hears it.
+    if not callable(heard) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+    except KeyboardInterrupt:
+        # What a full pipe did not take, it will not take at the end of the program either.
+        if not out_is_file():
+            give_up_output()
+        raise
+    finally:
+        signal.signal(signal.SIGINT, heard)
 
 
 def give_up_output() -> None:

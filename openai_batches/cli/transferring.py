@@ -28,7 +28,7 @@ def transfer_shown(what: str, *, is_shown: bool = True) -> "Generator[Callable[[
         yield None
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         DownloadColumn(),
         TransferSpeedColumn(),

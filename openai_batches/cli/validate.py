@@ -12,6 +12,7 @@ from openai_batches.cli.commanding import command
 from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, provider_of
 from openai_batches.cli.documents import write_document
 from openai_batches.cli.endings import CommandError, ExitCode
+from openai_batches.cli.endpoints import endpoint_of
 from openai_batches.cli.sourcing import STDIN, SourceName, request_source, source_name
 from openai_batches.cli.terminal import note, say
 from openai_batches.cli.texts import cut, one_line, path_text, size_text, words
@@ -67,6 +68,7 @@ async def validate(
     if files.count(STDIN) > 1:
         raise CommandError("Standard input can be read only once", "Name - a single time")
     provider = provider_of(service)
+    endpoint = endpoint_of(endpoint, provider)
     reports: dict[str, ValidationReport] = {}
     for name in dict.fromkeys(files):
         with request_source(name) as source:
@@ -123,7 +125,8 @@ def _line(problem: "Problem") -> Text:
 
 
 def _contents(name: str, report: "ValidationReport") -> str:
-    parts = [as_count(report.requests, "request"), _size(name, report)]
+    size = _size(name, report)
+    parts = [as_count(report.requests, "request"), "" if size is None else size_text(size)]
     if report.embedding_inputs:
         parts.append(as_count(report.embedding_inputs, "embedding input"))
     models = [cut(model, _MODEL_CHARS) for model in report.models[:_MODELS_SHOWN]]
@@ -132,18 +135,23 @@ def _contents(name: str, report: "ValidationReport") -> str:
     return ", ".join(filter(None, [*parts, words(models), words(map(one_line, report.endpoints))]))
 
 
-def _size(name: str, report: "ValidationReport") -> str:
+def _size(name: str, report: "ValidationReport") -> int | None:
     """Return how large the good requests are, and where there are others, how large the file itself is."""
     if report.is_valid:
-        return size_text(report.bytes)
+        return report.bytes
     # Standard input has no size of its own, and a pipe none that is known.
-    return size_text(Path(name).stat().st_size) if name != STDIN and Path(name).is_file() else ""
+    return Path(name).stat().st_size if name != STDIN and Path(name).is_file() else None
 
 
 def _document(reports: "dict[str, ValidationReport]") -> dict[str, Any]:
     converter = make_converter()
     files = [
-        {"file": source_name(name), "is_valid": report.is_valid, **converter.unstructure(report)}
+        {
+            "file": source_name(name),
+            "is_valid": report.is_valid,
+            **converter.unstructure(report),
+            "bytes": _size(name, report),
+        }
         for name, report in reports.items()
     ]
     return {"is_valid": all(file["is_valid"] for file in files), "files": files}

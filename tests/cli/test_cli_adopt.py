@@ -40,6 +40,14 @@ def test_batches_become_a_job_and_are_collected(cli: Cli, service: BackgroundSer
     assert second != first
 
 
+def test_ids_can_come_from_another_command(cli: Cli, service: BackgroundServer) -> None:
+    """As `list` writes them, to whatever takes several ids."""
+    submit(service, 2)
+    done = cli("adopt", "-", "-d", "rescued", stdin=cli("list").out.encode())
+    assert (done.code, len(done.out.splitlines())) == (0, 1)
+    assert "2 requests in 1 batch" in done.err
+
+
 def test_ids_that_the_job_has_already_are_refused(cli: Cli, service: BackgroundServer) -> None:
     """Nobody could tell the results apart; what was adopted before stays so."""
     first, second = submit(service, 2), submit(service, 2)

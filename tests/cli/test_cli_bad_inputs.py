@@ -15,6 +15,7 @@ from batch_stage import held, lines, submit
 from command_table import leaves
 from conftest import Finished
 from leftovers import at_service, planned
+from machine_needs import needs_full_device
 
 from openai_batches.cli.main import run
 from openai_batches.emulator import BackgroundServer
@@ -315,7 +316,7 @@ class TestStandardOutput:
         code, said = call_with_stdout(monkeypatch, None, place.argv(name))
         check(Finished(code, "", said), 2, names="tandard output is closed")
 
-    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+    @needs_full_device
     @pytest.mark.parametrize("name", rows(lambda given: given.is_read))
     def test_there_is_no_room(self, place: Place, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         """Exit code 2, and the system's reason."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cyclopts.completion.detect import ShellDetectionError
+from machine_needs import needs_bash
 
 from openai_batches.cli import completing
 
@@ -29,8 +31,6 @@ _openai_batches
 printf '%s\\n' "${COMPREPLY[@]}"
 """
 
-needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
-
 
 @pytest.fixture
 def complete(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
@@ -38,7 +38,7 @@ def complete(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
     programs = tmp_path / "programs"
     programs.mkdir()
     program = programs / "openai-batches"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m openai_batches.cli "$@"\n', "utf-8")
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m openai_batches.cli "$@"\n', "utf-8")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
     done = cli("--install-completion", "--shell", "bash", "--output", "script")
@@ -150,10 +150,22 @@ def test_where_it_is_written(
     assert [path for path in home.rglob("*") if path.is_file()] == [home / file]
 
 
+def test_a_file_that_is_named_is_not_replaced_unasked(cli: Cli) -> None:
+    """Where the shell looks, the file is the program's own; elsewhere it may be anybody's. An option is no file."""
+    Path("x").write_text("precious", "utf-8")
+    done = cli("--install-completion", "--shell", "bash", "-o", "x")
+    assert (done.code, done.out, Path("x").read_text("utf-8")) == (2, "", "precious")
+    assert "--force" in done.err.splitlines()[1]
+    assert cli("--install-completion", "--shell", "bash", "-o", "x", "--force").code == 0
+    assert Path("x").read_text("utf-8") != "precious"
+    assert cli("--install-completion", "-o", "--shell").code == 2
+    assert not Path("--shell").exists()
+
+
 def test_a_zsh_is_offered_files(cli: Cli) -> None:
     """Where a positional argument is said to be something and nothing else is known, names of files are offered."""
     script = cli("--install-completion", "--shell", "zsh", "-o", "-").out
-    assert "'*:The batches.:_files' \\" in script
+    assert "'*:The batches; - reads ids from standard input, one a line.:_files' \\" in script
 
 
 def test_misuse(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

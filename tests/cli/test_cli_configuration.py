@@ -161,7 +161,7 @@ class TestPrecedence:
 
     def test_the_folder_of_local(self, file: Path) -> None:
         """A flag, then the file, then the usual name."""
-        assert local_data(Service(local_data=Path("~/x"))) == Path("~/x").expanduser()
+        assert local_data(Service(local=True, local_data=Path("~/x"))) == Path("~/x").expanduser()
         assert local_data(Service()) == Path("openai-batches-local")
         file.write_text('local_data = "~/emulated"', "utf-8")
         assert local_data(Service()) == Path("~/emulated").expanduser()
@@ -213,6 +213,12 @@ class TestFilesThatCannotBeUsed:
             (b"profile = 5", "profile must be text in quotes"),
             (b"[profiles.home]\n[profiles.work]\ntimeout_s = 'long'", "profiles.work.timeout_s must be a number"),
             (b"[profiles.work]\nbase_ulr = 'x'", "profiles.work.base_ulr is not known: did you mean base_url?"),
+            (b"[profiles.work]\ntimeout_s = 0", "profiles.work.timeout_s must be a number above 0"),
+            (b"[profiles.work]\ntimeout_s = -1.5", "profiles.work.timeout_s must be a number above 0"),
+            (b"[profiles.work]\ntimeout_s = nan", "profiles.work.timeout_s must be a number above 0"),
+            (b"[profiles.work]\ntimeout_s = inf", "profiles.work.timeout_s must be a number above 0 and below inf"),
+            (b"[profiles.work]\nconfirm_above_usd = -1", "work.confirm_above_usd must be a number, 0 or above"),
+            (b"[profiles.work]\napi_key_env = 'A'\napi_key_file = 'b'", "profiles.work has both api_key_env and api_"),
             (b"colour = 'x'", "colour is not known\nadvice: Known there are profile, local_data, profiles"),
             (b"[profiles]\nwork = 3", "profiles.work must be a table of its own, [profiles.work]"),
             (b"profiles = 3", "profiles must be tables, such as [profiles.work]"),

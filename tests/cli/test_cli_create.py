@@ -6,6 +6,8 @@ import asyncio
 import gzip
 import json
 import os
+import shlex
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -275,14 +277,14 @@ def test_a_file_that_cannot_be_deleted_is_named(cli: Cli, service: BackgroundSer
 
 
 def test_what_cannot_be_asked_for_leaves_no_file_behind(cli: Cli, service: BackgroundServer, requests: Path) -> None:
-    done = cli("create", requests, "--no-validate", "--endpoint", "chat")
+    done = cli("create", requests, "--no-validate", "--window", "")
     assert (done.code, done.out) == (2, "")
     assert "was deleted again" in done.err
     assert uploads(service) == []
 
 
 @pytest.mark.parametrize(
-    "fault", [Fault.insufficient_quota(path=CREATE), Fault.error_before(408, path=CREATE, times=None)]
+    "fault", [Fault.insufficient_quota(path=CREATE), Fault.error_before(408, method="POST", path=CREATE, times=None)]
 )
 def test_a_file_that_is_of_use_later_stays(
     cli: Cli, service: BackgroundServer, requests: Path, fault: Fault, monkeypatch: pytest.MonkeyPatch
@@ -290,12 +292,17 @@ def test_a_file_that_is_of_use_later_stays(
     """After what can pass, the upload need not be repeated: the command that uses it is said."""
     monkeypatch.setattr("openai_batches.transport.asyncio.sleep", quickly)
     service.faults.add(fault)
-    done = cli("create", requests)
+    options = ["--metadata", "team=new search", "--output-expires-after", "7d", "--window", "24h", "--wait", *QUICK]
+    done = cli("create", requests, *options)
     assert (done.code, done.out) == (3, "")
     (file_id,) = uploads(service)
-    assert f"The file {file_id} stays at the service. To use it: openai-batches create {file_id}" in done.err
+    again = f"openai-batches create {file_id} {shlex.join(options)} --endpoint {CHAT}"
+    gone = f"openai-batches files delete {file_id}"
+    assert f"The file {file_id} stays at the service. To use it: {again}; to delete it: {gone}\n" in done.err
     service.faults.clear()
-    assert cli("create", file_id, "--endpoint", CHAT).code == 0
+    done = cli(*shlex.split(again)[1:])
+    assert done.code == 0
+    assert dict(created(service, done.out).metadata)["team"] == "new search"  # type: ignore[attr-defined]
 
 
 REAL_SLEEP = asyncio.sleep
@@ -317,7 +324,8 @@ def test_where_nobody_can_tell_whether_the_batch_exists_its_file_stays(
     done = cli("create", requests)
     assert (done.code, done.out) == (3, "")
     assert "openai_batches_key=" in done.err
-    assert "stays at the service" in done.err
+    assert "stays at the service: there may be a batch of it\n" in done.err
+    assert "openai-batches create" not in done.err
     assert (len(batches(service)), len(uploads(service))) == (1, 1)
 
 
@@ -340,15 +348,15 @@ def test_a_key_of_ones_own_names_one_batch(cli: Cli, service: BackgroundServer, 
         (["."], ". is a folder"),
         (["requests.jsonl", "--metadata", "x"], "'x' is no pair of metadata"),
         (["requests.jsonl", "--metadata", f"{'k' * 65}=x"], "at most 64 characters"),
-        (["requests.jsonl", "--output-expires-after", "1m"], "--output-expires-after must be 3,600 to"),
+        (["requests.jsonl", "--output-expires-after", "1m"], "--output-expires-after must be 1h to 30d, not 1m"),
         (["requests.jsonl", "--idempotency-key", ""], "idempotency_key must be"),
-        (["requests.jsonl", "--endpoint", "chat"], "endpoint"),
+        (["requests.jsonl", "--endpoint", "chat"], "There is no endpoint 'chat'"),
         (["requests.jsonl", "--interval", "0"], "--interval must be longer"),
         (["requests.jsonl", "--interval", "5s"], "--interval says how often --wait asks"),
         (["--bogus"], "Unknown option: --bogus"),
         (
-            ["requests.jsonl", "--idempotency-key", "k", *(f"--metadata=k{number}=v" for number in range(16))],
-            "--idempotency-key needs one of the 16 pairs",
+            ["requests.jsonl", *(f"--metadata=k{number}=v" for number in range(16))],
+            "A batch takes 15 pairs of yours, and these are 16",
         ),
     ],
 )
@@ -358,6 +366,7 @@ def test_a_wrong_call_sends_nothing(
     done = cli("create", *arguments)
     assert (done.code, done.out) == (2, "")
     assert message in " ".join(done.err.splitlines())
+    assert len(done.err.splitlines()) == 2
     assert service.requests == []
 
 
@@ -469,3 +478,14 @@ def test_standard_input_is_written_as_within_a_sentence(cli: Cli, service: Backg
     done = cli("create", "-", stdin=lines("a"))
     assert (done.code, len(batches(service))) == (0, 1)
     assert done.err.startswith("Checked standard input: 1 request for ")
+
+
+def test_an_output_that_is_closed_is_found_before_anything_is_paid(
+    cli: Cli, service: BackgroundServer, requests: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The id would be lost."""
+    monkeypatch.setattr(sys, "stdout", None)
+    done = cli("create", requests)
+    assert done.code == 2
+    assert done.err.startswith("error: Standard output is closed")
+    assert service.requests == []

@@ -55,8 +55,8 @@ class TestTable:
             ["model", "requests", "tokens", "in", "tokens", "out", "in", "a", "batch", "without"],
             ["dear", "1,000", "8,000", "≤", "1,000,000", "≤", "$20.04", "≤", "$40.08"],
         ]
-        assert "In a batch: $0.04 for the input alone, $20.04 at most" in done.out
-        assert "Without:    $0.08 for the input alone, $40.08 at most" in done.out
+        assert "In a batch: $0.04 for the input, $20.04 at most" in done.out
+        assert "Without:    $0.08 for the input, $40.08 at most" in done.out
         assert "estimated by the length of the texts. Prices: of 2026-11-01, in USD." in done.out
 
     def test_models_have_a_row_each_and_a_sum(self, cli: Cli, prices: Path) -> None:
@@ -65,13 +65,13 @@ class TestTable:
         done = cli("estimate", write_lines(Path("a.jsonl"), *lines), "--prices", prices, "--output-tokens", "1000000")
         assert [row[0] for row in rows(done)] == ["model", "dear", "batch-only", "all"]
         assert rows(done)[2][-3:] == ["≤", "$2.00", "?"]
-        assert "Without:    $0.00016 for the input alone, as far as prices are known\n" in done.out
+        assert "Without:    $0.00016 for the input, as far as prices are known\n" in done.out
 
     def test_without_a_maximum_of_output_only_the_least_is_known(self, cli: Cli, prices: Path) -> None:
         """And how to say what to take for it."""
         done = cli("estimate", write_requests(Path("a.jsonl"), 20_000, model="dear"), "--prices", prices)
         assert rows(done)[1] == ["dear", "20,000", "160,000", "?", "≥", "$0.80", "≥", "$1.60"]
-        assert "$0.80 for the input alone, not known at most" in done.out
+        assert "$0.80 for the input that is counted, the most is unknown" in done.out
         assert done.err == "20,000 requests set no maximum of output: --output-tokens N says what to take for it\n"
 
     def test_a_model_without_a_price_costs_a_question_mark(self, cli: Cli) -> None:
@@ -80,17 +80,21 @@ class TestTable:
         done = cli("estimate", write_lines(Path("a.jsonl"), *lines, line("x", model=None, max_tokens=1)))
         assert done.code == 0
         assert rows(done)[1] == ["new-0", "1", "8", "≤", "1", "?", "?"]
-        assert "warning: no price is known for new-0, new-1, new-2, new-3, new-4 and others: give one" in done.err
+        assert (
+            "warning: there is no price for 'new-0', 'new-1', 'new-2', 'new-3', 'new-4' and others: give one"
+            in done.err
+        )
 
     def test_a_request_without_a_model(self, cli: Cli) -> None:
         done = cli("estimate", write_lines(Path("a.jsonl"), line("x", model=None, max_tokens=1)))
         assert rows(done)[1][:2] == ["(no", "model)"]
-        assert "no price is known for (no model)" in done.err
+        assert "there is no price for (no model)" in done.err
 
     def test_cents_that_are_no_cents(self, cli: Cli) -> None:
         """What is next to nothing is less than something, not 0."""
         path = write_requests(Path("a.jsonl"), 1, max_tokens=1)
         assert rows(cli("estimate", path))[1][-2:] == ["<$0.0001", "<$0.0001"]
+        assert rows(cli("estimate", write_requests(path, 1)))[1][-4:] == [">", "$0", ">", "$0"]
 
     def test_other_currencies(self, cli: Cli) -> None:
         Path("p.json").write_text(json.dumps({**PRICES, "currency": "EUR"}), "utf-8")
@@ -103,8 +107,62 @@ class TestTable:
         path = write_lines(Path("a.jsonl"), line("a", messages=[{"role": "user", "content": parts}]), "{oops}")
         done = cli("estimate", path)
         assert done.code == 1
-        assert "warning: 1 image, sound or file not counted" in done.err
-        assert "warning: 1 line is no request, and not counted: `openai-batches validate` says why" in done.err
+        assert "warning: 1 image, sound or file is not counted\n" in done.err
+        assert (
+            "warning: 1 line cannot be read as a request\nopenai-batches validate a.jsonl judges each line\n"
+            in done.err
+        )
+
+    def test_images_are_not_among_what_it_costs_at_most(self, cli: Cli, prices: Path) -> None:
+        """The sum says what it leaves out."""
+        parts = [{"type": "image_url", "image_url": {"url": "x"}}]
+        request = line("a", model="dear", messages=[{"role": "user", "content": parts}], max_tokens=1_000)
+        done = cli("estimate", write_lines(Path("a.jsonl"), request), "--prices", prices)
+        assert "In a batch: <$0.0001 for the input, $0.02 at most without media\n" in done.out
+
+    def test_what_was_assumed_is_no_maximum(self, cli: Cli, prices: Path) -> None:
+        """The sum says under which condition it holds, and nobody is told to give a number that was given."""
+        path = write_requests(Path("a.jsonl"), 1_000, model="dear")
+        done = cli("estimate", path, "--prices", prices, "--output-tokens", 1_000)
+        assert "In a batch: $0.04 for the input, $20.04 if answers have 1,000 tokens\n" in done.out
+        assert done.err == ""
+        unpriced = cli("estimate", write_requests(path, 1, model="new"), "--output-tokens", 1)
+        assert unpriced.err == "warning: there is no price for 'new': give one with --prices FILE\n"
+
+    def test_a_maximum_that_is_no_number_is_not_called_none(self, cli: Cli, prices: Path) -> None:
+        """What these answers may cost is unknown, whatever is assumed for others."""
+        path = write_requests(Path("a.jsonl"), 2, model="dear", max_tokens="many")
+        for options in ((), ("--output-tokens", 5)):
+            done = cli("estimate", path, "--prices", prices, *options)
+            assert done.err == "warning: 2 requests set max_tokens, n or the like to no whole number\n"
+            assert "the most is unknown\n" in done.out
+
+    def test_what_the_service_keeps_has_tokens_that_only_it_knows(self, cli: Cli, prices: Path) -> None:
+        """The most is unknown; what is counted is a least."""
+        body = {"model": "dear", "prompt": {"id": "pmpt_1"}, "max_output_tokens": 1_000}
+        one = {"custom_id": "a", "method": "POST", "url": "/v1/responses", "body": body}
+        done = cli("estimate", write_lines(Path("a.jsonl"), json.dumps(one)), "--prices", prices)
+        assert rows(done)[1] == ["dear", "1", "0", "≤", "1,000", "≥", "$0", "≥", "$0"]
+        assert "In a batch: $0 for the input that is counted, the most is unknown\n" in done.out
+        assert done.err == "warning: 1 prompt or item kept at the service is not counted\n"
+
+    def test_a_number_beyond_all_measure_is_no_broken_line(self, cli: Cli) -> None:
+        """Validation lets it pass, so the request is counted, and its cost is unknown."""
+        text = line("a", max_tokens=1).replace('"max_tokens": 1', '"max_tokens": 1e400')
+        path = write_lines(Path("a.jsonl"), text)
+        assert cli("validate", path).code == 0
+        done = cli("estimate", path)
+        assert done.code == 0
+        assert done.err == "warning: 1 request sets max_tokens, n or the like to no whole number\n"
+
+    def test_two_requests_on_a_line_are_none(self, cli: Cli) -> None:
+        """Validation calls that line broken, and so it is not counted."""
+        path = write_lines(Path("a.jsonl"), line("a", max_tokens=1), line("b", max_tokens=1) + line("c", max_tokens=1))
+        assert cli("validate", path).code == 1
+        done = cli("estimate", path)
+        assert (done.code, rows(done)[1][1]) == (1, "1")
+        assert "warning: 1 line cannot be read as a request\n" in done.err
+        assert "In a batch: <$0.0001 for the input that is counted, the most is unknown\n" in done.out
 
 
 class TestMethod:
@@ -141,12 +199,12 @@ class TestSources:
         done = cli("estimate", one, two, one)
         assert done.out.endswith(
             "All 2 files, 20,000 requests\n"
-            "In a batch: $0.01 for the input alone, $0.02 at most\n"
-            "Without:    $0.02 for the input alone, $0.04 at most\n"
+            "In a batch: $0.01 for the input, $0.02 at most\n"
+            "Without:    $0.02 for the input, $0.04 at most\n"
         )
         assert [text for text in done.out.splitlines() if ".jsonl" in text] == ["one.jsonl", "two.jsonl"]
         both = cli("estimate", one, write_requests(two, 1, model="new"))
-        assert "In a batch: not known\nWithout:    not known\n" in both.out
+        assert "In a batch: unknown\nWithout:    unknown\n" in both.out
         assert ", as far as prices are known\n" in both.out.partition("All 2 files")[2]
 
     def test_standard_input(self, cli: Cli) -> None:
@@ -164,7 +222,11 @@ class TestSources:
 
     @pytest.mark.parametrize(
         ("content", "why"),
-        [("", ""), ("{oops}\n", ": its only line is none"), ("{oops}\n" * 3, ": none of its 3 lines is one")],
+        [
+            ("", ""),
+            ("{oops}\n", ": its only line cannot be read as one"),
+            ("{oops}\n" * 3, ": none of its 3 lines can be read as one"),
+        ],
     )
     def test_a_file_of_lines_that_are_no_requests_is_not_called_empty(self, cli: Cli, content: str, why: str) -> None:
         """What says why is a command line that can be pasted."""
@@ -172,7 +234,9 @@ class TestSources:
         message, advice = cli("estimate", "a b.jsonl").err.splitlines()
         assert message == f"error: There is no request in a b.jsonl{why}"
         assert advice == (
-            "advice: openai-batches validate 'a b.jsonl' says why" if why else "advice: Put one on each line, as JSON"
+            "advice: openai-batches validate 'a b.jsonl' judges each line"
+            if why
+            else "advice: Put one on each line, as JSON"
         )
 
     @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import sqlite3
 import sys
 import threading
 import warnings
+import zlib
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -81,8 +82,7 @@ class TestTable:
         explanation = explain(kind("it happened \x1b[31m\nto somebody"))
         assert "happened" in explanation.message
         assert explanation.message.isprintable()
-        # What cannot be right says in its message how it can be.
-        assert explanation.advice or kind is InputError
+        assert explanation.advice
         assert explanation.advice.isprintable()
         assert explanation.code in {ExitCode.FAILED, ExitCode.MISUSED, ExitCode.REFUSED, ExitCode.STOPPED}
         assert explain(kind()).message
@@ -90,7 +90,9 @@ class TestTable:
     @pytest.mark.parametrize(
         ("error", "code", "advice"),
         [
-            (InputError("x"), 2, ""),
+            (InputError("x"), 2, "Mend that"),
+            (_caused(InputError("x"), EOFError()), 2, "Pack or fetch the file once more"),
+            (_caused(InputError("x"), zlib.error()), 2, "Pack or fetch the file once more"),
             (_caused(JournalError("x"), BlockingIOError()), 2, "Wait until the other process is done"),
             (_caused(JournalError("x"), sqlite3.OperationalError("disk is full")), 2, "Make room on the disk"),
             (_caused(JobError("x"), NotFoundError("y", status=404)), 3, "that the job was begun with"),

@@ -174,9 +174,10 @@ def test_upload_prints_the_id_alone(cli: Cli, service: BackgroundServer) -> None
 @pytest.mark.parametrize("how", [[], ["--parts"]])
 def test_upload_takes_standard_input(cli: Cli, service: BackgroundServer, how: list[str]) -> None:
     """In parts, too; the service needs a name, and a life if one is given."""
-    done = cli("files", "upload", "-", "--expires-after", "2h", *how, stdin=DATA)
+    data = DATA * 8
+    done = cli("files", "upload", "-", "--expires-after", "2h", *how, stdin=data)
     stored = service.store.files.items[done.out.strip()]
-    assert service.store.read(stored.id) == DATA
+    assert service.store.read(stored.id) == data
     assert stored.filename == "requests.jsonl"
     assert stored.expires_at is not None
     assert stored.expires_at - stored.created_at == 7_200
@@ -199,9 +200,10 @@ def test_upload_takes_another_purpose_and_name(cli: Cli, service: BackgroundServ
         (["folder", "--purpose", "user_data"], "folder is a folder"),
         (["notes.txt"], "called *.jsonl, not notes.txt"),
         (["r.jsonl.gz"], "the service reads no packed files"),
-        (["empty.jsonl"], "'empty.jsonl' is empty"),
-        (["-"], "'requests.jsonl' is empty"),
-        (["r.jsonl", "--expires-after", "1m"], "expires_after must be 3,600 to 2,592,000 seconds"),
+        (["empty.jsonl"], "empty.jsonl is empty"),
+        (["-"], "There is nothing on standard input"),
+        (["r.jsonl", "--expires-after", "1m"], "--expires-after must be 1h to 30d, not 1m"),
+        (["r.jsonl", "--expires-after", "31d"], "--expires-after must be 1h to 30d, not 31d"),
         (["r.jsonl", "--expires-after", "soon"], "soon"),
         (["--parts"], "is missing"),
     ],
@@ -216,7 +218,16 @@ def test_what_cannot_be_uploaded_is_refused_before_anything_is_sent(
     done = cli("files", "upload", *arguments)
     assert (done.code, done.out) == (2, "")
     assert message in done.err
+    assert len(done.err.splitlines()) == 2
     assert service.requests == []
+
+
+def test_a_pipe_with_a_name_is_sent_to_standard_input(cli: Cli, service: BackgroundServer) -> None:
+    """It can be read once and has no size: nobody is told that it is empty."""
+    os.mkfifo("pipe.jsonl")
+    done = cli("files", "upload", "pipe.jsonl")
+    assert (done.code, service.requests) == (2, [])
+    assert done.err.startswith("error: pipe.jsonl is no regular file\nadvice: Send it to standard input")
 
 
 @pytest.mark.parametrize("columns", [80, 160])
@@ -368,7 +379,7 @@ def test_a_download_somebody_else_is_at_is_left_to_them(
         for arguments in (["files", "download", file.id], ["results", "b", "-o", "notes.txt", "--raw"]):
             done = cli(*arguments)
             assert done.code == 2
-            assert "another download is writing it" in done.err
+            assert "another process is writing it" in done.err
     finally:
         other.discard()
 

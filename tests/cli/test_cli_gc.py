@@ -94,12 +94,13 @@ class TestInAPipe:
         assert cli("gc").err.endswith("\nNothing was deleted: --yes deletes them.\n")
         assert {needed.id, spare.id} <= files(service)
 
-    def test_what_jobs_still_need_is_kept(self, cli: Cli, service: BackgroundServer) -> None:
-        """Of the jobs in this folder, or of those that are named."""
+    @pytest.mark.parametrize("name", ["a.job", "today", "."])
+    def test_what_jobs_still_need_is_kept(self, cli: Cli, service: BackgroundServer, name: str) -> None:
+        """Of the jobs in this folder, whatever they are called, or of the one that this folder is."""
         needed, spare = upload(service), upload(service)
-        planned(Path("a.job"), needed)
+        planned(Path(name), needed)
         done = cli("gc", "--yes")
-        assert done.err.startswith("Jobs of this folder: a.job.\n")
+        assert done.err.startswith(f"Jobs of this folder: {name}.\n")
         assert files(service) == {needed.id}
         assert spare.id in done.out
 
@@ -163,6 +164,7 @@ class TestInAPipe:
         done = cli("gc", *arguments)
         assert (done.code, done.out) == (2, "")
         assert message in done.err
+        assert len(done.err.splitlines()) == 2
         assert "\x1b" not in done.err
 
 

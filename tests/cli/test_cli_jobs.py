@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import fcntl
 import json
 import os
@@ -79,6 +80,7 @@ class TestList:
         assert rows_of(done.out)[-1] == ["broken", "unreadable"]
         assert "warning: broken/journal.sqlite" in done.err
         told = json.loads(cli("jobs", "--json").out)
+        assert dt.datetime.fromisoformat(told[0]["created_at"]).tzinfo is dt.UTC, "as every time that is written"
         assert [job["state"] for job in told] == ["cancelled", "unreadable"]
         assert "journal.sqlite" in told[1]["problem"]
         assert told[0]["shards"][0]["cancelled"] == 4
@@ -123,7 +125,7 @@ class TestList:
         assert driven.finish() == 0
         head, row = driven.screen.splitlines()
         assert ("source" in head) == (columns == 160)
-        assert "  finished         4          4       0     0  <$0.0001  " in row
+        assert "  finished         4          4       0     0    $0  " in row
         assert (long in row) == (columns == 160)
         assert b"\x1b[32mfinished" in driven.raw
 
@@ -144,6 +146,8 @@ class TestShow:
         ]
         assert done.err == "The report is in report.html\n"
         assert "<html" in Path("report.html").read_text()
+        assert cli("jobs", "show", "a.jsonl.job", "--report", "report.html").code == 0, "an earlier one is replaced"
+        Path("report.html").write_text("of somebody else")
         again = cli("jobs", "show", "a.jsonl.job", "--report", "report.html")
         assert (again.code, again.out) == (2, "")
         assert cli("jobs", "show", "a.jsonl.job", "--report", "report.html", "--force").code == 0

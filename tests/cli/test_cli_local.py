@@ -82,10 +82,10 @@ async def test_an_address_that_was_left_behind(monkeypatch: pytest.MonkeyPatch) 
 async def test_a_folder_in_use_without_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody else's server has it, and does not say where: that is told after a while, and what helps."""
     monkeypatch.setattr(local, "_CHANGE_S", 0.0)
-    with BackgroundServer(data=DATA), socket.create_server(("127.0.0.1", 0)) as taken:
-        free = f"http://127.0.0.1:{taken.getsockname()[1] + 0}/v1"
-        taken.close()
-        (DATA / "emulator.address").write_text(free, "utf-8")
+    with BackgroundServer(data=DATA), socket.socket() as deaf:
+        # Nobody else can have the port meanwhile, and nobody listens.
+        deaf.bind(("127.0.0.1", 0))
+        (DATA / "emulator.address").write_text(f"http://127.0.0.1:{deaf.getsockname()[1]}/v1", "utf-8")
         with pytest.raises(CommandError, match="data is in use by another server") as caught:
             async with local_session(DATA, speed=1):
                 pass
@@ -145,6 +145,16 @@ async def test_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) 
     assert not DATA.exists()  # noqa: ASYNC240
 
 
+async def test_a_speed_where_an_emulator_runs(capfd: pytest.CaptureFixture[str]) -> None:
+    """It works at its own, whatever another command asks for, and that is said."""
+    async with local_session(DATA, speed=1_000):
+        async with local_session(DATA):
+            assert capfd.readouterr().err == ""
+        async with local_session(DATA, speed=5):
+            told = capfd.readouterr().err
+    assert told == "The emulator of this folder runs already, at a speed of its own: --local-speed changes nothing\n"
+
+
 @pytest.mark.parametrize("speed", ["0", "-1", "nan"])
 def test_a_speed_that_is_none(cli: Cli, speed: str) -> None:
     """A person is told before anything is started."""
@@ -195,7 +205,7 @@ async def test_who_is_tired_of_waiting_for_others(monkeypatch: pytest.MonkeyPatc
     task = asyncio.create_task(host(began, over))
     await began.wait()
     with pytest.raises(CommandError, match="The emulator has ended: it belonged to another") as caught:  # noqa: PT012
-        async with local_session(DATA, speed=1) as session:
+        async with local_session(DATA) as session:
             await session.batches.list()
             over.set()
             await told.wait()

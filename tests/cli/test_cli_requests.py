@@ -166,6 +166,20 @@ def test_empty_fields_can_be_allowed(cli: Cli) -> None:
         (["--endpoint", "/v1/videos"], "prompts can be put to /v1/chat/completions", "requests --help"),
         (["--delimiter", "ab"], "delimiter must be one character", "requests --help"),
         (["--limit", "0"], "--limit", "requests --help"),
+        (["-t", "Caf\udce9 {text}"], "template is not valid UTF-8: character 4 is the byte 0xe9", "requests --help"),
+        (["--id", "\udce9{number}"], "custom_id is not valid UTF-8: character 1 is the byte 0xe9", "requests --help"),
+        (["-t", "{order:99999999999d}"], "the template: {order:99999999999d} asks for more than 1,000", "requests --h"),
+        (["--endpoint", "/v1/embeddings", "--system", "a"], "/v1/embeddings takes no system text", "requests --help"),
+        (["-t", "{text:.2f}"], "2 problems in the prompts", "the lines that are named, or the template, and try again"),
+        (["-t", "{text}", "--id", "{text:d}"], "2 problems", "named, or the template or --id, and try again"),
+        ([], "1 problem in the prompts", "Say with -t what a prompt is made of, such as -t 'Sum up: {text}'"),
+        (["-o", "--force"], "--force is no name of a file here", "./--force"),
+        (["-o", "out.csv"], "out.csv says .csv, and requests are lines of JSON", "end in .jsonl"),
+        (["-o", "out.TXT.gz"], "out.TXT.gz says .txt, and requests are lines of JSON", "end in .jsonl"),
+        (["-"], "'<stdin>' does not say by its name how it is written", "requests --help"),
+        (["-", "-"], "Standard input can be read only once", "Name - a single time"),
+        (["."], ". is a folder", "Name a file of prompts"),
+        (["none.csv"], "There is no file none.csv", "Check the path"),
         (["-o", "reviews.csv"], "FILE and -o are the same file: reviews.csv", "another file"),
         (["-o", "none/a.jsonl"], "There is no folder none", "another file"),
         (["--template-file", "none.txt"], "There is no file none.txt", "Check the path"),
@@ -179,6 +193,17 @@ def test_a_wrong_call_is_refused(cli: Cli, table: Path, arguments: list[str], me
     assert message in done.err.splitlines()[0]
     assert advice in done.err.splitlines()[-1]
     assert files() == ["reviews.csv"]
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [("", "The model has no name"), ("\udcff", "model is not valid UTF-8: character 1 is the byte 0xff")],
+)
+def test_a_model_has_a_name(cli: Cli, table: Path, model: str, message: str) -> None:
+    """One that can be sent; nobody hears of a request that was only made to try."""
+    done = cli("requests", table, "-m", model, "-t", "{text}")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.splitlines()[0] == f"error: {message}"
 
 
 def test_a_row_that_lacks_its_prompt_stands_for_all_like_it(cli: Cli) -> None:
@@ -198,6 +223,47 @@ def test_no_more_than_a_hundred_problems_are_looked_for(cli: Cli) -> None:
     first, *problems, more, _ = done.err.splitlines()
     assert first == "error: The first 100 problems in the prompts"
     assert (len(problems), more) == (20, "  and 80 more")
+
+
+def test_several_files_become_one(cli: Cli, table: Path) -> None:
+    """One after the other, each once, with one counter for all: what a shell makes of `*.csv` has ids of its own."""
+    Path("more.txt").write_text("one\n\ntwo\n", "utf-8")
+    call = ("requests", table, "more.txt", table, "-m", "gpt", "-t", "{text}")
+    done = cli(*call, "--id", "row-{number:02d}", "-o", "requests.jsonl")
+    assert done.code == 0
+    assert done.err.startswith("2 files: 4 requests, ")
+    assert "1 blank line passed over" in done.err
+    requests = requests_in(Path("requests.jsonl").read_bytes())
+    assert [request["custom_id"] for request in requests] == ["row-01", "row-02", "row-03", "row-04"]
+    assert [request["custom_id"] for request in requests_in(cli(*call).out)][-1] == "request-0000004"
+    assert prompts_in(cli("requests", table, "-", "-m", "gpt", "--format", "text", stdin=b"x\n").out)[-1] == "x"
+
+
+def test_problems_of_several_files_name_theirs(cli: Cli, table: Path) -> None:
+    """And none of the files may be written over."""
+    Path("more.csv").write_text("order,text\nk1,\nk1,c\n", "utf-8")
+    done = cli("requests", table, "more.csv", "-m", "gpt", "-t", "{text}", "--id", "order")
+    assert done.err.splitlines()[1:-1] == [
+        "  more.csv:2: The field 'text' is empty. (custom_id 'k1')",
+        "  more.csv:2: The id of this row is that of reviews.csv:2 too. (custom_id 'k1')",
+        "  more.csv:3: The id of this row is that of reviews.csv:2 too. (custom_id 'k1')",
+    ]
+    done = cli("requests", table, "more.csv", "-m", "gpt", "-t", "{text}", "-o", "more.csv", "--force")
+    assert done.err.startswith("error: FILE and -o are the same file: more.csv")
+
+
+def test_numbers_are_written_as_the_template_says(cli: Cli) -> None:
+    """In a table, too, where each cell is a text; a cell that is no number is named in the words of the template."""
+    call = ("requests", "-", "-m", "m", "--format", "csv", "-t", "{price:.2f}")
+    assert prompts_in(cli(*call, stdin=b"price\n2.5\n3\n").out) == ["2.50", "3.00"]
+    done = cli(*call, stdin=b"price\n2.5\nn/a\n")
+    assert "  <stdin>:3: 'n/a' in the field 'price' is no number, and {price:.2f} needs one." in done.err
+
+
+@pytest.mark.parametrize("name", ["a", "a.v2", "a.json", "a.ndjson"])
+def test_a_file_may_have_any_name_that_says_nothing_else(cli: Cli, table: Path, name: str) -> None:
+    assert cli("requests", table, "-m", "gpt", "-t", "{text}", "-o", name).code == 0
+    assert files() == sorted([name, "reviews.csv"])
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n"])

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import array
 import csv
-import fcntl
 import gzip
 import importlib.util
 import io
 import json
 import os
 import resource
+import shlex
 import signal
 import stat
 import subprocess
 import sys
-import termios
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from ended_batches import asked, created, ended, names, output_of, request_line
+from full_pipes import wait_until_full
+from machine_needs import needs_full_device
 
 from openai_batches.cli import results as results_command
 from openai_batches.emulator import Fault, LineError, ScriptExecutor, SteppedClock, Timings
@@ -155,6 +154,22 @@ def test_a_batch_that_goes_on_is_refused_with_the_command_that_waits(cli: Cli, s
     assert names() == []
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(["--resend", "-"], "Wait for it: "), (["--inputs", "-", "--ordered"], "Wait for it, with the same input: ")],
+)
+@pytest.mark.batch_server(clock=SteppedClock(), timings=Timings(validating_s=60))
+def test_the_command_that_waits_is_the_one_that_was_typed(
+    cli: Cli, service: BackgroundServer, options: list[str], said: str
+) -> None:
+    """With each `-` in it; before anything is counted, nothing is said of counts."""
+    batch = created(service, LINES)
+    done = cli("results", batch.id, *options)
+    first, second = done.err.splitlines()
+    assert first == f"error: Batch {batch.id} is validating: there are no results before it has ended"
+    assert second == f"advice: {said}openai-batches results {batch.id} {' '.join(options)} --wait"
+
+
 @pytest.mark.batch_server(timings=Timings(line_s=600))
 def test_wait_waits(cli: Cli, service: BackgroundServer) -> None:
     """`--wait` gives the results once they are there."""
@@ -234,6 +249,38 @@ def test_answers_without_text_are_told(cli: Cli, service: BackgroundServer) -> N
     assert "warning" not in cli("results", batch.id, "--raw").err
 
 
+def choice(index: int | None, text: str) -> dict[str, Any]:
+    """A choice of an answer."""
+    return {**({} if index is None else {"index": index}), "message": {"role": "assistant", "content": text}}
+
+
+SEVERAL = {"object": "chat.completion", "choices": [choice(2, "third"), choice(0, "first"), choice(1, "second")]}
+
+
+@pytest.mark.parametrize("shape", [[], ["--text"], ["--format", "csv"], ["-o", "out.parquet"]])
+@pytest.mark.batch_server(executor=ScriptExecutor({"b": SEVERAL}))
+def test_of_several_choices_the_first_is_written_and_the_others_are_told(
+    cli: Cli, service: BackgroundServer, shape: list[str]
+) -> None:
+    """That of index 0, wherever it stands; nobody takes it for all there was."""
+    batch = ended(service, LINES)
+    if "out.parquet" in shape:
+        pytest.importorskip("pyarrow")
+    done = cli("results", batch.id, *shape)
+    assert "warning: 1 answer has several choices, of which only the first is written: --raw has all" in done.err
+    text = Path("out.parquet").read_bytes() if "out.parquet" in shape else done.out.encode()
+    assert (b"first" in text, b"third" in text) == (True, False)
+    assert "warning" not in cli("results", batch.id, "--raw").err
+
+
+@pytest.mark.parametrize("shape", [["--text", "--ids", "-0"], ["--text", "-0"]])
+def test_no_record_ends_before_its_end(cli: Cli, service: BackgroundServer, shape: list[str]) -> None:
+    """A byte of zero in an id or in a text would end a record of `-0`."""
+    batch = ended(service, [request_line("a")])
+    output_of(service, batch, BIG_LINE.replace(b'"a"', b'"a\\u0000b"').replace(b"lorem", b"\\u0000", 1) + b"\n")
+    assert cli("results", batch.id, *shape).out.count("\0") == 1
+
+
 @pytest.mark.batch_server(executor=SOME_FAIL)
 def test_failed_leaves_out_what_succeeded(cli: Cli, service: BackgroundServer) -> None:
     """The sums still count all."""
@@ -279,7 +326,7 @@ def test_inputs_without_a_result_are_missing(cli: Cli, service: BackgroundServer
     assert [row["custom_id"] for row in records(done.out)] == ["a", "b", "c"]
     assert sorted(row["outcome"] for row in records(done.out)) == ["missing", "succeeded", "succeeded"]
     assert "2 succeeded, 1 missing, 1 doubled and left out" in done.err
-    assert "warning: the batch is completed, and 1 inputs are in neither file" in done.err
+    assert "warning: the batch is completed, and 1 input is in neither file" in done.err
     assert len(cli("results", batch.id, "--ordered", "--raw").out.splitlines()) == 2
 
 
@@ -313,10 +360,12 @@ def test_a_connection_that_breaks_is_taken_up_again(cli: Cli, service: Backgroun
 # Files.
 
 
-@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out.csv", "out.csv.zst", "out.parquet", "out.txt"])
+@pytest.mark.parametrize(
+    "name", ["out.jsonl", "out.jsonl.gz", "out.CSV", "out.csv.zst", "out.JSONL.GZ", "out.Parquet", "out.txt"]
+)
 def test_files_are_whole_and_their_owners_alone(cli: Cli, service: BackgroundServer, name: str) -> None:
     """The suffix says the format; what is in them is what standard output gets. Nothing else stays behind."""
-    if name.endswith(".parquet") and importlib.util.find_spec("pyarrow") is None:
+    if name.endswith(".Parquet") and importlib.util.find_spec("pyarrow") is None:
         pytest.skip("pyarrow is not there")
     batch = ended(service, LINES)
     shape = ["--text"] if name.endswith(".txt") else []
@@ -325,13 +374,15 @@ def test_files_are_whole_and_their_owners_alone(cli: Cli, service: BackgroundSer
     assert names() == [name]
     assert stat.S_IMODE(Path(name).stat().st_mode) == 0o600
     assert content_of(Path(name)).startswith(
-        {"jsonl": b'{"custom_id":"a"', "csv": b"custom_id,", "parquet": b"PAR1", "txt": b"[echo]"}[name.split(".")[1]]
+        {"jsonl": b'{"custom_id":"a"', "csv": b"custom_id,", "parquet": b"PAR1", "txt": b"[echo]"}[
+            name.lower().split(".")[1]
+        ]
     )
 
 
 def content_of(path: Path) -> bytes:
     data = path.read_bytes()
-    if path.suffix == ".gz":
+    if path.suffix.lower() == ".gz":
         return gzip.decompress(data)
     if path.suffix == ".zst":
         import zstandard
@@ -340,7 +391,7 @@ def content_of(path: Path) -> bytes:
     return data
 
 
-def test_a_format_goes_before_the_suffix(cli: Cli, service: BackgroundServer) -> None:
+def test_a_format_is_said_where_the_name_says_none(cli: Cli, service: BackgroundServer) -> None:
     """A name of any kind will do."""
     batch = ended(service, LINES)
     assert cli("results", batch.id, "-o", "out.dat", "--format", "csv").code == 0
@@ -440,6 +491,58 @@ def test_resend_writes_the_requests_that_are_worth_another_try(cli: Cli, service
     assert len(Path("out.jsonl").read_bytes().splitlines()) == 2
 
 
+def lines_of(*results: tuple[str, int]) -> bytes:
+    """Lines of a result file: an id and a status each."""
+    return b"".join(
+        json.dumps(
+            {"custom_id": custom_id, "response": {"status_code": status, "body": {"choices": []}}, "error": None}
+        ).encode()
+        + b"\n"
+        for custom_id, status in results
+    )
+
+
+@pytest.mark.parametrize("how", [[], ["--ordered"], ["--inputs", "in.jsonl"]])
+@pytest.mark.parametrize(
+    ("results", "again"),
+    [
+        ([("a", 200), ("b", 200)], ["c"]),
+        ([("a", 200), ("b", 500), ("b", 200), ("c", 200)], []),
+        ([("a", 200), ("b", 200), ("c", 200), ("strange", 500)], []),
+        ([("strange", 500), ("b", 500), ("c", 400)], ["a", "b"]),
+    ],
+)
+def test_each_request_has_one_outcome_when_it_is_to_be_sent_again(
+    cli: Cli, service: BackgroundServer, results: list[tuple[str, int]], again: list[str], how: list[str]
+) -> None:
+    """What never ran is among them; what succeeded at last is not, nor a line of nobody's. Nothing is paid twice."""
+    batch = ended(service, LINES)
+    output_of(service, batch, lines_of(*results))
+    Path("in.jsonl").write_bytes(b"".join(LINES))
+    done = cli("results", batch.id, "--resend", "-", *how)
+    assert [json.loads(line)["custom_id"] for line in done.out.splitlines()] == again
+    assert ("There is nothing to send again" in done.err) is not again
+
+
+def test_requests_of_another_batch_are_not_sent_again(cli: Cli, service: BackgroundServer) -> None:
+    """All of them would be missing, and none of them is meant."""
+    Path("in.jsonl").write_bytes(request_line("x"))
+    batch = ended(service, LINES)
+    done = cli("results", batch.id, "--inputs", "in.jsonl", "--resend", "again.jsonl")
+    assert (done.code, names()) == (2, ["in.jsonl"])
+    assert f"error: None of the requests of in.jsonl is in batch {batch.id}\n" in done.err
+
+
+def test_requests_that_are_gone_can_be_given(cli: Cli, service: BackgroundServer) -> None:
+    """Input files are deleted first: whoever has a copy names it."""
+    batch = ended(service, LINES)
+    asked(service, lambda session: session.files.delete(batch.input_file_id))
+    for options in (["--ordered"], ["--resend", "-"]):
+        done = cli("results", batch.id, *options)
+        assert (done.code, done.out) == (3, "")
+        assert "--inputs FILE" in done.err.splitlines()[1]
+
+
 def test_without_anything_to_send_again_there_is_no_file(cli: Cli, service: BackgroundServer) -> None:
     """An empty request file would be refused by the service."""
     done = cli("results", ended(service, LINES).id, "--resend", "again.jsonl")
@@ -460,6 +563,15 @@ def test_without_anything_to_send_again_there_is_no_file(cli: Cli, service: Back
         (["--format", "xml"], "xml"),
         (["-o", "results.xlsx"], "results.xlsx does not say in which format"),
         (["-o", "results.parquet.gz"], "Parquet is packed already"),
+        (["-o", "results.parquet.ZST"], "Parquet is packed already"),
+        (["-o", "mix.csv", "--format", "jsonl"], "mix.csv says csv, and --format jsonl"),
+        (["-o", "mix.JSONL.gz", "--format", "csv"], "mix.JSONL.gz says jsonl, and --format csv"),
+        (["-o", "x.parquet", "--raw"], "x.parquet says parquet, and --raw writes the service's own lines"),
+        (["-o", "x.csv.gz", "--raw"], "x.csv.gz says csv, and --raw"),
+        (["-o", "x.csv", "--text"], "x.csv says csv, and --text writes texts alone"),
+        (["-o", "x.jsonl", "--text"], "x.jsonl says jsonl, and --text"),
+        (["-o", "new/"], "There is no folder new/"),
+        (["--resend", "new/"], "There is no folder new/"),
         (["-o", "--force"], "--force is no name of a file here"),
         (["--resend", "-", "-o", "-"], "cannot both go to standard output"),
         (["--resend-all"], "--resend-all says what goes into a file"),
@@ -534,15 +646,6 @@ def test_a_reader_who_pauses_costs_no_memory(large: Batch) -> None:
         assert process.wait(60) == 141
 
 
-def wait_until_full(pipe: int) -> None:
-    """Return when a pipe takes no more, or nearly so."""
-    waiting = array.array("i", [0])
-    end = time.monotonic() + 60
-    while waiting[0] < 50_000 and time.monotonic() < end:
-        time.sleep(0.005)
-        fcntl.ioctl(pipe, termios.FIONREAD, waiting)
-
-
 def resident_bytes(pid: int) -> int:
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * resource.getpagesize()
@@ -573,6 +676,7 @@ def test_the_first_line_comes_while_the_rest_is_on_its_way(service: BackgroundSe
         process.wait(60)
 
 
+@needs_full_device
 def test_a_full_disk_is_told(service: BackgroundServer) -> None:
     """Standard output that cannot be written is an error of what is local, not a silent end."""
     batch = ended(service, LINES)
@@ -675,7 +779,8 @@ def test_a_redirected_output_shows_progress(
 ) -> None:
     """`> file` on a terminal: a person would see nothing otherwise."""
     batch = ended(service, LINES)
-    script = f"{sys.executable} -m openai_batches.cli results {batch.id} > {tmp_path / 'out'}"
+    out = shlex.quote(str(tmp_path / "out"))
+    script = f"{shlex.quote(sys.executable)} -m openai_batches.cli results {batch.id} > {out}"
     from driven_terminal import DrivenTerminal
 
     driven = DrivenTerminal(["sh", "-c", script], columns=80, rows=30, env=dict(os.environ))

@@ -14,7 +14,7 @@ import pytest
 from run_stage import LOCAL, ask_often, ids_in, write_requests
 
 from openai_batches import BatchJob, TransportError
-from openai_batches.cli import run_errand
+from openai_batches.cli import run_errand, run_reporting
 from openai_batches.emulator import Fault, LineError, ScriptExecutor, SteppedClock
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ class TestTheWholeWay:
     def test_the_same_command_again_only_says_so(self, cli: Cli) -> None:
         """What is finished is not done again, and what is there is left alone; --force writes it anew."""
         cli("run", "requests.jsonl", "-o", OUT, *LOCAL)
-        OUT.write_text("mine")
+        was = OUT.stat()
         done = cli("run", "requests.jsonl", "-o", OUT, *LOCAL)
-        assert (done.code, OUT.read_text()) == (0, "mine")
+        assert (done.code, OUT.stat().st_ino) == (0, was.st_ino)
         assert "The job was finished before, and out.jsonl is there: --force writes it anew" in done.err
         assert "Done before: all of 4 requests succeeded" in done.err
         assert cli("run", "requests.jsonl", "-o", OUT, "--force", "--quiet", *LOCAL).err == ""
@@ -92,8 +92,12 @@ class TestTheWholeWay:
         assert sorted(ids_in(OUT.read_text())) == IDS
 
     def test_nothing_but_errors_with_quiet(self, cli: Cli) -> None:
-        """For programs that call this one."""
+        """For programs that call this one; what the library warns of is no error."""
         assert cli("run", "requests.jsonl", "-o", OUT, "-q", *LOCAL) == (0, "", "")
+        for quiet, is_told in (("--quiet", False), ("--yes", True)):
+            done = cli("run", "requests.jsonl", "--directory", "other", "--window", "48h", quiet, *LOCAL)
+            assert done.code == 3, "the emulator takes 24h alone"
+            assert ("warning: '48h' is not a window" in done.err) == is_told
 
 
 class TestStandardOutput:
@@ -191,7 +195,7 @@ class TestAgreement:
         Path("prices.json").write_text(json.dumps(table))
         done = cli("run", "requests.jsonl", "--prices", "prices.json")
         assert done.code == 2
-        assert "error: This costs up to <0.0001 CNY, and there is nobody to ask; nothing was sent\n" in done.err
+        assert "error: This costs <0.0001 CNY at most, and there is nobody to ask; nothing was sent\n" in done.err
         assert done.err.endswith("advice: Add --yes to send it all the same\n")
         done = cli("run", "requests.jsonl", "--prices", "prices.json", "--yes")
         assert done.code == 0
@@ -325,7 +329,7 @@ class TestReport:
             await asyncio.sleep(0)
             raise OSError("the disk is full")
 
-        monkeypatch.setattr(run_errand, "write_report", full)
+        monkeypatch.setattr(run_reporting, "write_report", full)
         done = cli("run", "requests.jsonl", "--report", "report.html", *LOCAL)
         assert done.code == 0
         assert "warning: The report could not be written: the disk is full" in done.err
@@ -349,8 +353,8 @@ class TestReport:
         (["requests.jsonl", "-o", "folder", "--format", "csv"], "folder is a folder"),
         (["requests.jsonl", "-o", "none/out.jsonl"], "There is no folder none"),
         (["requests.jsonl", "-o", "out.txt"], "out.txt does not say in which format to write"),
-        (["requests.jsonl", "-o", "out.parquet.gz"], "Parquet is compressed already"),
-        (["requests.jsonl", "-o", "-", "--format", "parquet"], "Parquet is not written to standard output"),
+        (["requests.jsonl", "-o", "out.parquet.gz"], "Parquet is packed already"),
+        (["requests.jsonl", "-o", "-", "--format", "parquet"], "Parquet is written to a file"),
         (["requests.jsonl", "-o", "-", "--json"], "--json and -o - both write to standard output"),
         (["requests.jsonl", "--ordered"], "--format, --ordered and --force are about OUT"),
         (["requests.jsonl", "--report", "none/x.html"], "There is no folder none"),

@@ -230,9 +230,3 @@ class TestWhatIsTyped:
         done = cli("list", *arguments)
         assert done.code == 2
         assert f"advice: {advice}" in done.err
-
-    def test_an_address_beside_the_emulator(self, cli: Cli) -> None:
-        """It counts for nothing, which is said."""
-        done = cli("list", "--base-url", "https://other.test/v1", *LOCAL)
-        assert done.code == 0
-        assert "--base-url of another service count" in done.err

@@ -77,14 +77,15 @@ class TestInATerminal:
 
     def test_kill_9_loses_nothing_either(self, terminal: Terminal, program: Callable[..., Finished]) -> None:
         """Nobody says how to go on then; it is the same command."""
-        write_requests(Path("requests.jsonl"), 40)
-        arguments = ("run", "requests.jsonl", "--local", "-o", OUT, "--max-requests", 10)
+        write_requests(Path("requests.jsonl"), 400)
+        arguments = ("run", "requests.jsonl", "--local", "-o", OUT, "--max-requests", 100)
         driven = terminal(*arguments)
+        # They are at it for some seconds.
         driven.wait_for("in_progress")
         driven.kill(signal.SIGKILL)
         assert driven.finish() == -signal.SIGKILL
-        assert program(*arguments).code == 0
-        assert sorted(ids_in(OUT.read_text())) == sorted(f"r{number}" for number in range(40))
+        assert program(*arguments, "--local-speed", 500).code == 0
+        assert sorted(ids_in(OUT.read_text())) == sorted(f"r{number}" for number in range(400))
         assert program("list", "--local").out.count("batch_") == 4
 
     def test_other_commands_see_the_emulator_meanwhile(

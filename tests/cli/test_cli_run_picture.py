@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,11 @@ from openai_batches import Batch, BatchStatus, JobEvent, JobEventKind, Ledger, R
 from openai_batches.attempts import Attempt, JobRecord, Tally
 from openai_batches.cli import run_display, run_errand, run_telling
 from openai_batches.cli.advising import TYPED, resume_command
+from openai_batches.cli.local import announced
 from openai_batches.cli.run_display import Picture
 from openai_batches.cli.run_progress import JobProgress, Pace
 from openai_batches.cli.run_telling import EventTeller, ledger_lines
-from openai_batches.emulator import SteppedClock
+from openai_batches.emulator import BackgroundServer, SteppedClock
 from openai_batches.journal import JournalView
 from openai_batches.pricing import PRICES
 
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from conftest import Finished
     from driven_terminal import DrivenTerminal
 
-    from openai_batches.emulator import BackgroundServer
 
 NOW = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 
@@ -260,13 +261,18 @@ class TestTelling:
         """Outcomes, the most frequent errors, tokens, cost; a model without a price is named."""
         codes = {f"code{number}": number for number in range(1, 11)} | {"": 20}
         tally = Tally(outcomes={"succeeded": 1, "failed": 9}, error_codes=codes, tokens={"odd": [5, 6, 0, 0]})
-        lines = dict(ledger_lines(Ledger.of([attempt(1, Step.VERIFIED, tally=tally), attempt(2)]), PRICES))
+        lines = dict(
+            ledger_lines(Ledger.of([attempt(1, Step.VERIFIED, tally=tally), attempt(2)]), PRICES, is_free=False)
+        )
         assert lines["requests"] == "1 succeeded, 9 failed, 10 unfinished"
         assert lines["errors"].startswith("no code 20, code10 10, code9 9")
         assert lines["errors"].endswith(", and 3 more")
         assert lines["tokens"] == "5 in, 6 out"
         assert lines["cost"] == "unknown: there is no price for 'odd'"
-        assert dict(ledger_lines(Ledger.of([]), PRICES))["requests"] == "none"
+        many = Tally(outcomes={}, tokens={f"m{number}": [1, 1, 0, 0] for number in range(60)})
+        lines = dict(ledger_lines(Ledger.of([attempt(1, Step.VERIFIED, tally=many)]), PRICES, is_free=False))
+        assert lines["cost"] == "unknown: there is no price for 'm0', 'm1', 'm2', 'm3', 'm4' and others"
+        assert dict(ledger_lines(Ledger.of([]), PRICES, is_free=False))["requests"] == "none"
 
 
 class TestResumeCommand:
@@ -276,7 +282,7 @@ class TestResumeCommand:
             ("/usr/bin/pytest", "openai-batches"),
             ("bin/openai-batches", "bin/openai-batches"),
             ("path/openai-batches", "openai-batches"),
-            ("/x/openai_batches/cli/__main__.py", f"{sys.executable} -m openai_batches.cli"),
+            ("/x/openai_batches/cli/__main__.py", f"{shlex.quote(sys.executable)} -m openai_batches.cli"),
         ],
     )
     def test_it_calls_the_program_as_it_was_called(
@@ -291,6 +297,8 @@ class TestResumeCommand:
         token = TYPED.set(["run", "-", "-o", "-", "--directory", "it's"])
         try:
             assert resume_command() == f"{program} run -o - --directory 'it'\"'\"'s'"
+            TYPED.set(["results", "batch_1", "--inputs", "-"])
+            assert resume_command() == f"{program} results batch_1 --inputs -", "only a job keeps what it has read"
         finally:
             TYPED.reset(token)
 
@@ -306,25 +314,19 @@ class TestInATerminal:
     def test_a_whole_run(self, terminal: Callable[..., DrivenTerminal], columns: int) -> None:
         """The plan, the picture while it runs, and the summary in its place; in colour."""
         write_requests(Path("requests.jsonl"), 40)
-        driven = terminal(
-            "run",
-            "requests.jsonl",
-            "--local",
-            "-o",
-            "out.jsonl",
-            "--max-requests",
-            10,
-            "--local-speed",
-            1,
-            columns=columns,
-        )
-        screen = driven.wait_for("Planned requests.jsonl", "batch  state", "/40", "    4  validating")
+        data = Path("openai-batches-local")
+        options = ("--local", "-o", "out.jsonl", "--max-requests", 10)
+        # Nothing goes on there before it has been seen.
+        with BackgroundServer(data=data, clock=SteppedClock()) as server, announced(data, server.base_url):
+            driven = terminal("run", "requests.jsonl", *options, columns=columns)
+            screen = driven.wait_for("Planned requests.jsonl", "batch  state", "/40", "    4  validating")
+            server.advance(hours=1)
+            assert driven.finish() == 0
         assert re.search(r"━*─* +\d+/40 +\d+ %  ", screen)
         assert all(
             len(re.findall(rf"^ +{number}  \w+ +1 +\d+/10  .*batch_\w{{32}}$", screen, re.MULTILINE))
             for number in range(1, 5)
         )
-        assert driven.finish() == 0
         assert "batch  state" not in driven.screen
         assert "Done in" in driven.screen
         assert "all of 40 requests succeeded" in driven.screen

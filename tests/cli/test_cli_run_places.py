@@ -26,7 +26,7 @@ from openai_batches import (
     JournalError,
     TransportError,
 )
-from openai_batches.cli import run_errand
+from openai_batches.cli import run_errand, run_reporting
 from openai_batches.cli import terminal as terminal_of_program
 from openai_batches.cli.endings import CommandError, ExitCode
 from openai_batches.cli.run_results import Output
@@ -230,7 +230,7 @@ class TestEnds:
             await reported(errand)
 
         monkeypatch.setattr(run_errand.Errand, "_reported", report)
-        monkeypatch.setattr(run_errand, "write_report", write)
+        monkeypatch.setattr(run_reporting, "write_report", write)
         before = signal.getsignal(signal.SIGINT)
         try:
             done = cli("run", "requests.jsonl", "-o", "out.jsonl", "--report", "report.html", *LOCAL)
@@ -282,7 +282,9 @@ class TestAdvice:
         """It is called by its path again."""
         program = tmp_path / "bin" / "openai-batches"
         program.parent.mkdir()
-        program.write_text(f"#!{sys.executable}\nfrom openai_batches.cli import main\nraise SystemExit(main())\n")
+        code = f"import sys; sys.argv[0] = {str(program)!r}; from openai_batches.cli import main; sys.exit(main())"
+        # The kernel takes no interpreter whose path has a blank.
+        program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(code)} "$@"\n', "utf-8")
         program.chmod(0o755)
         command = [str(program), "run", "requests.jsonl", "--local", "--local-speed", "0.01"]
         environment = {**os.environ, "PATH": "/usr/bin:/bin"}

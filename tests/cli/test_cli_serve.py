@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
+from machine_needs import needs_full_device
 
 from openai_batches.cli import serve as serve_room
 from openai_batches.cli.app import app
@@ -101,6 +102,12 @@ def test_it_says_where_it_is(cli: Cli, stopped: None) -> None:
 def test_it_refuses(cli: Cli, arguments: list[str], message: str, tmp_path: Path, monkeypatch: Any) -> None:
     """The emulator's own checks and words, in two lines, with exit code 2, before anything is served."""
     (tmp_path / "work" / "taken").write_text("", "utf-8")
+
+    def nowhere(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    # The network's own names are not asked for.
+    monkeypatch.setattr(socket, "getaddrinfo", nowhere)
     monkeypatch.setenv("A_KEY", "sk-test-hidden")
     done = cli("serve", *arguments)
     assert (done.code, done.out) == (2, "")
@@ -203,6 +210,7 @@ def test_a_folder_that_is_served_already(terminal: Callable[..., DrivenTerminal]
     assert driven.finish() == 0
 
 
+@needs_full_device
 def test_standard_output_that_is_full_is_an_error_of_two_lines() -> None:
     """With a capital at its start, as all errors have."""
     command = [sys.executable, "-m", "openai_batches.cli", "serve", "--port", "0"]

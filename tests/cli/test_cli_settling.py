@@ -5,17 +5,22 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
+import stat
+import sys
 from typing import TYPE_CHECKING
 
+import pytest
 from batch_stage import in_terminal
 from rich.console import Console
 
 from openai_batches.cli import terminal
 from openai_batches.cli.documents import write_document
+from openai_batches.cli.interrupting import interruptible
 from openai_batches.cli.terminal import busy, say, settle_output, table, write
 
 if TYPE_CHECKING:
-    import pytest
+    from pathlib import Path
 
 
 def test_what_was_written_before_an_error_is_kept(capfd: pytest.CaptureFixture[str]) -> None:
@@ -34,6 +39,35 @@ def test_what_nobody_takes_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None
         write(b"one line\n")
         settle_output()
         terminal.flush()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "file"])
+async def test_ctrl_c_ends_a_write_that_nobody_takes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
+) -> None:
+    """What a pipe did not take is forgotten, as it would not take it later either; a file has what was written."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading), os.fdopen(writing, "wb") as pipe, (tmp_path / "out").open("wb") as file:
+        descriptor = {"pipe": pipe, "file": file}[kind].fileno()
+
+        class Full:
+            @property
+            def buffer(self) -> Full:
+                return self
+
+            def fileno(self) -> int:
+                return descriptor
+
+            def write(self, _: object) -> None:
+                signal.raise_signal(signal.SIGINT)
+
+        before = signal.getsignal(signal.SIGINT)
+        monkeypatch.setattr(sys, "stdout", Full())
+        with interruptible() as interruption:
+            write(b"one line\n")
+        assert interruption.has_come
+        assert signal.getsignal(signal.SIGINT) is before
+        assert stat.S_ISCHR(os.fstat(descriptor).st_mode) == (kind == "pipe")
 
 
 def test_something_under_way_is_shown_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -253,6 +253,25 @@ def test_watch_shows_what_goes_wrong_meanwhile(
     assert "could not be looked at" in done.out
 
 
+def test_a_batch_that_cannot_be_seen_any_more_does_not_end_the_watch(
+    cli: Cli, service: BackgroundServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one is followed to its end; what became of the first is told then, as without --watch."""
+    gone, followed = submit(service), submit(service)
+    service.faults.add(Fault.error_before(403, method="GET", path=f"/batches/{gone}$", after_n=1, times=None))
+
+    def end() -> bool:
+        if asked(service, "GET", f"/v1/batches/{followed}") > 3 and asked(service, "GET", f"/v1/batches/{gone}") > 1:
+            service.advance(hours=1)
+        return False
+
+    with in_terminal(monkeypatch), interrupted_when(end):
+        done = cli("show", gone, followed, "--watch", *QUICK)
+    assert done.code == 3
+    assert "1/1 done, 100%" in done.out
+    assert f"{gone}: 403 " in done.err
+
+
 def test_watch_of_what_has_ended_is_a_look(
     cli: Cli, service: BackgroundServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import os
 import pty
@@ -20,10 +21,10 @@ from openai_batches import FileObject, validate_requests
 from openai_batches.cli import asking, file_rows, sourcing
 from openai_batches.cli.asking import can_ask, confirmed
 from openai_batches.cli.file_rows import file_row
-from openai_batches.cli.sourcing import request_source
+from openai_batches.cli.sourcing import opened_sources, request_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture
@@ -86,7 +87,9 @@ def test_whoever_types_requests_is_told_how_to_end(
         with request_source("-") as source:
             os.write(master, b"\x04")
             assert [source.read(100), source.read(100)] == [b"", b""]  # type: ignore[union-attr]
-    assert capfd.readouterr().err == "Reading requests from the keyboard; Ctrl-D ends them.\n"
+        assert capfd.readouterr().err == "Reading requests from the keyboard; Ctrl-D ends them.\n"
+        with opened_sources(["-"], of="prompts"):
+            assert capfd.readouterr().err == "Reading prompts from the keyboard; Ctrl-D ends them.\n"
 
 
 async def test_a_large_file_is_read_with_progress(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,6 +103,30 @@ async def test_a_large_file_is_read_with_progress(monkeypatch: pytest.MonkeyPatc
         report = await validate_requests(source)
     assert (report.requests, report.bytes) == (10, path.stat().st_size)
     assert "requests.jsonl" in screen.getvalue()
+
+
+def test_large_files_are_read_with_one_picture_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other; each is opened when it is its turn, and closed in the end."""
+    shown: list[tuple[str, int]] = []
+
+    @contextlib.contextmanager
+    def watching(total: int) -> Iterator[Callable[[str, int], None]]:
+        assert total == 10
+        yield lambda name, count: shown.append((name, count))
+
+    monkeypatch.setattr(sourcing, "_LARGE_BYTES", 6)
+    monkeypatch.setattr(sourcing, "progress_is_shown", lambda: True)
+    monkeypatch.setattr(sourcing, "_watching", watching)
+    Path("a.txt").write_bytes(b"one\n")
+    Path("b.txt").write_bytes(b"two\n+\n")
+    with opened_sources(["a.txt", "b.txt"], of="prompts") as sources:
+        for source in sources:
+            assert isinstance(source, sourcing._Watched)
+            while source.read(4):
+                pass
+        assert shown == [("a.txt", 4), ("a.txt", 4), ("b.txt", 8), ("b.txt", 10), ("b.txt", 10)]
+    with opened_sources(["a.txt", "b.txt"], of="prompts"):
+        Path("b.txt").unlink()
 
 
 def test_a_person_is_asked_only_where_one_can_answer(monkeypatch: pytest.MonkeyPatch) -> None:

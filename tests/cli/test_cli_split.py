@@ -115,7 +115,7 @@ class TestRefusals:
             (["a.jsonl", "--max-bytes", "0"], "max_bytes must be a whole number of at least 1"),
             (["a.jsonl", "--max-bytes", "many"], "is no size such as"),
             (["a.jsonl", "--bogus"], "Unknown option"),
-            (["a.jsonl", "b.jsonl"], "Unused Tokens"),
+            (["a.jsonl", "b.jsonl"], "Too many arguments: b.jsonl"),
             (["--bogus"], "Unknown option: --bogus"),
             ([], "is missing"),
         ],

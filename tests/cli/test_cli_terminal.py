@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from full_pipes import wait_until_full
+from machine_needs import needs_bash, needs_full_device
 from rich.text import Text
 
 from openai_batches.cli import terminal as terminal_room
@@ -27,6 +30,7 @@ import sys
 from openai_batches.cli.endings import ExitCode
 from openai_batches.cli import main
 from openai_batches.cli.app import app
+from openai_batches.cli.interrupting import interruptible
 from openai_batches.cli.terminal import note, progress_is_shown, say, table, warn
 from rich.text import Text
 
@@ -39,6 +43,13 @@ def shown(rows: int = 3) -> ExitCode:
     warn("look again")
     note(f"progress {progress_is_shown()}")
     return ExitCode.DONE
+
+@app.command
+async def waited() -> ExitCode:
+    with interruptible() as interruption:
+        return shown(5_000)
+    note(f"interrupted {interruption.has_come}")
+    return ExitCode.STOPPED
 
 sys.exit(main())
 """
@@ -81,6 +92,7 @@ class TestColours:
         assert b"\x1b" not in driven.raw
         assert f"progress {'TERM' not in env}" in driven.screen
 
+    @needs_bash
     @pytest.mark.parametrize("env", [{}, {"FORCE_COLOR": "1"}, {"TTY_COMPATIBLE": "1"}, {"COLUMNS": "20"}])
     def test_a_pipe_has_none_and_nothing_is_cut(self, env: dict[str, str]) -> None:
         """Whatever the environment asks for: what a pipe gets is for programs."""
@@ -92,7 +104,11 @@ class TestColours:
 
 
 class TestOutputsThatTakeNothing:
-    @pytest.mark.parametrize(("redirect", "reason"), [(">&-", "closed"), (">/dev/full", "No space left on device")])
+    @needs_bash
+    @pytest.mark.parametrize(
+        ("redirect", "reason"),
+        [(">&-", "closed"), pytest.param(">/dev/full", "No space left on device", marks=needs_full_device)],
+    )
     def test_closed_and_full(self, redirect: str, reason: str) -> None:
         """Two lines, exit code 2, and no word of the interpreter's."""
         done = run(redirect)
@@ -102,6 +118,7 @@ class TestOutputsThatTakeNothing:
         assert reason in first
         assert second.startswith("advice: ")
 
+    @needs_bash
     @pytest.mark.parametrize("unbuffered", ["", "1"])
     def test_a_reader_that_has_seen_enough(self, unbuffered: str) -> None:
         """As with `head`: exit code 141 and not a word, also in the middle of a table."""
@@ -109,6 +126,27 @@ class TestOutputsThatTakeNothing:
         assert done.returncode == 141
         assert done.stderr == b""
         assert len(done.stdout.splitlines()) == 2
+
+    @pytest.mark.parametrize(
+        ("command", "code", "said"),
+        [
+            (["shown", "5000"], 130, "error: Interrupted\n"),
+            (["waited"], 4, "interrupted True\n"),
+        ],
+    )
+    def test_a_reader_that_never_reads(self, command: list[str], code: int, said: str) -> None:
+        """The first Ctrl-C ends the write, and what stands behind it; what the pipe did not take is forgotten."""
+        argv = [sys.executable, "-c", SHOW, *command]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            wait_until_full(process.stdout.fileno())
+            process.send_signal(signal.SIGINT)
+            try:
+                assert process.wait(60) == code
+            finally:
+                process.kill()
+            assert process.stderr.read() == said
 
     def test_an_encoding_that_lacks_letters(self) -> None:
         """What cannot be written is written as an escape, rather than not at all."""
@@ -123,7 +161,8 @@ class TestOutputsThatTakeNothing:
         assert done.returncode == 0
         assert rb"\u65e50_" in done.stdout
 
-    @pytest.mark.parametrize("redirect", ["2>&-", "2>/dev/full"])
+    @needs_bash
+    @pytest.mark.parametrize("redirect", ["2>&-", pytest.param("2>/dev/full", marks=needs_full_device)])
     def test_what_is_said_beside_it_may_be_lost(self, redirect: str) -> None:
         """Notes that nobody can read do not keep the result back."""
         done = run(redirect)

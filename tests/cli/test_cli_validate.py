@@ -7,16 +7,21 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 from request_lines import line, write_lines, write_requests
 
+from openai_batches import AZURE, OPENAI, SILICONFLOW
 from openai_batches.cli import sourcing
+from openai_batches.cli.endpoints import endpoint_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conftest import Finished
     from driven_terminal import DrivenTerminal
+
+    from openai_batches import Provider
 
     Cli = Callable[..., Finished]
     Terminal = Callable[..., DrivenTerminal]
@@ -124,7 +129,7 @@ class TestSources:
             (["good.jsonl", "-x"], "Unknown option: -x"),
             ([], "is missing"),
             (["good.jsonl", "--max-problems", "0"], "Must be >= 1"),
-            (["good.jsonl", "--endpoint", "chat"], "endpoint must be a path"),
+            (["good.jsonl", "--endpoint", "chat"], "There is no endpoint 'chat'"),
             (["good.jsonl", "--provider", "nobody"], "No provider 'nobody' is known"),
             (["broken.gz"], "cannot be unpacked"),
         ],
@@ -136,6 +141,32 @@ class TestSources:
         done = cli("validate", *arguments)
         assert (done.code, done.out) == (2, "")
         assert message in done.err.splitlines()[0]
+        assert len(done.err.splitlines()) == 2
+
+    @pytest.mark.parametrize("endpoint", ["responses", "/responses", "v1/responses", "/v1/responses"])
+    @pytest.mark.parametrize("command", ["validate", "split"])
+    def test_an_endpoint_can_be_named_in_short(self, cli: Cli, command: str, endpoint: str) -> None:
+        """As in a list of batches."""
+        path = write_lines(Path("chat.jsonl"), line("a"))
+        done = cli(command, path, "--endpoint", endpoint)
+        assert "/v1/responses" in done.out + done.err
+        assert done.code in {1, 2}
+
+    @pytest.mark.parametrize(
+        ("text", "provider", "endpoint"),
+        [
+            (None, OPENAI, None),
+            ("/v1/new", OPENAI, "/v1/new"),
+            ("chat/completions", AZURE, "/chat/completions"),
+            ("/v1/chat/completions", AZURE, "/v1/chat/completions"),
+            ("embeddings", SILICONFLOW, "/v1/embeddings"),
+            ("completions", OPENAI, "/v1/completions"),
+            ("chat/completions", attrs.evolve(OPENAI, endpoints={"/v4/chat/completions"}), "/v4/chat/completions"),
+        ],
+    )
+    def test_an_endpoint_is_the_services_own(self, text: str | None, provider: Provider, endpoint: str | None) -> None:
+        """One that it is not known to have is taken as it is, if it is a whole path."""
+        assert endpoint_of(text, provider) == endpoint
 
     def test_standard_input_that_is_closed(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
         """As by `<&-` in a shell."""
@@ -170,6 +201,8 @@ class TestOptions:
         assert (first["file"], first["is_valid"], first["requests"]) == ("good.jsonl", True, 2)
         assert [problem["line"] for problem in second["problems"]] == [3, 4, 5, 6]
         assert second["problems"][1]["column"] == 2
+        assert second["bytes"] == bad.stat().st_size
+        assert json.loads(cli("validate", "-", "--json", stdin=b"{oops}\n").out)["files"][0]["bytes"] is None
 
 
 class TestTerminal:

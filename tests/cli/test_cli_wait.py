@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
-from typing import TYPE_CHECKING
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from batch_stage import ask, asked, every_state, held, in_terminal, interrupted_when, submit
 from rich.console import Console
 
-from openai_batches.cli import drawing
+from openai_batches.cli import drawing, following
 from openai_batches.cli.connecting import Service
 from openai_batches.cli.failures import Failures
 from openai_batches.cli.following import Following
@@ -58,9 +61,29 @@ def test_failed_requests_are_code_1_although_the_batch_completed(cli: Cli, servi
     assert (done.code, done.out) == (1, f"{batch_id}\tcompleted\n")
 
 
-def test_a_timeout_is_code_4_and_touches_nothing(cli: Cli, service: BackgroundServer) -> None:
+def test_a_timeout_is_code_4_and_touches_nothing(
+    cli: Cli, service: BackgroundServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What has ended by then is told; the same command goes on."""
     ids = every_state(service)
+    limits: list[asyncio.Timeout] = []
+    taken: list[str] = []
+    take = Following._take
+
+    def timeout(seconds: float) -> asyncio.Timeout:
+        assert seconds == 1
+        limits.append(asyncio.timeout(None))
+        return limits[0]
+
+    def take_and_end(self: Following, drawing: Any, batch_id: str, said: Any) -> None:
+        take(self, drawing, batch_id, said)
+        taken.append(batch_id)
+        if len(taken) == 3:
+            limits[0].reschedule(0)
+
+    # The second is over when each has been asked about once, however long that takes.
+    monkeypatch.setattr(following, "asyncio", SimpleNamespace(timeout=timeout))
+    monkeypatch.setattr(Following, "_take", take_and_end)
     done = cli("wait", ids["completed"], ids["in_progress"], ids["validating"], "--timeout", "1s")
     assert done.code == 4
     assert done.out == f"{ids['completed']}\tcompleted\n"
@@ -160,11 +183,13 @@ def test_the_advice_names_the_service_that_was_meant() -> None:
     from openai_batches.cli.advising import command_line
 
     assert command_line("wait", "b", service=Service()) == "openai-batches wait b"
-    service = Service(local=True, profile="my work", base_url="http://127.0.0.1/v1")
+    service = Service(profile="my work", base_url="http://127.0.0.1/v1")
     assert (
         command_line("wait", "b", service=service)
-        == "openai-batches wait b --local --profile 'my work' --base-url http://127.0.0.1/v1"
+        == "openai-batches wait b --profile 'my work' --base-url http://127.0.0.1/v1"
     )
+    local = Service(local=True, local_data=Path("my data"))
+    assert command_line("wait", "b", service=local) == "openai-batches wait b --local --local-data 'my data'"
 
 
 def test_many_batches_do_not_fill_more_than_the_screen(

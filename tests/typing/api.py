@@ -139,6 +139,7 @@ async def batches(session: BatchSession) -> None:
     async for result in session.batches.results("b"):
         assert_type(result.outcome, Outcome)
         assert_type(result.output_text, str | None)
+        assert_type(result.choice_count, int)
         assert_type(result.custom_id, str | None)
 
 
@@ -202,6 +203,7 @@ async def pipeline(session: BatchSession, source: RequestSource, prompts: Prompt
     async for prompt in read_prompts(prompts, delimiter=";"):
         assert_type(prompt, str | dict[str, Any])
     written = await write_request_file("a.csv", "a.jsonl", model="m", template=Path("a.txt"), parameters={"n": 1})
+    written = await write_request_file([Path("a.csv"), prompts], "a.jsonl", model="m")
     assert_type(written, RequestFile)
     report = await validate_requests(source, endpoint="/v1/responses", strict=False)
     assert_type(report, ValidationReport)
