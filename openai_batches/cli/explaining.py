@@ -37,7 +37,7 @@ from openai_batches import (
     WebhookSignatureError,
 )
 from openai_batches.cli.endings import CommandError, ExitCode, UnknownOptionError
-from openai_batches.cli.texts import one_line, path_text
+from openai_batches.cli.texts import lasting_text, one_line, path_text
 from openai_batches.wording import as_count
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ _MOST_DETAILS = 20
 _UNPACKING = frozenset({"EOFError", "ZstdError", "error"})
 _EMPTY = frozenset({"empty_file", "empty_batch"})
 _NO_QUOTA = "insufficient_quota"
+_TOO_LARGE = 413
 _QUOTA_ADVICE = "Add credit, or raise the limit of the account: waiting does not help"
 
 
@@ -143,6 +144,10 @@ def _special_advice(error: BaseException) -> str:
     """Return better advice than that of the error's class, if there is."""
     if isinstance(error, APIError) and error.code == _NO_QUOTA:
         return _QUOTA_ADVICE
+    if isinstance(error, APIError) and error.status == _TOO_LARGE:
+        return "Send less at once: a smaller --max-bytes (run, split), or in parts (files upload --parts)"
+    if isinstance(error, RateLimitError) and error.retry_after:
+        return f"Try again in {lasting_text(error.retry_after)}: the service asks for it"
     if isinstance(error, APIError) and error.status < 500 and str(error.body).lstrip().startswith("<"):
         return _NO_API_ADVICE
     return _job_advice(error, error.__cause__) if isinstance(error, JobError) else _input_advice(error)

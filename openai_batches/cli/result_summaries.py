@@ -30,8 +30,9 @@ def summary_text(summary: "ResultSummary") -> str:
 
 
 def exit_code(summary: "ResultSummary") -> ExitCode:
-    """Return whether all requests of the batch succeeded, as far as can be told."""
+    """Return whether all requests of the batch succeeded, and the service says so too, as far as can be told."""
     counts = summary.batch.request_counts if summary.batch is not None else None
     succeeded = summary.outcomes[Outcome.SUCCEEDED]
     is_short = summary.inputs is None and counts is not None and succeeded < counts.total
-    return ExitCode.FAILED if is_short or succeeded < summary.total else ExitCode.DONE
+    is_whole = not is_short and succeeded >= summary.total and not summary.disagreements
+    return ExitCode.DONE if is_whole else ExitCode.FAILED

@@ -22,6 +22,7 @@ import openai_batches
 import openai_batches.cli
 from openai_batches import (
     AmbiguousCreateError,
+    APIError,
     AuthenticationError,
     BatchesError,
     BatchFailedError,
@@ -99,6 +100,8 @@ class TestTable:
             (AuthenticationError("x", status=401), 3, "Check the key"),
             (NotFoundError("x", status=404), 3, "Check the id"),
             (RateLimitError("x", status=429), 3, "Wait a little"),
+            (RateLimitError("x", status=429, retry_after=500.0), 3, "Try again in 8m 20s"),
+            (APIError("x", status=413, body="<html>"), 3, "a smaller --max-bytes"),
             (RateLimitError("x", status=429, code="insufficient_quota"), 3, "Add credit"),
             (TransportError("x"), 3, "--base-url"),
             (AmbiguousCreateError("x"), 3, "before you create it again"),
