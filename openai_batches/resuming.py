@@ -89,7 +89,7 @@ class Patience:
     """
 
     def __init__(self, transport: Transport) -> None:
-        self.attempts = 0
+        self.attempts: int = 0
         self._transport = transport
         self._highest = self._failures = 0
         self._first_failure_s = 0.0

@@ -40,7 +40,7 @@ class CommandError(Exception):
         super().__init__(message)
         self.advice = advice
         self.code = code
-        self.details = tuple(details)
+        self.details: tuple[str, ...] = tuple(details)
 
 
 class UnknownOptionError(CommandError):
