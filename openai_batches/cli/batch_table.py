@@ -91,6 +91,16 @@ class BatchTable:
             made.add_row(*(row[column.name] for column in self._columns))
         return made
 
+    def lines_each(self, batches: Sequence[Batch], now: dt.datetime) -> int:
+        """Return how many lines each of these batches takes: an id that has no room goes on in the next one."""
+        if self._width is None:
+            return 1
+        id_width, status_width = (
+            max((_length(column.cell(batch, now)) for batch in batches), default=0) for column in self._known[:2]
+        )
+        room = self._width - _GAP - max(status_width, self._known[1].narrowest)
+        return max(1, -(-id_width // max(1, room)))
+
     def text_of(self, batches: Sequence[Batch], now: dt.datetime) -> str:
         """Return the lines of the next batches, for a pipe, which takes a twentieth of the time."""
         is_first, rows = self._laid_out(batches, now)

@@ -53,9 +53,10 @@ class ListView:
 
     def rendered(self, now: dt.datetime, columns: int, rows: int) -> RenderableType:
         """Return what a terminal of so many columns and rows shows."""
-        room = max(rows - _OTHER_LINES, 1)
+        table = BatchTable(columns, shows_metadata=self.shows_metadata)
+        room = max((rows - _OTHER_LINES) // table.lines_each(self.batches, now), 1)
         shown = self.batches[: min(room, self.limit or room)]
-        parts: list[RenderableType] = [BatchTable(columns, shows_metadata=self.shows_metadata).of(shown, now), Text()]
+        parts: list[RenderableType] = [table.of(shown, now), Text()]
         return Group(*parts, self._footer(now, columns, len(self.batches) - len(shown)))
 
     def rows(self, now: dt.datetime, columns: int) -> RenderableType:

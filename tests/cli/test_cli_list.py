@@ -356,6 +356,19 @@ def test_a_screen_shows_as_many_rows_as_there_is_room_for() -> None:
     assert "As it was 1m ago. 503 long" in rendered(view, 80, 30, NOW + dt.timedelta(minutes=1))
 
 
+@pytest.mark.parametrize("columns", [20, 30, 40, 48, 51, 52, 80])
+@pytest.mark.parametrize("rows", [6, 12])
+def test_a_narrow_screen_keeps_its_last_line(columns: int, rows: int) -> None:
+    """There it says that what is shown is old: ids that go on in the next line do not push it away."""
+    view = ListView(limit=None, interval_s=5, seen_at=NOW)
+    view.saw([Batch(id=f"batch_{number:032}", status=BatchStatus.COMPLETED) for number in range(9)], NOW)
+    view.trouble = "503"
+    lines_of_text = rendered(view, columns, rows).splitlines()
+    assert lines_of_text[-1].startswith("As it was 0s ago")
+    one_batch = -(-len(view.batches[0].id) // (columns - len("  in_progress")))
+    assert len(lines_of_text) <= max(rows, len(["head", "blank", "footer"]) + one_batch)
+
+
 def rendered(view: ListView, columns: int, rows: int, now: dt.datetime = NOW) -> str:
     from rich.console import Console
 
