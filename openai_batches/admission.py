@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
+    from openai_batches.errors import APIError
     from openai_batches.models import Batch
 
-__all__ = ["Admission", "is_out_of_quota", "is_out_of_room", "room_limit"]
+__all__ = ["Admission", "has_no_room", "is_out_of_quota", "is_out_of_room", "room_limit"]
 
 _FIRST_WINDOW = 4
 # How often in a row a service may have no room with no batch of ours open: each time costs a batch that fails.
@@ -31,6 +32,11 @@ _NO_QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 def is_out_of_room(batch: Batch) -> bool:
     """Tell whether the service failed a batch only because too many tokens are enqueued."""
     return any(error.code in _NO_ROOM for error in batch.errors or ())
+
+
+def has_no_room(error: APIError) -> bool:
+    """Tell whether the service refused a batch at once only because too many tokens are enqueued."""
+    return error.code in _NO_ROOM or any(code in error.message for code in _NO_ROOM)
 
 
 def is_out_of_quota(*words: str | None) -> bool:

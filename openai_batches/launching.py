@@ -7,7 +7,7 @@ import datetime as dt
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from openai_batches.admission import is_out_of_quota
+from openai_batches.admission import has_no_room, is_out_of_quota
 from openai_batches.attempts import Attempt, Step
 from openai_batches.creating import is_unseen_file
 from openai_batches.errors import APIError, JobError
@@ -149,7 +149,7 @@ class Launcher:
             self._book.stop_creating(error.message)
             await self._admission.close()
             return attempt
-        if error.code == "token_limit_exceeded" or "token_limit_exceeded" in error.message:
+        if has_no_room(error):
             self._admission.fill(attempt.model)
             self._book.tell(JobEventKind.REFUSED, f"no room for the batch yet: {error.message}", attempt)
             if self._admission.is_hopeless(attempt.model) and not self._book.is_cancelled:

@@ -123,7 +123,7 @@ INTERNAL: dict[str, set[str]] = {
         "shortened",
     },
     "attempts": {"Attempt", "JobRecord", "Tally"},
-    "admission": {"Admission", "is_out_of_quota", "is_out_of_room", "room_limit"},
+    "admission": {"Admission", "has_no_room", "is_out_of_quota", "is_out_of_room", "room_limit"},
     "entries": {"JobEntry", "attempts_in", "forget_job", "job_in", "put_attempts", "put_job", "sealed"},
     "journal": {"Journal", "JournalView", "is_at_work", "journal_path", "read_attempts", "read_journal"},
     "reconciling": {

@@ -174,7 +174,7 @@ HOUSE: dict[str, dict[str, set[str]]] = {
         "attempts": {"models"},
         "events": {"models"},
         "ledgers": {"attempts", "results", "summaries"},
-        "admission": {"models"},
+        "admission": {"errors", "models"},
         "locking": {"errors"},
         "entries": {"attempts", "converters", "errors", "models"},
         "journal": {"attempts", "entries", "errors", "locking"},
@@ -376,6 +376,7 @@ HOUSE: dict[str, dict[str, set[str]]] = {
         "cli": {
             "wording",
             "__init__",
+            "admission",
             "attempts",
             "checking",
             "compression",

@@ -8,6 +8,7 @@ import attrs
 from cyclopts import App, Parameter
 
 from openai_batches import AmbiguousCreateError, APIError, Batch, BatchesError, InputError
+from openai_batches.admission import has_no_room
 from openai_batches.checking import MAX_METADATA_PAIRS, checked_key, checked_metadata
 from openai_batches.cli.advising import command_line, command_of_file
 from openai_batches.cli.amounts import Seconds, check_interval, checked_life
@@ -154,8 +155,9 @@ async def _uploaded(session: "BatchSession", order: _Order, file: RequestFile, s
 
 def _is_refusal(error: BatchesError) -> bool:
     """Return whether a batch of this file is of no use: it was refused, and trying again would not help."""
-    is_no = isinstance(error, APIError) and 400 <= error.status < 500 and error.status not in _MAY_PASS
-    return is_no or isinstance(error, InputError)
+    if not isinstance(error, APIError):
+        return isinstance(error, InputError)
+    return 400 <= error.status < 500 and error.status not in _MAY_PASS and not has_no_room(error)
 
 
 async def _delete(session: "BatchSession", file_id: str, service: Service) -> None:

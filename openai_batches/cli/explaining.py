@@ -36,6 +36,7 @@ from openai_batches import (
     WaitTimeoutError,
     WebhookSignatureError,
 )
+from openai_batches.admission import has_no_room
 from openai_batches.cli.endings import CommandError, ExitCode, UnknownOptionError
 from openai_batches.cli.texts import lasting_text, one_line, path_text
 from openai_batches.wording import as_count
@@ -144,6 +145,8 @@ def _special_advice(error: BaseException) -> str:
     """Return better advice than that of the error's class, if there is."""
     if isinstance(error, APIError) and error.code == _NO_QUOTA:
         return _QUOTA_ADVICE
+    if isinstance(error, APIError) and has_no_room(error):
+        return "Try again when some of your batches have ended, or use `openai-batches run`, which waits for that"
     if isinstance(error, APIError) and error.status == _TOO_LARGE:
         return "Send less at once: a smaller --max-bytes (run, split), or in parts (files upload --parts)"
     if isinstance(error, RateLimitError) and error.retry_after:

@@ -284,7 +284,12 @@ def test_what_cannot_be_asked_for_leaves_no_file_behind(cli: Cli, service: Backg
 
 
 @pytest.mark.parametrize(
-    "fault", [Fault.insufficient_quota(path=CREATE), Fault.error_before(408, method="POST", path=CREATE, times=None)]
+    "fault",
+    [
+        Fault.insufficient_quota(path=CREATE),
+        Fault.token_limit_at_create(),
+        Fault.error_before(408, method="POST", path=CREATE, times=None),
+    ],
 )
 def test_a_file_that_is_of_use_later_stays(
     cli: Cli, service: BackgroundServer, requests: Path, fault: Fault, monkeypatch: pytest.MonkeyPatch

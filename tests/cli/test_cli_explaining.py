@@ -102,6 +102,7 @@ class TestTable:
             (RateLimitError("x", status=429), 3, "Wait a little"),
             (RateLimitError("x", status=429, retry_after=500.0), 3, "Try again in 8m 20s"),
             (APIError("x", status=413, body="<html>"), 3, "a smaller --max-bytes"),
+            (APIError("x", status=400, code="token_limit_exceeded"), 3, "when some of your batches have ended"),
             (RateLimitError("x", status=429, code="insufficient_quota"), 3, "Add credit"),
             (TransportError("x"), 3, "--base-url"),
             (AmbiguousCreateError("x"), 3, "before you create it again"),
