@@ -11,6 +11,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from openai_batches.cli.endings import CommandError
+from openai_batches.cli.interrupting import left_at_ctrl_z
 from openai_batches.cli.terminal import out_is_terminal, progress_is_shown, stderr, stdout
 from openai_batches.cli.texts import one_line
 
@@ -120,7 +121,8 @@ async def _kept_fresh(drawing: Drawing) -> AsyncGenerator[None]:
     drawing.refresh()
     task = asyncio.create_task(refresh())
     try:
-        yield
+        with left_at_ctrl_z(drawing.stop, drawing.refresh):
+            yield
     finally:
         task.cancel()
         drawing.stop()

@@ -9,7 +9,7 @@ from typing import cast
 
 import attrs
 
-__all__ = ["Interruption", "interruptible", "stopped_by_signals"]
+__all__ = ["Interruption", "interruptible", "left_at_ctrl_z", "stopped_by_signals"]
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
@@ -33,6 +33,38 @@ def interruptible() -> Generator[Interruption]:
     except KeyboardInterrupt:
         # It has ended a write that nobody took.
         interruption.has_come = True
+
+
+@contextlib.contextmanager
+def left_at_ctrl_z(leave: Callable[[], object], come_back: Callable[[], object]) -> Generator[None]:
+    """Let Ctrl-Z find the terminal as it was before something was drawn on it.
+
+    Args:
+        leave: gives the terminal back; called before the program is stopped.
+        come_back: draws again; called when the program goes on.
+    """
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        leave()
+        # Where nobody could let it go on, as without a shell, the system does not stop it. Sent to this very thread, it
+        # has come before the handler is there again.
+        loop.remove_signal_handler(signal.SIGTSTP)
+        signal.raise_signal(signal.SIGTSTP)
+        loop.add_signal_handler(signal.SIGTSTP, stop)
+        come_back()
+
+    is_heard = False
+    # As for other signals: not everywhere, and in no thread but the main one.
+    with contextlib.suppress(AttributeError, NotImplementedError, RuntimeError, ValueError):
+        if signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL:
+            loop.add_signal_handler(signal.SIGTSTP, stop)
+            is_heard = True
+    try:
+        yield
+    finally:
+        if is_heard:
+            loop.remove_signal_handler(signal.SIGTSTP)
 
 
 @contextlib.contextmanager

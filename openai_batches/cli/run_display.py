@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -12,6 +13,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
+from openai_batches.cli.interrupting import left_at_ctrl_z
 from openai_batches.cli.run_progress import JobProgress, ShardRow
 from openai_batches.cli.terminal import stderr
 from openai_batches.cli.texts import lasting_text, money_text
@@ -179,7 +181,8 @@ async def shown_live(picture: Callable[[], Awaitable[Picture]], is_new: Callable
     drawer = asyncio.ensure_future(draw())
     drawer.add_done_callback(lambda task: task.cancelled() or task.exception())
     try:
-        yield
+        with left_at_ctrl_z(live.stop, functools.partial(live.start, refresh=True)):
+            yield
     finally:
         drawer.cancel()
         with contextlib.suppress(OSError):

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from batch_stage import lines, submit
+from machine_needs import needs_bash
 
 from openai_batches.cli.hearing import heard_as_interrupts
+from openai_batches.cli.interrupting import left_at_ctrl_z
 from openai_batches.emulator import Fault, SteppedClock
 
 if TYPE_CHECKING:
@@ -46,6 +48,59 @@ def test_what_waits_ends_as_at_ctrl_c(
     assert driven.finish() == code
     assert driven.raw.count(b"\x1b[?25l") == driven.raw.count(SHOWN)
     assert (BACK in driven.raw) == ("--watch" in command)
+
+
+@needs_bash
+@pytest.mark.parametrize(("command", "code"), [("list --watch", 0), ("wait ID", 4), ("run in.jsonl --yes", 4)])
+def test_ctrl_z_finds_the_terminal_as_it_was(
+    terminal: Terminal, service: BackgroundServer, command: str, code: int
+) -> None:
+    """The shell's prompt is not written into a screen that is to come back, and `fg` draws it again."""
+    batch_id = submit(service)
+    Path("in.jsonl").write_bytes(lines("a", "b"))
+    program = f"{shlex.quote(sys.executable)} -m openai_batches.cli {command.replace('ID', batch_id)}"
+    # A name in two parts: the screen shows what is typed, too.
+    script = f'{program}; echo "stop""ped" $?; fg >/dev/null; echo "end""ed" $?'
+    driven = terminal(command=["bash", "-m", "-c", script])
+    driven.wait_for("validating")
+    driven.type("\x1a")
+    while b"stopped 148" not in driven.raw:
+        driven.look(0.05)
+    before, _, _ = driven.raw.partition(b"stopped 148")
+    assert before.count(b"\x1b[?25l") == before.count(SHOWN)
+    assert before.count(b"\x1b[?1049h") == before.count(BACK) == ("--watch" in command)
+    while b"validating" not in driven.raw[len(before) :]:
+        driven.look(0.05)
+    driven.interrupt()
+    while f"ended {code}".encode() not in driven.raw:
+        driven.look(0.05)
+    assert driven.raw.count(b"\x1b[?25l") == driven.raw.count(SHOWN)
+
+
+def test_where_nobody_could_let_it_go_on_ctrl_z_stops_nothing(terminal: Terminal, service: BackgroundServer) -> None:
+    """A program without a shell is drawn again at once."""
+    submit(service)
+    driven = terminal("list", "--watch")
+    driven.wait_for("validating")
+    driven.type("\x1a")
+    while driven.raw.count(b"\x1b[?1049h") < 2:
+        driven.look(0.05)
+    driven.interrupt()
+    assert driven.finish() == 0
+    assert driven.raw.count(b"\x1b[?1049h") == driven.raw.count(BACK)
+
+
+async def test_where_ctrl_z_is_ignored_it_stays_so() -> None:
+    """Afterwards the signal is as it was."""
+    with left_at_ctrl_z(lambda: None, lambda: None):
+        assert signal.getsignal(signal.SIGTSTP) is not signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL
+    signal.signal(signal.SIGTSTP, signal.SIG_IGN)
+    try:
+        with left_at_ctrl_z(lambda: None, lambda: None):
+            assert signal.getsignal(signal.SIGTSTP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("number", ENDINGS)
