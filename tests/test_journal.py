@@ -355,7 +355,8 @@ class TestTraces:
     def test_a_new_journal_that_cannot_be_opened_does_not_stay(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def fail(_: sqlite3.Connection, __: Path) -> None:
+        def fail(db: sqlite3.Connection, _: Path) -> None:
+            db.close()
             raise sqlite3.OperationalError("disk full")
 
         monkeypatch.setattr(journal_room, "_migrate", fail)
