@@ -118,14 +118,15 @@ async def _kept_fresh(drawing: Drawing) -> AsyncGenerator[None]:
             await asyncio.sleep(_REFRESH_S)
             drawing.refresh()
 
-    drawing.refresh()
-    task = asyncio.create_task(refresh())
-    try:
-        with left_at_ctrl_z(drawing.stop, drawing.refresh):
+    # Before anything is drawn: it may come at once.
+    with left_at_ctrl_z(drawing.stop, drawing.refresh):
+        drawing.refresh()
+        task = asyncio.create_task(refresh())
+        try:
             yield
-    finally:
-        task.cancel()
-        drawing.stop()
+        finally:
+            task.cancel()
+            drawing.stop()
 
 
 class _Telling(logging.Handler):

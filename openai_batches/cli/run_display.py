@@ -175,15 +175,15 @@ async def shown_live(picture: Callable[[], Awaitable[Picture]], is_new: Callable
     live = Live(
         await frame(), console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
     )
-    # A terminal that hangs up cannot be drawn on, and that is no reason to end in another way.
-    with contextlib.suppress(OSError):
-        live.start(refresh=True)
-    drawer = asyncio.ensure_future(draw())
-    drawer.add_done_callback(lambda task: task.cancelled() or task.exception())
-    try:
-        with left_at_ctrl_z(live.stop, functools.partial(live.start, refresh=True)):
-            yield
-    finally:
-        drawer.cancel()
+    with left_at_ctrl_z(live.stop, functools.partial(live.start, refresh=True)):
+        # A terminal that hangs up cannot be drawn on, and that is no reason to end in another way.
         with contextlib.suppress(OSError):
-            live.stop()
+            live.start(refresh=True)
+        drawer = asyncio.ensure_future(draw())
+        drawer.add_done_callback(lambda task: task.cancelled() or task.exception())
+        try:
+            yield
+        finally:
+            drawer.cancel()
+            with contextlib.suppress(OSError):
+                live.stop()
