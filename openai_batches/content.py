@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Self
 
 from openai_batches.errors import APIError, InputError, TransportError
 from openai_batches.lines import BlockSplitter, LineSplitter
-from openai_batches.ranges import strong_validator
 from openai_batches.resuming import Patience, Ranges
 
 if TYPE_CHECKING:
@@ -69,8 +68,7 @@ class FileContent:
             await self._hang_up()
             raise self._incomplete(stream)
         self._is_open = True
-        self._ranges.begin(stream.headers)
-        self.size, self._name = stream.size, strong_validator(stream.headers)
+        self.size, self._name = stream.size, self._ranges.begin(stream.headers)
         return self
 
     async def __aexit__(
@@ -221,8 +219,7 @@ class FileContent:
             return 0
         if stream.status != 200:
             raise self._incomplete(stream)
-        self._ranges.begin(stream.headers)
-        pairs = ((self._name, strong_validator(stream.headers)), (self.size, stream.size))
+        pairs = ((self._name, self._ranges.begin(stream.headers)), (self.size, stream.size))
         if any(None not in pair and pair[0] != pair[1] for pair in pairs):
             raise TransportError(f"File {self._file_id} is not the same any more as when it was begun", can_pass=False)
         return done

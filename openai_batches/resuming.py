@@ -46,10 +46,15 @@ class Ranges:
             headers |= {"Range": f"bytes={offset}-", "If-Range": self.validator}
         return Request(method="GET", path=self.path, returns=object, headers=headers, is_raw=self._is_raw)
 
-    def begin(self, headers: Mapping[str, str]) -> None:
-        """Learn from the head of an answer that has all bytes whether they can be asked for in part."""
+    def begin(self, headers: Mapping[str, str]) -> str | None:
+        """Learn from the head of an answer that has all bytes whether they can be asked for in part.
+
+        Return what tells these bytes from all others, also where they cannot; None where nothing does.
+        """
+        name = strong_validator(headers)
         is_plain = content_encoding(headers) is None
-        self.validator = strong_validator(headers) if self._is_trusted and is_plain else None
+        self.validator = name if self._is_trusted and is_plain else None
+        return name
 
     def go_on(self, stream: ByteStream, offset: int, total: int | None) -> int:
         """Check that a 206 goes on where the answer before it was cut; return how many bytes there are in all.

@@ -115,7 +115,7 @@ HOUSE: dict[str, dict[str, set[str]]] = {
             "transport",
         },
         "resuming": {"errors", "exchange", "protocol", "ranges", "transport"},
-        "content": {"errors", "exchange", "lines", "ranges", "resuming", "transport"},
+        "content": {"errors", "exchange", "lines", "resuming", "transport"},
         "files": {
             "checking",
             "compression",

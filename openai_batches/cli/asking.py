@@ -8,6 +8,7 @@ from collections.abc import Generator
 
 from rich.text import Text
 
+from openai_batches.cli.keyboard import opened_keyboard
 from openai_batches.cli.terminal import stderr
 
 __all__ = ["can_ask", "confirmed"]
@@ -55,10 +56,10 @@ async def _line() -> bytes:
 
 @contextlib.contextmanager
 def _terminal() -> Generator[int]:
-    """Give the terminal as a description of our own, which does not wait; the shell's stays as it was."""
+    """Give the terminal that answers are typed at."""
     with contextlib.ExitStack() as closing:
         terminal = sys.stdin.fileno()
-        with contextlib.suppress(OSError):  # one without a name here, as in some containers
-            terminal = os.open(os.ttyname(terminal), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        with contextlib.suppress(OSError):
+            terminal = opened_keyboard(terminal)
             closing.callback(os.close, terminal)
         yield terminal

@@ -22,7 +22,7 @@ from openai_batches.cli.cost_texts import (
 )
 from openai_batches.cli.documents import write_document
 from openai_batches.cli.endings import CommandError, ExitCode
-from openai_batches.cli.sourcing import STDIN, SourceName, request_source, source_name
+from openai_batches.cli.sourcing import SourceName, check_read_once, request_source, source_name
 from openai_batches.cli.terminal import note, say, table, warn
 from openai_batches.cli.texts import money_text, one_line, path_text
 from openai_batches.wording import as_count
@@ -69,8 +69,7 @@ async def estimate_(
         json: Write one JSON document.
         service: the service.
     """
-    if files.count(STDIN) > 1:
-        raise CommandError("Standard input can be read only once", "Name - a single time")
+    check_read_once(files)
     known = PRICES if prices is None else await read_prices(prices)
     options: dict[str, Any] = {"vocabulary_timeout_s": 0} if approximate else {}
     estimates: dict[str, Estimate] = {}

@@ -12,13 +12,22 @@ from cyclopts import Parameter
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from openai_batches.cli.endings import CommandError, UnknownOptionError
+from openai_batches.cli.keyboard import opened_keyboard
 from openai_batches.cli.terminal import note, progress_is_shown, stderr
 from openai_batches.cli.texts import cut
 
 if TYPE_CHECKING:
     from openai_batches import RequestSource
 
-__all__ = ["STDIN", "SourceName", "opened_sources", "refuse_options", "request_source", "source_name"]
+__all__ = [
+    "STDIN",
+    "SourceName",
+    "check_read_once",
+    "opened_sources",
+    "refuse_options",
+    "request_source",
+    "source_name",
+]
 
 STDIN = "-"
 # What is smaller is read before a person has looked.
@@ -42,6 +51,16 @@ SourceName = Annotated[
 def source_name(name: str) -> str:
     """Return what to call a source in messages."""
     return "<stdin>" if name == STDIN else name
+
+
+def check_read_once(names: Sequence[str]) -> None:
+    """Refuse sources of which standard input is more than one.
+
+    Raises:
+        CommandError: it is.
+    """
+    if names.count(STDIN) > 1:
+        raise CommandError("Standard input can be read only once", "Name - a single time")
 
 
 @contextlib.contextmanager
@@ -71,8 +90,7 @@ def opened_sources(names: Sequence[str], *, of: str) -> "Generator[list[Path | B
         CommandError: standard input is closed or named twice, or a path is a folder.
         OSError: there is no such file.
     """
-    if names.count(STDIN) > 1:
-        raise CommandError("Standard input can be read only once", "Name - a single time")
+    check_read_once(names)
     sizes = {name: _size(name, of) for name in names if name != STDIN}
     is_watched = max(sizes.values(), default=0) >= _LARGE_BYTES and progress_is_shown()
     with contextlib.ExitStack() as stack:
@@ -154,9 +172,7 @@ class _StandardInput:
             self._fd = self._stream.fileno()
             self._pipe = os.pipe() if os.name == "posix" else None
             if self._stream.isatty():
-                # Ctrl-C throws away what was typed, also between the moment it is there and the moment it is read. On a
-                # description of its own the terminal need not wait then, and stays as it was for the shell.
-                self._fd = os.open(os.ttyname(self._fd), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+                self._fd = opened_keyboard(self._fd)
         if self._stream.isatty():
             note(f"Reading {of} from the keyboard; Ctrl-D ends them.")
 

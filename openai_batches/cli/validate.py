@@ -11,9 +11,9 @@ from openai_batches import make_converter, validate_requests
 from openai_batches.cli.commanding import command
 from openai_batches.cli.connecting import DEFAULT_SERVICE, Service, provider_of
 from openai_batches.cli.documents import write_document
-from openai_batches.cli.endings import CommandError, ExitCode
+from openai_batches.cli.endings import ExitCode
 from openai_batches.cli.endpoints import endpoint_of
-from openai_batches.cli.sourcing import STDIN, SourceName, request_source, source_name
+from openai_batches.cli.sourcing import STDIN, SourceName, check_read_once, request_source, source_name
 from openai_batches.cli.terminal import note, say
 from openai_batches.cli.texts import cut, one_line, path_text, size_text, words
 from openai_batches.wording import as_count
@@ -65,8 +65,7 @@ async def validate(
         json: Write one JSON document.
         service: the service.
     """
-    if files.count(STDIN) > 1:
-        raise CommandError("Standard input can be read only once", "Name - a single time")
+    check_read_once(files)
     provider = provider_of(service)
     endpoint = endpoint_of(endpoint, provider)
     reports: dict[str, ValidationReport] = {}
