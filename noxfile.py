@@ -85,7 +85,7 @@ def simulate(session: nox.Session) -> None:
     """Thousands of schedules of jobs in simulated time; `SEED=… nox -s simulate` goes through a single one again."""
     session.install(".[test]")
     env = {**INSTALLED, "SCHEDULES": os.environ.get("SCHEDULES", "5000"), "SEED": os.environ.get("SEED")}
-    session.run("python", "-m", "pytest", "tests/test_jobs_simulated.py", *session.posargs, env=env)
+    session.run("python", "-m", "pytest", "tests/jobs/test_simulated.py", *session.posargs, env=env)
 
 
 @nox.session
@@ -102,7 +102,7 @@ def crashes(session: nox.Session) -> None:
     """A job is killed before and after every commit of its journal, and at many random moments; it takes minutes."""
     session.install(".[test]")
     env = {**INSTALLED, "OPENAI_BATCHES_CRASHES": "full"}
-    session.run("python", "-m", "pytest", "tests/test_jobs_crashes.py", "-s", *session.posargs, env=env)
+    session.run("python", "-m", "pytest", "tests/jobs/test_crashes.py", "-s", *session.posargs, env=env)
 
 
 @nox.session

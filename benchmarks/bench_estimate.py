@@ -44,7 +44,7 @@ def with_orjson(path: str) -> None:
 
 
 def with_estimate(path: str) -> None:
-    from openai_batches.estimating import estimate
+    from openai_batches.costs.estimate import estimate
 
     found = asyncio.run(estimate(path, vocabulary_timeout_s=0))
     assert found.requests == COUNT, found
@@ -56,7 +56,7 @@ CONTENDERS = {"orjson": with_orjson, "estimate": with_estimate}
 def contend(name: str, path: str) -> None:
     warm = Path(path).with_name("warm.jsonl")
     if name == "estimate":
-        from openai_batches.estimating import estimate
+        from openai_batches.costs.estimate import estimate
 
         asyncio.run(estimate(warm, vocabulary_timeout_s=0))
     else:

@@ -74,13 +74,13 @@ def plain_zstd(path: Path) -> Iterator[bytes]:
 
 
 def blocks(path: Path) -> Iterator[bytes]:
-    from openai_batches.readers import blocks_of_path
+    from openai_batches.requests.read import blocks_of_path
 
     return blocks_of_path(path)
 
 
 def gathered(source: Any) -> int:
-    from openai_batches.readers import iter_blocks
+    from openai_batches.requests.read import iter_blocks
 
     async def total() -> int:
         return sum([len(block) async for block in iter_blocks(source)])
@@ -89,7 +89,7 @@ def gathered(source: Any) -> int:
 
 
 def batch_requests(_: Path) -> int:
-    from openai_batches.requests import BatchRequest
+    from openai_batches.requests.request import BatchRequest
 
     return gathered(
         BatchRequest(f"request-{number}", request_body(number), "/v1/chat/completions") for number in range(COUNT)
@@ -131,7 +131,7 @@ def write_files(path: Path) -> None:
 def contend(name: str, path: Path) -> None:
     import zstandard  # noqa: F401  # its import belongs to nobody's time
 
-    import openai_batches.readers  # noqa: F401
+    import openai_batches.requests.read  # noqa: F401
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     begun = time.process_time()

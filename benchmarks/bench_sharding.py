@@ -68,7 +68,7 @@ def parse(path: Path) -> int:
 
 def shard(path: Path) -> int:
     """Validate and shard a file, and return how many requests are in the shards."""
-    from openai_batches.shards import write_shards
+    from openai_batches.requests.shards import write_shards
 
     with tempfile.TemporaryDirectory(dir=path.parent) as directory:
         shards = asyncio.run(write_shards(path, directory))

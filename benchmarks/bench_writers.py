@@ -83,8 +83,8 @@ def loop_parquet(source: Path, target: Path) -> None:
 
 def library(format_: Any) -> Any:
     def write(source: Path, target: Path) -> None:
-        from openai_batches.reading import ResultReader
-        from openai_batches.writers import write_results
+        from openai_batches.results.parse import ResultReader
+        from openai_batches.results.write import write_results
 
         def results() -> Any:
             reader = ResultReader()

@@ -8,390 +8,367 @@
         batch = await session.batches.wait(batch)
         async for result in session.batches.results(batch):
             print(result.custom_id, result.outcome, result.output_text)
-
-For those who work on it: the rooms, from the foundation up; each imports only rooms before it.
-
-* values: ``version``, ``errors``, ``models``, ``policy``, ``problems``, ``providers``
-* rules, without network, clock or disk
-
-  * of the wire: ``converters``, ``protocol``, ``checking``, ``pagination``, ``lines``, ``multipart``, ``ranges``,
-    ``compression``, ``webhooks``, ``progress``, ``timeline``
-  * of requests: ``encoding``, ``requests``, ``schemas``, ``response_formats``, ``value_formats``,
-    ``templates``, ``judging``, ``reports``, ``validation``, ``sharding``
-  * of results: ``outputs``, ``dialects``, ``results``, ``reading``, ``summaries``, ``rows``, ``formats``
-  * of money: ``pricing``, ``billing``, ``counting``
-
-* doors to the world: ``exchange`` (one attempt, through aiohttp), ``transport`` (attempts), ``sources`` (uploads),
-  ``readers`` (requests), ``shards`` and ``duplicates`` (request files), ``partfile`` (downloads), ``prompts``,
-  ``composing`` and ``request_files`` (prompts into requests), ``joining``, ``collecting`` and ``resending`` (results
-  and their inputs), ``newfile`` and ``writers`` (tables), ``estimating``
-* verbs: ``resuming`` for ``downloads`` and ``content``, ``parts``, ``files``, ``creating``, ``looking``, ``waiting``,
-  ``watching``, ``batches``, ``receiving`` (webhooks)
-* the engine room, for jobs of many batches
-
-  * what is known: ``attempts``, ``events``, ``ledgers``, ``entries``, ``journal``, ``bookkeeping``
-  * what is done: ``planning``, ``admission``, ``sweeping``, ``launching``, ``reconciling``, ``finishing``, ``runner``
-  * what is given: ``harvesting``, ``merging``, ``walking``, ``jobs``; ``adopting``, ``discarding``,
-    ``stopping``, ``doctoring``
-  * what is shown, on one page: ``figures``, ``markup``, ``wording``, ``scales``, ``stylesheet``, ``charts``,
-    ``tables``, ``page``, ``reporting``
-
-* the front desk: ``session``, which is a ``service`` to the engine room
-* apart from all of them: ``emulator``, a server of the API, and ``pytest_plugin``, which brings it to tests
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+from openai_batches._lazy import LazyNames
 
-from openai_batches.version import __version__
-
-if TYPE_CHECKING:
-    from openai_batches.attempts import Step
-    from openai_batches.batches import Batches
-    from openai_batches.billing import Bill, ModelBill
-    from openai_batches.collecting import BatchResults
-    from openai_batches.content import FileContent
-    from openai_batches.converters import configure_converter, make_converter
-    from openai_batches.doctoring import Cleanup, Diagnosis
-    from openai_batches.downloads import BatchDownload, DownloadedFile
+_names = LazyNames(globals())
+with _names:
+    from openai_batches.costs.bill import (
+        Bill as Bill,
+    )
+    from openai_batches.costs.bill import (
+        ModelBill as ModelBill,
+    )
+    from openai_batches.costs.estimate import (
+        Estimate as Estimate,
+    )
+    from openai_batches.costs.estimate import (
+        ModelEstimate as ModelEstimate,
+    )
+    from openai_batches.costs.estimate import (
+        estimate as estimate,
+    )
+    from openai_batches.costs.estimate import (
+        read_prices as read_prices,
+    )
+    from openai_batches.costs.prices import (
+        PRICES as PRICES,
+    )
+    from openai_batches.costs.prices import (
+        ModelPrice as ModelPrice,
+    )
+    from openai_batches.costs.prices import (
+        PriceTable as PriceTable,
+    )
+    from openai_batches.costs.prices import (
+        cost_of as cost_of,
+    )
     from openai_batches.errors import (
-        AmbiguousCreateError,
-        APIError,
-        AuthenticationError,
-        BadRequestError,
-        BatchesError,
-        BatchesWarning,
-        BatchFailedError,
-        ConflictError,
-        DecodeError,
-        IncompleteOutputError,
-        InputError,
-        InternalServerError,
-        InvalidRequestsError,
-        JobError,
-        JobPausedError,
-        JobStoppedError,
-        JournalError,
-        NotFoundError,
-        PaginationError,
-        PermissionDeniedError,
-        RateLimitError,
-        RefusalError,
-        RequestFailedError,
-        TransportError,
-        TransportTimeoutError,
-        UnprocessableEntityError,
-        WaitTimeoutError,
-        WebhookSignatureError,
+        AmbiguousCreateError as AmbiguousCreateError,
     )
-    from openai_batches.estimating import Estimate, ModelEstimate, estimate, read_prices
-    from openai_batches.events import JobEvent, JobEventKind
-    from openai_batches.files import Files
-    from openai_batches.jobs import BatchJob
-    from openai_batches.ledgers import Ledger, ShardLedger
+    from openai_batches.errors import (
+        APIError as APIError,
+    )
+    from openai_batches.errors import (
+        AuthenticationError as AuthenticationError,
+    )
+    from openai_batches.errors import (
+        BadRequestError as BadRequestError,
+    )
+    from openai_batches.errors import (
+        BatchesError as BatchesError,
+    )
+    from openai_batches.errors import (
+        BatchesWarning as BatchesWarning,
+    )
+    from openai_batches.errors import (
+        BatchFailedError as BatchFailedError,
+    )
+    from openai_batches.errors import (
+        ConflictError as ConflictError,
+    )
+    from openai_batches.errors import (
+        DecodeError as DecodeError,
+    )
+    from openai_batches.errors import (
+        IncompleteOutputError as IncompleteOutputError,
+    )
+    from openai_batches.errors import (
+        InputError as InputError,
+    )
+    from openai_batches.errors import (
+        InternalServerError as InternalServerError,
+    )
+    from openai_batches.errors import (
+        InvalidRequestsError as InvalidRequestsError,
+    )
+    from openai_batches.errors import (
+        JobError as JobError,
+    )
+    from openai_batches.errors import (
+        JobPausedError as JobPausedError,
+    )
+    from openai_batches.errors import (
+        JobStoppedError as JobStoppedError,
+    )
+    from openai_batches.errors import (
+        JournalError as JournalError,
+    )
+    from openai_batches.errors import (
+        NotFoundError as NotFoundError,
+    )
+    from openai_batches.errors import (
+        PaginationError as PaginationError,
+    )
+    from openai_batches.errors import (
+        PermissionDeniedError as PermissionDeniedError,
+    )
+    from openai_batches.errors import (
+        RateLimitError as RateLimitError,
+    )
+    from openai_batches.errors import (
+        RefusalError as RefusalError,
+    )
+    from openai_batches.errors import (
+        RequestFailedError as RequestFailedError,
+    )
+    from openai_batches.errors import (
+        TransportError as TransportError,
+    )
+    from openai_batches.errors import (
+        TransportTimeoutError as TransportTimeoutError,
+    )
+    from openai_batches.errors import (
+        UnprocessableEntityError as UnprocessableEntityError,
+    )
+    from openai_batches.errors import (
+        WaitTimeoutError as WaitTimeoutError,
+    )
+    from openai_batches.errors import (
+        WebhookSignatureError as WebhookSignatureError,
+    )
+    from openai_batches.http.decode import (
+        configure_converter as configure_converter,
+    )
+    from openai_batches.http.decode import (
+        make_converter as make_converter,
+    )
+    from openai_batches.http.wire import (
+        Answer as Answer,
+    )
+    from openai_batches.jobs.cleanup.doctor import (
+        Cleanup as Cleanup,
+    )
+    from openai_batches.jobs.cleanup.doctor import (
+        Diagnosis as Diagnosis,
+    )
+    from openai_batches.jobs.events import (
+        JobEvent as JobEvent,
+    )
+    from openai_batches.jobs.events import (
+        JobEventKind as JobEventKind,
+    )
+    from openai_batches.jobs.job import (
+        BatchJob as BatchJob,
+    )
+    from openai_batches.jobs.journal.records import (
+        Step as Step,
+    )
+    from openai_batches.jobs.ledger import (
+        Ledger as Ledger,
+    )
+    from openai_batches.jobs.ledger import (
+        ShardLedger as ShardLedger,
+    )
     from openai_batches.models import (
-        Batch,
-        BatchError,
-        BatchErrors,
-        BatchStatus,
-        BatchUsage,
-        DeletedFile,
-        FileObject,
-        InputTokensDetails,
-        OutputTokensDetails,
-        Page,
-        RequestCounts,
+        Batch as Batch,
     )
-    from openai_batches.pagination import AsyncPaginator
-    from openai_batches.policy import PollPolicy, RetryPolicy
-    from openai_batches.pricing import PRICES, ModelPrice, PriceTable, cost_of
-    from openai_batches.problems import Problem, Repair
-    from openai_batches.progress import BatchChange
-    from openai_batches.prompts import PromptSource, read_prompts
-    from openai_batches.protocol import Answer
+    from openai_batches.models import (
+        BatchError as BatchError,
+    )
+    from openai_batches.models import (
+        BatchErrors as BatchErrors,
+    )
+    from openai_batches.models import (
+        BatchStatus as BatchStatus,
+    )
+    from openai_batches.models import (
+        BatchUsage as BatchUsage,
+    )
+    from openai_batches.models import (
+        DeletedFile as DeletedFile,
+    )
+    from openai_batches.models import (
+        FileObject as FileObject,
+    )
+    from openai_batches.models import (
+        InputTokensDetails as InputTokensDetails,
+    )
+    from openai_batches.models import (
+        OutputTokensDetails as OutputTokensDetails,
+    )
+    from openai_batches.models import (
+        Page as Page,
+    )
+    from openai_batches.models import (
+        RequestCounts as RequestCounts,
+    )
+    from openai_batches.pagination import (
+        AsyncPaginator as AsyncPaginator,
+    )
+    from openai_batches.policies import (
+        PollPolicy as PollPolicy,
+    )
+    from openai_batches.policies import (
+        RetryPolicy as RetryPolicy,
+    )
+    from openai_batches.problems import (
+        Problem as Problem,
+    )
+    from openai_batches.problems import (
+        Repair as Repair,
+    )
     from openai_batches.providers import (
-        AZURE,
-        DASHSCOPE,
-        DEEPINFRA,
-        DOUBLEWORD,
-        GROQ,
-        NEBIUS,
-        NOVITA,
-        OGX,
-        OPENAI,
-        PARASAIL,
-        SILICONFLOW,
-        ZHIPU,
-        Provider,
+        AZURE as AZURE,
     )
-    from openai_batches.readers import RequestSource
-    from openai_batches.receiving import WebhookReceiver
-    from openai_batches.reporting import write_report
-    from openai_batches.reports import ValidationReport
-    from openai_batches.request_files import RequestFile, write_request_file
-    from openai_batches.requests import BatchRequest, parse_request, requests_from
-    from openai_batches.resending import to_requests
-    from openai_batches.results import BatchResult, Outcome, ResultError
-    from openai_batches.schemas import json_schema_format
-    from openai_batches.session import BatchSession
-    from openai_batches.sharding import Shard, ShardLimits
-    from openai_batches.shards import iter_shards, validate_requests, write_shards
-    from openai_batches.summaries import ResultSummary
-    from openai_batches.watching import BatchChanges, CompletedBatches
-    from openai_batches.webhooks import WebhookEvent, sign_webhook, verify_webhook
-    from openai_batches.writers import CsvWriter, JsonlWriter, ParquetWriter, ResultWriter, write_results
+    from openai_batches.providers import (
+        DASHSCOPE as DASHSCOPE,
+    )
+    from openai_batches.providers import (
+        DEEPINFRA as DEEPINFRA,
+    )
+    from openai_batches.providers import (
+        DOUBLEWORD as DOUBLEWORD,
+    )
+    from openai_batches.providers import (
+        GROQ as GROQ,
+    )
+    from openai_batches.providers import (
+        NEBIUS as NEBIUS,
+    )
+    from openai_batches.providers import (
+        NOVITA as NOVITA,
+    )
+    from openai_batches.providers import (
+        OGX as OGX,
+    )
+    from openai_batches.providers import (
+        OPENAI as OPENAI,
+    )
+    from openai_batches.providers import (
+        PARASAIL as PARASAIL,
+    )
+    from openai_batches.providers import (
+        SILICONFLOW as SILICONFLOW,
+    )
+    from openai_batches.providers import (
+        ZHIPU as ZHIPU,
+    )
+    from openai_batches.providers import (
+        Provider as Provider,
+    )
+    from openai_batches.report.write import (
+        write_report as write_report,
+    )
+    from openai_batches.requests.findings import (
+        ValidationReport as ValidationReport,
+    )
+    from openai_batches.requests.packing import (
+        Shard as Shard,
+    )
+    from openai_batches.requests.packing import (
+        ShardLimits as ShardLimits,
+    )
+    from openai_batches.requests.prompts import (
+        PromptSource as PromptSource,
+    )
+    from openai_batches.requests.prompts import (
+        read_prompts as read_prompts,
+    )
+    from openai_batches.requests.read import (
+        RequestSource as RequestSource,
+    )
+    from openai_batches.requests.request import (
+        BatchRequest as BatchRequest,
+    )
+    from openai_batches.requests.request import (
+        parse_request as parse_request,
+    )
+    from openai_batches.requests.request import (
+        requests_from as requests_from,
+    )
+    from openai_batches.requests.schemas import (
+        json_schema_format as json_schema_format,
+    )
+    from openai_batches.requests.shards import (
+        iter_shards as iter_shards,
+    )
+    from openai_batches.requests.shards import (
+        validate_requests as validate_requests,
+    )
+    from openai_batches.requests.shards import (
+        write_shards as write_shards,
+    )
+    from openai_batches.requests.write import (
+        RequestFile as RequestFile,
+    )
+    from openai_batches.requests.write import (
+        write_request_file as write_request_file,
+    )
+    from openai_batches.resources.batches import (
+        Batches as Batches,
+    )
+    from openai_batches.resources.content import (
+        FileContent as FileContent,
+    )
+    from openai_batches.resources.downloads import (
+        BatchDownload as BatchDownload,
+    )
+    from openai_batches.resources.downloads import (
+        DownloadedFile as DownloadedFile,
+    )
+    from openai_batches.resources.files import (
+        Files as Files,
+    )
+    from openai_batches.resources.progress import (
+        BatchChange as BatchChange,
+    )
+    from openai_batches.resources.receiving import (
+        WebhookReceiver as WebhookReceiver,
+    )
+    from openai_batches.resources.wait import (
+        BatchChanges as BatchChanges,
+    )
+    from openai_batches.resources.wait import (
+        CompletedBatches as CompletedBatches,
+    )
+    from openai_batches.resources.webhooks import (
+        WebhookEvent as WebhookEvent,
+    )
+    from openai_batches.resources.webhooks import (
+        sign_webhook as sign_webhook,
+    )
+    from openai_batches.resources.webhooks import (
+        verify_webhook as verify_webhook,
+    )
+    from openai_batches.results.inputs import (
+        to_requests as to_requests,
+    )
+    from openai_batches.results.result import (
+        BatchResult as BatchResult,
+    )
+    from openai_batches.results.result import (
+        Outcome as Outcome,
+    )
+    from openai_batches.results.result import (
+        ResultError as ResultError,
+    )
+    from openai_batches.results.stream import (
+        BatchResults as BatchResults,
+    )
+    from openai_batches.results.summary import (
+        ResultSummary as ResultSummary,
+    )
+    from openai_batches.results.write import (
+        CsvWriter as CsvWriter,
+    )
+    from openai_batches.results.write import (
+        JsonlWriter as JsonlWriter,
+    )
+    from openai_batches.results.write import (
+        ParquetWriter as ParquetWriter,
+    )
+    from openai_batches.results.write import (
+        ResultWriter as ResultWriter,
+    )
+    from openai_batches.results.write import (
+        write_results as write_results,
+    )
+    from openai_batches.session import (
+        BatchSession as BatchSession,
+    )
+    from openai_batches.version import __version__ as __version__
 
-__all__ = [
-    "AZURE",
-    "DASHSCOPE",
-    "DEEPINFRA",
-    "DOUBLEWORD",
-    "GROQ",
-    "NEBIUS",
-    "NOVITA",
-    "OGX",
-    "OPENAI",
-    "PARASAIL",
-    "PRICES",
-    "SILICONFLOW",
-    "ZHIPU",
-    "APIError",
-    "AmbiguousCreateError",
-    "Answer",
-    "AsyncPaginator",
-    "AuthenticationError",
-    "BadRequestError",
-    "Batch",
-    "BatchChange",
-    "BatchChanges",
-    "BatchDownload",
-    "BatchError",
-    "BatchErrors",
-    "BatchFailedError",
-    "BatchJob",
-    "BatchRequest",
-    "BatchResult",
-    "BatchResults",
-    "BatchSession",
-    "BatchStatus",
-    "BatchUsage",
-    "Batches",
-    "BatchesError",
-    "BatchesWarning",
-    "Bill",
-    "Cleanup",
-    "CompletedBatches",
-    "ConflictError",
-    "CsvWriter",
-    "DecodeError",
-    "DeletedFile",
-    "Diagnosis",
-    "DownloadedFile",
-    "Estimate",
-    "FileContent",
-    "FileObject",
-    "Files",
-    "IncompleteOutputError",
-    "InputError",
-    "InputTokensDetails",
-    "InternalServerError",
-    "InvalidRequestsError",
-    "JobError",
-    "JobEvent",
-    "JobEventKind",
-    "JobPausedError",
-    "JobStoppedError",
-    "JournalError",
-    "JsonlWriter",
-    "Ledger",
-    "ModelBill",
-    "ModelEstimate",
-    "ModelPrice",
-    "NotFoundError",
-    "Outcome",
-    "OutputTokensDetails",
-    "Page",
-    "PaginationError",
-    "ParquetWriter",
-    "PermissionDeniedError",
-    "PollPolicy",
-    "PriceTable",
-    "Problem",
-    "PromptSource",
-    "Provider",
-    "RateLimitError",
-    "RefusalError",
-    "Repair",
-    "RequestCounts",
-    "RequestFailedError",
-    "RequestFile",
-    "RequestSource",
-    "ResultError",
-    "ResultSummary",
-    "ResultWriter",
-    "RetryPolicy",
-    "Shard",
-    "ShardLedger",
-    "ShardLimits",
-    "Step",
-    "TransportError",
-    "TransportTimeoutError",
-    "UnprocessableEntityError",
-    "ValidationReport",
-    "WaitTimeoutError",
-    "WebhookEvent",
-    "WebhookReceiver",
-    "WebhookSignatureError",
-    "__version__",
-    "configure_converter",
-    "cost_of",
-    "estimate",
-    "iter_shards",
-    "json_schema_format",
-    "make_converter",
-    "parse_request",
-    "read_prices",
-    "read_prompts",
-    "requests_from",
-    "sign_webhook",
-    "to_requests",
-    "validate_requests",
-    "verify_webhook",
-    "write_report",
-    "write_request_file",
-    "write_results",
-    "write_shards",
-]
-
-# Rooms are opened when they are first asked for: the name of the package costs nothing, nor does what nobody uses.
-_ROOMS = {
-    "Step": "attempts",
-    "Batches": "batches",
-    "Bill": "billing",
-    "ModelBill": "billing",
-    "BatchResults": "collecting",
-    "FileContent": "content",
-    "configure_converter": "converters",
-    "make_converter": "converters",
-    "Cleanup": "doctoring",
-    "Diagnosis": "doctoring",
-    "BatchDownload": "downloads",
-    "DownloadedFile": "downloads",
-    "APIError": "errors",
-    "AmbiguousCreateError": "errors",
-    "AuthenticationError": "errors",
-    "BadRequestError": "errors",
-    "BatchFailedError": "errors",
-    "BatchesError": "errors",
-    "BatchesWarning": "errors",
-    "ConflictError": "errors",
-    "DecodeError": "errors",
-    "IncompleteOutputError": "errors",
-    "InputError": "errors",
-    "InternalServerError": "errors",
-    "InvalidRequestsError": "errors",
-    "JobError": "errors",
-    "JobPausedError": "errors",
-    "JobStoppedError": "errors",
-    "JournalError": "errors",
-    "NotFoundError": "errors",
-    "PaginationError": "errors",
-    "PermissionDeniedError": "errors",
-    "RateLimitError": "errors",
-    "RefusalError": "errors",
-    "RequestFailedError": "errors",
-    "TransportError": "errors",
-    "TransportTimeoutError": "errors",
-    "UnprocessableEntityError": "errors",
-    "WaitTimeoutError": "errors",
-    "WebhookSignatureError": "errors",
-    "Estimate": "estimating",
-    "ModelEstimate": "estimating",
-    "estimate": "estimating",
-    "read_prices": "estimating",
-    "JobEvent": "events",
-    "JobEventKind": "events",
-    "Files": "files",
-    "BatchJob": "jobs",
-    "Ledger": "ledgers",
-    "ShardLedger": "ledgers",
-    "Batch": "models",
-    "BatchError": "models",
-    "BatchErrors": "models",
-    "BatchStatus": "models",
-    "BatchUsage": "models",
-    "DeletedFile": "models",
-    "FileObject": "models",
-    "InputTokensDetails": "models",
-    "OutputTokensDetails": "models",
-    "Page": "models",
-    "RequestCounts": "models",
-    "AsyncPaginator": "pagination",
-    "PollPolicy": "policy",
-    "RetryPolicy": "policy",
-    "PRICES": "pricing",
-    "ModelPrice": "pricing",
-    "PriceTable": "pricing",
-    "cost_of": "pricing",
-    "Problem": "problems",
-    "Repair": "problems",
-    "BatchChange": "progress",
-    "PromptSource": "prompts",
-    "read_prompts": "prompts",
-    "Answer": "protocol",
-    "AZURE": "providers",
-    "DASHSCOPE": "providers",
-    "DEEPINFRA": "providers",
-    "DOUBLEWORD": "providers",
-    "GROQ": "providers",
-    "NEBIUS": "providers",
-    "NOVITA": "providers",
-    "OGX": "providers",
-    "OPENAI": "providers",
-    "PARASAIL": "providers",
-    "SILICONFLOW": "providers",
-    "ZHIPU": "providers",
-    "Provider": "providers",
-    "RequestSource": "readers",
-    "WebhookReceiver": "receiving",
-    "write_report": "reporting",
-    "ValidationReport": "reports",
-    "RequestFile": "request_files",
-    "write_request_file": "request_files",
-    "BatchRequest": "requests",
-    "parse_request": "requests",
-    "requests_from": "requests",
-    "to_requests": "resending",
-    "BatchResult": "results",
-    "Outcome": "results",
-    "ResultError": "results",
-    "json_schema_format": "schemas",
-    "BatchSession": "session",
-    "Shard": "sharding",
-    "ShardLimits": "sharding",
-    "iter_shards": "shards",
-    "validate_requests": "shards",
-    "write_shards": "shards",
-    "ResultSummary": "summaries",
-    "BatchChanges": "watching",
-    "CompletedBatches": "watching",
-    "WebhookEvent": "webhooks",
-    "sign_webhook": "webhooks",
-    "verify_webhook": "webhooks",
-    "CsvWriter": "writers",
-    "JsonlWriter": "writers",
-    "ParquetWriter": "writers",
-    "ResultWriter": "writers",
-    "write_results": "writers",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _ROOMS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__ = _names.load
+__dir__ = _names.dir

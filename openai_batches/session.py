@@ -15,14 +15,14 @@ from urllib.parse import urlencode
 import msgspec
 from yarl import URL
 
-from openai_batches.batches import Batches
 from openai_batches.errors import BatchesWarning, InputError
-from openai_batches.exchange import Exchange, Secret, checked_key, client_timeout
-from openai_batches.files import Files
-from openai_batches.policy import RetryPolicy
-from openai_batches.protocol import Answer, Repeat, Request, clean_path, query_string
+from openai_batches.http.client import Exchange, Secret, checked_key, client_timeout
+from openai_batches.http.retries import Transport
+from openai_batches.http.wire import Answer, Repeat, Request, clean_path, query_string
+from openai_batches.policies import RetryPolicy
 from openai_batches.providers import OPENAI, Provider
-from openai_batches.transport import Transport
+from openai_batches.resources.batches import Batches
+from openai_batches.resources.files import Files
 from openai_batches.version import __version__
 
 if TYPE_CHECKING:
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from openai_batches.doctoring import Cleanup, Diagnosis, Directories
-    from openai_batches.exchange import ApiKey
+    from openai_batches.http.client import ApiKey
+    from openai_batches.jobs.cleanup.doctor import Cleanup, Diagnosis, Directories
     from openai_batches.models import FileObject
-    from openai_batches.policy import PollPolicy
-    from openai_batches.readers import RequestSource
-    from openai_batches.results import BatchResult
+    from openai_batches.policies import PollPolicy
+    from openai_batches.requests.read import RequestSource
+    from openai_batches.results.result import BatchResult
 
 __all__ = ["BatchSession"]
 
@@ -212,7 +212,7 @@ class BatchSession:
             BatchesError: as ``BatchJob.run``.
             OSError: as ``BatchJob.run``.
         """
-        from openai_batches.jobs import BatchJob  # noqa: PLC0415  # a session without jobs does not load them
+        from openai_batches.jobs.job import BatchJob  # noqa: PLC0415  # a session without jobs does not load them
 
         job = BatchJob(self, source, directory=directory, **options)
         # The job is closed first, so that whoever wants the directory next knows that it will be free.
@@ -241,8 +241,8 @@ class BatchSession:
             APIError: the service said no.
             TransportError: no whole answer came.
         """
-        from openai_batches import arguments  # noqa: PLC0415  # a session without jobs does not load them
-        from openai_batches.doctoring import examine  # noqa: PLC0415
+        from openai_batches.jobs import arguments  # noqa: PLC0415  # a session without jobs does not load them
+        from openai_batches.jobs.cleanup.doctor import examine  # noqa: PLC0415
 
         arguments.check_directories(directories)
         arguments.check_seconds(stalled_after_s=stalled_after_s, expiring_within_s=expiring_within_s)
@@ -277,8 +277,8 @@ class BatchSession:
             APIError: the service said no.
             TransportError: no whole answer came.
         """
-        from openai_batches import arguments  # noqa: PLC0415  # a session without jobs does not load them
-        from openai_batches.doctoring import clean_up  # noqa: PLC0415
+        from openai_batches.jobs import arguments  # noqa: PLC0415  # a session without jobs does not load them
+        from openai_batches.jobs.cleanup.doctor import clean_up  # noqa: PLC0415
 
         arguments.check_directories(directories)
         arguments.check_flags(dry_run=dry_run, with_results=with_results)

@@ -8,16 +8,16 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import services
-from http_servers import KEY, QUICK
 from hypothesis import HealthCheck, settings
+from support import services
+from support.http_servers import KEY, QUICK
 
 from openai_batches import BatchSession
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from http_servers import RawServer
+    from support.http_servers import RawServer
 
     from openai_batches.emulator import BatchServer
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
-from http_servers import CHAT, KEY, ONCE, QUICK
+from support.http_servers import CHAT, KEY, ONCE, QUICK
 
 from openai_batches import (
     APIError,

@@ -26,7 +26,7 @@ from openai_batches import (
     Page,
     RequestCounts,
 )
-from openai_batches.protocol import Request, read
+from openai_batches.http.wire import Request, read
 
 TERMINAL = {"failed", "completed", "expired", "cancelled"}
 BATCH = Batch(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import attrs
 import pytest
-from http_servers import (
+from support.http_servers import (
     AUTHORITY,
     CHAT,
     KEY,
@@ -44,7 +44,7 @@ from openai_batches import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from http_servers import Asked
+    from support.http_servers import Asked
 
     OpenSession = Callable[..., BatchSession]
 

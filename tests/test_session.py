@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import attrs
 import pytest
-from http_servers import KEY, RawServer, answer, batch_json, error_answer, json_answer
+from support.http_servers import KEY, RawServer, answer, batch_json, error_answer, json_answer
 
 from openai_batches import OPENAI, BatchSession, DecodeError, InputError, InternalServerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from http_servers import Asked
+    from support.http_servers import Asked
 
     OpenSession = Callable[..., BatchSession]
 

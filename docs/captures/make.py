@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "cli"))
 
-from driven_terminal import DrivenTerminal  # noqa: E402  # the terminal of the tests is the terminal of the pictures
+from support.driven_terminal import DrivenTerminal  # noqa: E402  # the terminal of the tests is the terminal of the pictures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

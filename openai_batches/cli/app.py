@@ -6,7 +6,7 @@ from openai_batches.version import __version__
 
 __all__ = ["app"]
 
-_ROOMS = "openai_batches.cli"
+_COMMANDS_FOLDER = "openai_batches.cli.commands"
 _BATCHES = Group("Batches", sort_key=1)
 _JOBS = Group("Jobs", sort_key=2)
 _REQUESTS = Group("Requests", sort_key=3)
@@ -36,7 +36,7 @@ app: App = App(
 )
 app["--help"].group = app["--version"].group = Group("Program", sort_key=9)
 
-# group -> name -> (room, help)
+# group -> name -> (module, help)
 _COMMANDS: tuple[tuple[Group, tuple[tuple[str, str, str], ...]], ...] = (
     (
         _BATCHES,
@@ -79,10 +79,10 @@ _COMMANDS: tuple[tuple[Group, tuple[tuple[str, str, str], ...]], ...] = (
 )
 
 for _group, _commands in _COMMANDS:
-    for _order, (_name, _room, _help) in enumerate(_commands):
-        app.command(f"{_ROOMS}.{_room}:app", name=_name, help=_help, group=_group, sort_key=_order)
+    for _order, (_name, _module, _help) in enumerate(_commands):
+        app.command(f"{_COMMANDS_FOLDER}.{_module}:app", name=_name, help=_help, group=_group, sort_key=_order)
 app.command(
-    f"{_ROOMS}.completing:app",
+    f"{_COMMANDS_FOLDER}.completion:app",
     name="--install-completion",
     help="Let the shell complete what is typed.",
     group=app["--help"].group,

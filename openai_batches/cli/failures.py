@@ -1,8 +1,8 @@
 """What went wrong with some of several: each is told as it happens, and the others go on."""
 
-from openai_batches.cli.endings import ExitCode
-from openai_batches.cli.explaining import explain
-from openai_batches.cli.terminal import say_advice, say_error
+from openai_batches.cli.errors import ExitCode
+from openai_batches.cli.explain import explain
+from openai_batches.cli.output.terminal import say_advice, say_error
 
 __all__ = ["Failures"]
 

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from openai_batches.cli.advising import TYPED
+from openai_batches.cli.advice import TYPED
 from openai_batches.cli.app import app
-from openai_batches.cli.endings import ClosedPipeError, CommandError, ExitCode
-from openai_batches.cli.environment import DEBUG, variable
-from openai_batches.cli.hearing import heard_as_interrupts
-from openai_batches.cli.relaying import relay
-from openai_batches.cli.terminal import (
+from openai_batches.cli.errors import ClosedPipeError, CommandError, ExitCode
+from openai_batches.cli.logs import relay
+from openai_batches.cli.options.environment import DEBUG, variable
+from openai_batches.cli.output.signals import heard_as_interrupts
+from openai_batches.cli.output.terminal import (
     check_output,
     flush,
     give_up_errors,
@@ -89,7 +89,7 @@ def _called(tokens: Sequence[str]) -> int:
 
 def _tell(error: BaseException, tokens: Sequence[str], *, is_debugging: bool) -> int:
     # A command that ends well does not load what explains errors.
-    from openai_batches.cli.explaining import explain  # noqa: PLC0415
+    from openai_batches.cli.explain import explain  # noqa: PLC0415
 
     if is_debugging:
         note("".join(traceback.format_exception(error)).rstrip())

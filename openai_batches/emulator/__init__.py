@@ -32,102 +32,100 @@
 It shares no code with the client, so that the two can disagree.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from openai_batches._lazy import LazyNames
 
-if TYPE_CHECKING:
-    from .background import BackgroundServer
-    from .clock import Clock, LastingClock, RealClock, SteppedClock
-    from .desk import RequestRecord
-    from .echo import EchoExecutor
-    from .executors import Executor, LineAnswer, LineError
-    from .faults import Fault, Faults, Firing
-    from .folder import DataFolderError
-    from .keys import ApiKey
-    from .profiles import PROFILES, Profile
-    from .records import StoredBatch, StoredFile, StoredUpload
-    from .rules import Choices, Timings
-    from .script import ScriptExecutor
-    from .server import BatchServer
-    from .store import Store
-    from .upstream import UpstreamExecutor
-    from .webhook_endpoints import Delivery, WebhookEndpoint, WebhookMessage, WebhookRetries
+_names = LazyNames(globals())
+with _names:
+    from openai_batches.emulator.background import (
+        BackgroundServer as BackgroundServer,
+    )
+    from openai_batches.emulator.clock import (
+        Clock as Clock,
+    )
+    from openai_batches.emulator.clock import (
+        LastingClock as LastingClock,
+    )
+    from openai_batches.emulator.clock import (
+        RealClock as RealClock,
+    )
+    from openai_batches.emulator.clock import (
+        SteppedClock as SteppedClock,
+    )
+    from openai_batches.emulator.executors.echo import (
+        EchoExecutor as EchoExecutor,
+    )
+    from openai_batches.emulator.executors.executor import (
+        Executor as Executor,
+    )
+    from openai_batches.emulator.executors.executor import (
+        LineAnswer as LineAnswer,
+    )
+    from openai_batches.emulator.executors.executor import (
+        LineError as LineError,
+    )
+    from openai_batches.emulator.executors.script import (
+        ScriptExecutor as ScriptExecutor,
+    )
+    from openai_batches.emulator.executors.upstream import (
+        UpstreamExecutor as UpstreamExecutor,
+    )
+    from openai_batches.emulator.faults.faults import (
+        Fault as Fault,
+    )
+    from openai_batches.emulator.faults.faults import (
+        Faults as Faults,
+    )
+    from openai_batches.emulator.faults.faults import (
+        Firing as Firing,
+    )
+    from openai_batches.emulator.http.context import (
+        RequestRecord as RequestRecord,
+    )
+    from openai_batches.emulator.keys import (
+        ApiKey as ApiKey,
+    )
+    from openai_batches.emulator.profiles.profiles import (
+        PROFILES as PROFILES,
+    )
+    from openai_batches.emulator.profiles.profiles import (
+        Profile as Profile,
+    )
+    from openai_batches.emulator.rules import (
+        Choices as Choices,
+    )
+    from openai_batches.emulator.rules import (
+        Timings as Timings,
+    )
+    from openai_batches.emulator.server import (
+        BatchServer as BatchServer,
+    )
+    from openai_batches.emulator.store.folder import (
+        DataFolderError as DataFolderError,
+    )
+    from openai_batches.emulator.store.records import (
+        StoredBatch as StoredBatch,
+    )
+    from openai_batches.emulator.store.records import (
+        StoredFile as StoredFile,
+    )
+    from openai_batches.emulator.store.records import (
+        StoredUpload as StoredUpload,
+    )
+    from openai_batches.emulator.store.store import (
+        Store as Store,
+    )
+    from openai_batches.emulator.webhooks.endpoints import (
+        Delivery as Delivery,
+    )
+    from openai_batches.emulator.webhooks.endpoints import (
+        WebhookEndpoint as WebhookEndpoint,
+    )
+    from openai_batches.emulator.webhooks.endpoints import (
+        WebhookMessage as WebhookMessage,
+    )
+    from openai_batches.emulator.webhooks.endpoints import (
+        WebhookRetries as WebhookRetries,
+    )
 
-__all__ = [
-    "PROFILES",
-    "ApiKey",
-    "BackgroundServer",
-    "BatchServer",
-    "Choices",
-    "Clock",
-    "DataFolderError",
-    "Delivery",
-    "EchoExecutor",
-    "Executor",
-    "Fault",
-    "Faults",
-    "Firing",
-    "LastingClock",
-    "LineAnswer",
-    "LineError",
-    "Profile",
-    "RealClock",
-    "RequestRecord",
-    "ScriptExecutor",
-    "SteppedClock",
-    "Store",
-    "StoredBatch",
-    "StoredFile",
-    "StoredUpload",
-    "Timings",
-    "UpstreamExecutor",
-    "WebhookEndpoint",
-    "WebhookMessage",
-    "WebhookRetries",
-]
-
-# Nothing is loaded before it is asked for: the program is to answer to Ctrl-C before all of it is there.
-_HOMES = {
-    "ApiKey": "keys",
-    "BackgroundServer": "background",
-    "BatchServer": "server",
-    "Choices": "rules",
-    "Clock": "clock",
-    "DataFolderError": "folder",
-    "Delivery": "webhook_endpoints",
-    "EchoExecutor": "echo",
-    "Executor": "executors",
-    "Fault": "faults",
-    "Faults": "faults",
-    "Firing": "faults",
-    "LastingClock": "clock",
-    "LineAnswer": "executors",
-    "LineError": "executors",
-    "PROFILES": "profiles",
-    "Profile": "profiles",
-    "RealClock": "clock",
-    "RequestRecord": "desk",
-    "ScriptExecutor": "script",
-    "SteppedClock": "clock",
-    "Store": "store",
-    "StoredBatch": "records",
-    "StoredFile": "records",
-    "StoredUpload": "records",
-    "Timings": "rules",
-    "UpstreamExecutor": "upstream",
-    "WebhookEndpoint": "webhook_endpoints",
-    "WebhookMessage": "webhook_endpoints",
-    "WebhookRetries": "webhook_endpoints",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__ = _names.load
+__dir__ = _names.dir

@@ -7,9 +7,9 @@ try:
     import sys
     from collections.abc import Sequence
 
-    from .options import PROGRAM, read_options
-    from .server import BatchServer
-    from .serving import serve
+    from openai_batches.emulator.options import PROGRAM, read_options
+    from openai_batches.emulator.server import BatchServer
+    from openai_batches.emulator.serving import serve
 except KeyboardInterrupt:
     raise SystemExit(130) from None
 

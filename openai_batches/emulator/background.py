@@ -8,13 +8,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from .clock import Clock
-from .desk import RequestRecord
-from .faults import Faults
-from .keys import ANY_KEY, keys_by_name
-from .server import BatchServer
-from .store import Store
-from .webhook_endpoints import Delivery
+from openai_batches.emulator.clock import Clock
+from openai_batches.emulator.faults.faults import Faults
+from openai_batches.emulator.http.context import RequestRecord
+from openai_batches.emulator.keys import ANY_KEY, keys_by_name
+from openai_batches.emulator.server import BatchServer
+from openai_batches.emulator.store.store import Store
+from openai_batches.emulator.webhooks.endpoints import Delivery
 
 _STOP_S = 10.0
 

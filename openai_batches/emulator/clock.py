@@ -4,7 +4,7 @@ import math
 import time
 from typing import Protocol, runtime_checkable
 
-from . import checking
+from openai_batches.emulator import checking
 
 DEFAULT_START = 1_750_000_000.0
 # Eleven days in a second: beyond, a moment of the machine is longer than the life of a batch.

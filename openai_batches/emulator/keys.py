@@ -6,7 +6,7 @@ from typing import cast
 import attrs
 from aiohttp import web
 
-from .answers import APIError
+from openai_batches.emulator.answers import APIError
 
 # What clients are given where every key is let in.
 ANY_KEY = "sk-emulator"

@@ -11,15 +11,15 @@ from typing import Any, NoReturn, TextIO
 
 import attrs
 
-from .checking import is_loopback, number
-from .clock import MAX_SPEED
-from .fault_kinds import KINDS
-from .faults import Fault
-from .health import package_version
-from .keys import ANY_KEY, keys_by_name
-from .profiles import PROFILES
-from .upstream import CONCURRENCY, UpstreamExecutor
-from .webhook_endpoints import WebhookEndpoint
+from openai_batches.emulator.checking import is_loopback, number
+from openai_batches.emulator.clock import MAX_SPEED
+from openai_batches.emulator.executors.upstream import CONCURRENCY, UpstreamExecutor
+from openai_batches.emulator.faults.faults import Fault
+from openai_batches.emulator.faults.kinds import KINDS
+from openai_batches.emulator.http.health import package_version
+from openai_batches.emulator.keys import ANY_KEY, keys_by_name
+from openai_batches.emulator.profiles.profiles import PROFILES
+from openai_batches.emulator.webhooks.endpoints import WebhookEndpoint
 
 PROGRAM = "python -m openai_batches.emulator"
 _EXAMPLES = f"""examples:

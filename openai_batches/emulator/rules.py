@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 import attrs
 
-from .checking import field, instance, number, one_of, text, texts, token_limit, whole
-from .keys import ApiKey
+from openai_batches.emulator.checking import field, instance, number, one_of, text, texts, token_limit, whole
+from openai_batches.emulator.keys import ApiKey
 
 SECONDS_PER_DAY = 86_400
 FILE_LIFETIME_S = 30 * SECONDS_PER_DAY

@@ -10,23 +10,23 @@ from typing import Literal, Self
 
 from aiohttp import web
 
-from . import checking
-from .agenda import Agenda
-from .app import build_app
-from .clock import Clock, RealClock
-from .connections import Connection, OpenTransports, Site
-from .desk import Desk, RequestRecord
-from .echo import EchoExecutor
-from .executors import Executor, Staff, check_executor
-from .faults import Fault, Faults
-from .keys import ApiKey, keys_by_name
-from .lifecycle import Lifecycle
-from .profiles import OPENAI, Profile, named
-from .retention import Janitor
-from .rules import Choices, Rules, Timings
-from .store import Store
-from .webhook_endpoints import Delivery, WebhookEndpoint, endpoints_of
-from .webhooks import Webhooks
+from openai_batches.emulator import checking
+from openai_batches.emulator.batches.lifecycle import Lifecycle
+from openai_batches.emulator.batches.retention import Janitor
+from openai_batches.emulator.clock import Clock, RealClock
+from openai_batches.emulator.executors.echo import EchoExecutor
+from openai_batches.emulator.executors.executor import Executor, Staff, check_executor
+from openai_batches.emulator.faults.faults import Fault, Faults
+from openai_batches.emulator.http.app import build_app
+from openai_batches.emulator.http.connections import Connection, OpenTransports, Site
+from openai_batches.emulator.http.context import Desk, RequestRecord
+from openai_batches.emulator.keys import ApiKey, keys_by_name
+from openai_batches.emulator.profiles.profiles import OPENAI, Profile, named
+from openai_batches.emulator.rules import Choices, Rules, Timings
+from openai_batches.emulator.schedule import Agenda
+from openai_batches.emulator.store.store import Store
+from openai_batches.emulator.webhooks.delivery import Webhooks
+from openai_batches.emulator.webhooks.endpoints import Delivery, WebhookEndpoint, endpoints_of
 
 _REMEMBERED_REQUESTS = 100_000
 _SHUTDOWN_S = 1.0

@@ -7,8 +7,8 @@ import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from .options import Options, say
-from .server import BatchServer
+from openai_batches.emulator.options import Options, say
+from openai_batches.emulator.server import BatchServer
 
 
 async def serve(

@@ -8,9 +8,9 @@ from typing import Any
 import attrs
 import msgspec
 
-from .answers import kind
-from .json_values import is_array, is_object, members
-from .rules import Rules
+from openai_batches.emulator.answers import kind
+from openai_batches.emulator.json_values import is_array, is_object, members
+from openai_batches.emulator.rules import Rules
 
 # What each endpoint's body needs besides its model, and how the service calls the endpoint.
 _NEEDED = {

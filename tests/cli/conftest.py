@@ -9,14 +9,15 @@ import os
 import subprocess
 import sys
 import warnings
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
-from driven_terminal import DrivenTerminal
+from support.driven_terminal import DrivenTerminal
+from support.finished import Finished
 
 from openai_batches import BatchesWarning
 from openai_batches.cli.main import run
-from openai_batches.cli.terminal import stderr, stdout
+from openai_batches.cli.output.terminal import stderr, stdout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,14 +26,6 @@ if TYPE_CHECKING:
     from openai_batches.emulator import BackgroundServer
 
 _TIMEOUT_S = 60.0
-
-
-class Finished(NamedTuple):
-    """What a run of the program left: its exit code, and what it wrote."""
-
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ import aiohttp
 import openai
 import pytest
 from aiohttp import web
-from asking import Raw
-from receiving import Receiver
+from support.asking import Raw
+from support.receiving import Receiver
 
 from openai_batches.emulator import BatchServer, SteppedClock
 

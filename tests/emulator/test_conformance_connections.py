@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from asking import CHAT, MakeRaw, Raw, chat_file, check_error, form
-from hostile import FILE_PART, FORM, GET, JSON, KEY, LATER_S, connect, gone, send, unharmed
+from support.asking import CHAT, MakeRaw, Raw, chat_file, check_error, form
+from support.hostile import FILE_PART, FORM, GET, JSON, KEY, LATER_S, connect, gone, send, unharmed
 
 from openai_batches.emulator import BatchServer, SteppedClock
 
@@ -261,7 +261,7 @@ async def test_what_goes_wrong_while_an_answer_is_sent(
     async def broken(*_: Any) -> Any:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("openai_batches.emulator.app._answer", broken)
+    monkeypatch.setattr("openai_batches.emulator.http.app._answer", broken)
     async with BatchServer(clock=SteppedClock()) as server:
         raw = make_raw(server)
         assert (await raw("GET", "/batches"))[0] == 500

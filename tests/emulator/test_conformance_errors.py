@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 import pytest
-from asking import CHAT, MakeRaw, Raw, chat_file, check_batch, check_error, check_file, check_page, form
+from support.asking import CHAT, MakeRaw, Raw, chat_file, check_batch, check_error, check_file, check_page, form
 
 from openai_batches.emulator import BatchServer, Fault, SteppedClock
 

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from asking import CHAT, Raw, check_error
-from hostile import FILE_PART, FORM, JSON, KEY, send, unharmed
+from support.asking import CHAT, Raw, check_error
+from support.hostile import FILE_PART, FORM, JSON, KEY, send, unharmed
 
 from openai_batches.emulator import BatchServer
 

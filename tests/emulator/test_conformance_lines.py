@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 import pytest
-from asking import MakeRaw, Raw, chat_file, chat_line, jsonl, records
+from support.asking import MakeRaw, Raw, chat_file, chat_line, jsonl, records
 
 from openai_batches.emulator import BatchServer, SteppedClock, Timings
 

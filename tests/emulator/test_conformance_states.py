@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 import pytest
-from asking import CHAT, TIMES, MakeRaw, Raw, chat_file, records
+from support.asking import CHAT, TIMES, MakeRaw, Raw, chat_file, records
 
 from openai_batches.emulator import BatchServer, SteppedClock, Timings
 

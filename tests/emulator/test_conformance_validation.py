@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 import pytest
-from asking import CHAT, MakeRaw, Raw, chat_file, chat_line, form, jsonl, records
+from support.asking import CHAT, MakeRaw, Raw, chat_file, chat_line, form, jsonl, records
 
 from openai_batches.emulator import BatchServer, Choices, SteppedClock
 

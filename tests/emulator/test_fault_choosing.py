@@ -8,14 +8,14 @@ from typing import Any
 
 import attrs
 import pytest
-from asking import MakeRaw, Raw, chat_file
 from hypothesis import given
 from hypothesis import strategies as st
+from support.asking import MakeRaw, Raw, chat_file
 
 from openai_batches.emulator import BatchServer, Fault, Faults, SteppedClock
-from openai_batches.emulator.fault_aim import AimedFault
-from openai_batches.emulator.fault_kinds import KINDS
-from openai_batches.emulator.fault_schedule import ScheduledDice
+from openai_batches.emulator.faults.aim import AimedFault
+from openai_batches.emulator.faults.kinds import KINDS
+from openai_batches.emulator.faults.schedule import ScheduledDice
 
 FIELDS = {field.name: field for field in attrs.fields(AimedFault)}
 

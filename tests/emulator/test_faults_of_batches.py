@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from asking import MakeRaw, Raw, chat_file, records
-from fault_showing import shows
+from support.asking import MakeRaw, Raw, chat_file, records
+from support.fault_showing import shows
 
 from openai_batches.emulator import BatchServer, Fault, SteppedClock, Timings, WebhookEndpoint
 

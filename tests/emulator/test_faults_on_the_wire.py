@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 from aiohttp import web
-from asking import CHAT, MakeRaw, Raw, chat_file, check_error, form
-from fault_showing import shows
+from support.asking import CHAT, MakeRaw, Raw, chat_file, check_error, form
+from support.fault_showing import shows
 
 from openai_batches.emulator import BatchServer, Fault, RealClock
 

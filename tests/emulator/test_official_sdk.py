@@ -9,7 +9,7 @@ from typing import Any
 
 import openai
 import pytest
-from asking import CHAT, chat_file, records
+from support.asking import CHAT, chat_file, records
 
 from openai_batches.emulator import BackgroundServer, BatchServer, Fault, SteppedClock, Timings
 

@@ -5,7 +5,7 @@ import functools
 from typing import Any
 
 import pytest
-from asking import CHAT, MakeRaw, chat_file, chat_line, jsonl, records
+from support.asking import CHAT, MakeRaw, chat_file, chat_line, jsonl, records
 
 from openai_batches.emulator import BatchServer, LineAnswer, LineError, ScriptExecutor, SteppedClock
 

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import MakeRaw, Raw, chat_file, chat_line, jsonl, records
 from llmock.scenarios import Fail
 from llmock.testing import LLMockServer
-from upstreams import LittleUpstream
-from working import until
+from support.asking import MakeRaw, Raw, chat_file, chat_line, jsonl, records
+from support.upstreams import LittleUpstream
+from support.working import until
 
 from openai_batches.emulator import BatchServer, SteppedClock, Timings, UpstreamExecutor
 
-CHILD = Path(__file__).with_name("durable_server.py")
+CHILD = Path(__file__).parents[1] / "support" / "durable_server.py"
 
 
 @pytest.fixture

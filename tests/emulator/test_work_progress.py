@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import chat_line, jsonl
-from working import Bench, Watched, ids_of, lines_of, until
+from support.asking import chat_line, jsonl
+from support.working import Bench, Watched, ids_of, lines_of, until
 
 from openai_batches.emulator import EchoExecutor, LineAnswer, LineError
-from openai_batches.emulator.executors import Gate, Staff
+from openai_batches.emulator.executors.executor import Gate, Staff
 
 
 @pytest.fixture
@@ -349,7 +349,7 @@ async def test_plain_executors_that_take_time(bench: Bench) -> None:
 
 async def test_a_thread_is_held_briefly(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lines that a thread has read when its time is over are the first of the next."""
-    monkeypatch.setattr("openai_batches.emulator.execution._PIECE_S", 0)
+    monkeypatch.setattr("openai_batches.emulator.batches.execution._PIECE_S", 0)
     work = bench.work(EchoExecutor())
     await work.run_to(10)
     assert ids_of(work.output) == [f"batch_1-{index}" for index in range(10)]

@@ -9,11 +9,11 @@ from typing import Any
 
 import attrs
 import pytest
-from asking import chat_line, jsonl
-from working import Bench, Watched, ids_of
+from support.asking import chat_line, jsonl
+from support.working import Bench, Watched, ids_of
 
 from openai_batches.emulator import EchoExecutor
-from openai_batches.emulator.execution import Work
+from openai_batches.emulator.batches.execution import Work
 
 
 @pytest.fixture

@@ -1,0 +1,218 @@
+"""``openai-batches results``: what became of the requests of a batch that has ended."""
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, Parameter
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from openai_batches import BatchResults, NotFoundError, Outcome, RequestCounts
+from openai_batches._text import as_count
+from openai_batches.cli.advice import resume_command
+from openai_batches.cli.command import command
+from openai_batches.cli.commands.resending import Resending
+from openai_batches.cli.commands.result_summaries import exit_code, summary_text
+from openai_batches.cli.errors import CommandError, ExitCode
+from openai_batches.cli.options.amounts import Seconds, check_interval
+from openai_batches.cli.options.service import DEFAULT_SERVICE, Service, connected
+from openai_batches.cli.options.sources import STDIN, request_source
+from openai_batches.cli.output.clashing import check_apart
+from openai_batches.cli.output.interrupting import interruptible
+from openai_batches.cli.output.result_lines import Counts
+from openai_batches.cli.output.result_shapes import Shape, result_sink, shape_of
+from openai_batches.cli.output.save import STDOUT, FileName, OutputName, refuse_file
+from openai_batches.cli.output.streams import gathered
+from openai_batches.cli.output.terminal import note, progress_is_shown, stderr, warn
+from openai_batches.cli.output.texts import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator
+
+    from openai_batches import Batch, BatchResult, BatchSession, RequestSource, ResultSummary
+
+__all__ = ["app"]
+
+app: App = command(
+    "results",
+    examples="""\
+openai-batches results batch_abc                  # JSONL, one result a line
+openai-batches results batch_abc -o results.csv   # or .jsonl, .parquet
+openai-batches results batch_abc --ordered --text
+openai-batches results batch_abc --failed | jq .error_message
+openai-batches results batch_abc --resend again.jsonl
+openai-batches results batch_abc --raw | jq .response.body""",
+)
+
+
+@app.default
+async def results(
+    id: Annotated[str, Parameter(metavar="ID")],
+    /,
+    *,
+    output: OutputName = None,
+    format: Literal["jsonl", "csv", "parquet"] | None = None,
+    raw: bool = False,
+    text: bool = False,
+    ids: bool = False,
+    null: Annotated[bool, Parameter(name=("--null", "-0"))] = False,
+    failed: bool = False,
+    ordered: bool = False,
+    inputs: Annotated[str | None, Parameter(metavar="FILE", allow_leading_hyphen=True)] = None,
+    resend: FileName = None,
+    resend_all: bool = False,
+    wait: bool = False,
+    interval: Seconds | None = None,
+    force: bool = False,
+    service: Service = DEFAULT_SERVICE,
+) -> ExitCode:
+    r"""Get the results of a batch that has ended: one for each request, as JSON lines on standard output.
+
+    A result has custom_id, outcome, status_code, text, tokens and error; --raw has all that the service wrote. How many
+    succeeded, and what they cost, is said on standard error. The exit code is 1 if any did not succeed.
+
+    Args:
+        id: The batch.
+        output: Write to this file instead, whole or not at all. Its suffix is its format: .jsonl, .csv or .parquet;
+            .gz or .zst behind the first two packs it. `-` is standard output.
+        format: The format, where the name of the file does not say it (jsonl).
+        raw: The lines of the service's output and error files, as they are.
+        text: The texts of the answers alone, one on each line, with \n for a line feed in a text and \\ for a
+            backslash; an empty line for a result without a text.
+        ids: With --text: the custom_id and a tab before each text.
+        null: With --text: texts as they are, each ended by a zero byte instead of a line feed (for xargs -0).
+        failed: Only the results that did not succeed.
+        ordered: In the order of the requests, those without any result too. All results are read before the first is
+            written.
+        inputs: The requests of the batch, to join the results with; without it, --ordered gets them from the service.
+            `-` is standard input.
+        resend: Write the requests that did not run, or failed for a reason that may pass, to this file, ready to be
+            sent again; `-` is standard output. The results are then only written with -o, in the order of the requests.
+        resend_all: With --resend: all requests that did not succeed.
+        wait: If the batch has not ended, wait for it.
+        interval: With --wait: how often to ask (often at first, then rarely).
+        force: Replace files that exist.
+        service: the service.
+    """
+    check_interval(interval, option="--wait", is_given=wait)
+    shape = shape_of(output, format, raw=raw, text=text, ids=ids, null=null, failed=failed, is_quiet=resend is not None)
+    again = _checked_resending(resend, shape, inputs, force=force, resend_all=resend_all)
+    async with connected(service) as session:
+        async with result_sink(shape, force=force) as sink:
+            batch = await _ended(session, id, inputs, wait=wait, interval_s=interval)
+            with _opened(inputs) as source:
+                # What is to be sent again is known of requests, each of which has one outcome, and not of lines.
+                found = session.batches.results(batch, inputs=source, ordered=ordered or again.is_wanted)
+                async for piece in _read(found, batch, is_watched=shape.shows_progress):
+                    again.note(piece)
+                    await sink.write([one for one in piece if not failed or one.outcome != Outcome.SUCCEEDED])
+        await again.write(session, found.summary, inputs, force=force)
+    _tell(found.summary, sink.counts)
+    return exit_code(found.summary)
+
+
+def _tell(summary: "ResultSummary", counts: Counts) -> None:
+    note(summary_text(summary))
+    for disagreement in summary.disagreements:
+        warn(disagreement)
+    if counts.textless:
+        warn(f"{as_count(counts.textless, 'answer')} without text: --raw has all that was answered")
+    if counts.partial:
+        what = as_count(counts.partial, "answer has", "answers have")
+        warn(f"{what} several choices, of which only the first is written: --raw has all")
+
+
+def _checked_resending(
+    path: Path | None, shape: Shape, inputs: str | None, *, force: bool, resend_all: bool
+) -> Resending:
+    if inputs is not None and inputs != STDIN and not Path(inputs).is_file():
+        raise CommandError(
+            f"There is no file {inputs}", "Check the path: --inputs names the requests that the batch was made of"
+        )
+    if resend_all and path is None:
+        raise CommandError("--resend-all says what goes into a file", "Name the file: --resend FILE")
+    check_apart(reads={"--inputs": inputs}, writes={"-o": shape.path, "--resend": path})
+    if path is not None:
+        if path == STDOUT and shape.path is None and not shape.is_quiet:
+            raise CommandError("Results and requests cannot both go to standard output", "Name a file for one of them")
+        if path != STDOUT:
+            refuse_file(path, force=force)
+        if inputs == STDIN:
+            raise CommandError("--resend reads the requests once more, and standard input is read once", "Name a file")
+    return Resending(path, takes_all=resend_all)
+
+
+@contextlib.contextmanager
+def _opened(inputs: str | None) -> "Generator[RequestSource | None]":
+    if inputs != STDIN:
+        yield None if inputs is None else Path(inputs)
+        return
+    with request_source(inputs) as source:
+        yield source
+
+
+async def _ended(
+    session: "BatchSession", id: str, inputs: str | None, *, wait: bool, interval_s: float | None
+) -> "Batch":
+    """Return the batch, once it has ended.
+
+    Raises:
+        CommandError: it has not, and is not to be waited for.
+    """
+    batch = await session.batches.retrieve(id)
+    if batch.is_terminal:
+        return batch
+    counts = batch.request_counts
+    if not wait:
+        answered = ""
+        # A batch that is validated still counts nothing.
+        if counts is not None and counts.total:
+            answered = f", with {counts.completed + counts.failed:,} of {as_count(counts.total, 'request')} done"
+        same = ", with the same input" if inputs == STDIN else ""
+        raise CommandError(
+            f"Batch {batch.id} is {batch.status}{answered}: there are no results before it has ended",
+            f"Wait for it{same}: {resume_command()} --wait",
+            ExitCode.STOPPED,
+        )
+    with interruptible() as interruption:
+        batch = await _waited_for(session, batch, interval_s)
+    if interruption.has_come:
+        raise CommandError(f"Batch {batch.id} goes on", "The same command waits for it again", ExitCode.STOPPED)
+    return batch
+
+
+async def _waited_for(session: "BatchSession", batch: "Batch", interval_s: float | None) -> "Batch":
+    if not progress_is_shown():
+        note(f"Waiting for batch {batch.id}, which is {batch.status}")
+        return await session.batches.wait(batch, poll=interval_s)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=stderr(), transient=True) as progress:
+        task = progress.add_task(str(batch.status), total=None)
+        async for change in session.batches.watch(batch, poll=interval_s):
+            batch, counts = change.batch, change.batch.request_counts or RequestCounts()
+            done = counts.completed + counts.failed
+            progress.update(task, description=one_line(batch.status), completed=done, total=counts.total or None)
+    return batch
+
+
+async def _read(results: "BatchResults", batch: "Batch", *, is_watched: bool) -> "AsyncGenerator[list[BatchResult]]":
+    """Yield the results, many at a time; show how many there were, on a terminal."""
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    total = batch.request_counts.total if batch.request_counts else None
+    with Progress(*columns, console=stderr(), transient=True, disable=not (is_watched and progress_is_shown())) as bar:
+        task = bar.add_task("results", total=total or None)
+        async with results, contextlib.aclosing(gathered(results, weigh=lambda result: len(result.raw_line))) as pieces:
+            try:
+                async for piece in pieces:
+                    yield piece
+                    bar.advance(task, len(piece))
+            except NotFoundError as error:
+                raise _gone(batch, error) from error
+
+
+def _gone(batch: "Batch", error: NotFoundError) -> CommandError:
+    advice = "They were deleted, or have expired; the batch itself only says how many there were"
+    if batch.input_file_id and batch.input_file_id in str(error):
+        advice = "Name a copy of the requests that the batch was made of: --inputs FILE"
+    text = f"The files of batch {batch.id} are not all at the service any more: {error}"
+    return CommandError(text, advice, ExitCode.REFUSED)

@@ -1,0 +1,44 @@
+"""What the library warns of, and writes to its log, in the program's own words."""
+
+import contextvars
+import logging
+import warnings
+
+from openai_batches.cli.output.terminal import note, progress_is_shown, warn
+
+__all__ = ["hush", "relay"]
+
+_is_hushed = contextvars.ContextVar("_is_hushed", default=False)
+
+
+def relay(*, is_debugging: bool) -> None:
+    """Let the library's warnings and log lines reach the person.
+
+    Args:
+        is_debugging: whether all lines do.
+    """
+    warnings.showwarning = lambda message, *_, **__: _tell(str(message))
+    logger = logging.getLogger("openai_batches")
+    # A person who watches is told that a request is tried again; a log file is not filled with it.
+    level = logging.INFO if progress_is_shown() else logging.WARNING
+    logger.setLevel(logging.DEBUG if is_debugging else level)
+    logger.handlers = [_Handler()]
+    logger.propagate = False
+
+
+def hush() -> None:
+    """Keep them from this command, which says nothing but errors."""
+    _is_hushed.set(True)
+
+
+def _tell(text: str) -> None:
+    if not _is_hushed.get():
+        warn(text)
+
+
+class _Handler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING:
+            _tell(record.getMessage())
+        elif not _is_hushed.get():
+            note(f"{record.levelname.lower()}: {record.getMessage()}")

@@ -1,0 +1,136 @@
+"""In which shape results are written, and where to."""
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import attrs
+
+from openai_batches import ParquetWriter
+from openai_batches.cli.errors import CommandError
+from openai_batches.cli.output.result_formats import chosen_format
+from openai_batches.cli.output.result_lines import Counts, LineMaker, RawLines, RowLines, TextLines
+from openai_batches.cli.output.save import STDOUT, opened_output, refuse_file
+from openai_batches.cli.output.terminal import out_is_file
+from openai_batches.results.formats import format_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from openai_batches import BatchResult
+    from openai_batches.results.formats import OutputFormat
+
+__all__ = ["Shape", "Sink", "result_sink", "shape_of"]
+
+
+@attrs.frozen(kw_only=True)
+class Shape:
+    """How results are written.
+
+    Attributes:
+        path: the file; None is standard output.
+        lines: makes their bytes; None where they go to a Parquet file, which has a path.
+        is_quiet: whether they are not written at all.
+    """
+
+    path: Path | None
+    lines: LineMaker | None
+    is_quiet: bool
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether a person would see nothing of them otherwise."""
+        return self.is_quiet or self.path is not None or out_is_file()
+
+
+@attrs.frozen
+class Sink:
+    """Where results go.
+
+    Attributes:
+        write: writes the next ones.
+        counts: knows of how many answers not all was written.
+    """
+
+    write: "Callable[[list[BatchResult]], Awaitable[None]]"
+    counts: Counts
+
+
+def shape_of(
+    output: Path | None,
+    format: "OutputFormat | None",
+    *,
+    raw: bool,
+    text: bool,
+    ids: bool,
+    null: bool,
+    failed: bool,
+    is_quiet: bool,
+) -> Shape:
+    """Return the shape that the options of the command mean.
+
+    Args:
+        output: the file; None where none is named.
+        format: what it holds; None where the name says so.
+        raw: whether the service's own lines are meant.
+        text: whether texts alone are meant.
+        ids: whether ids stand before them.
+        null: whether bytes of zero end them.
+        failed: whether only results that did not succeed are meant.
+        is_quiet: whether nothing is written where no file is named.
+
+    Raises:
+        CommandError: the options contradict each other, or do not say what to write.
+    """
+    if sum((raw, text, format is not None)) > 1:
+        raise CommandError("--raw, --text and --format are three ways to write results", "Choose one of them")
+    if (ids or null) and not text:
+        raise CommandError("--ids and --null say how texts are written", "Add --text")
+    if text and failed:
+        raise CommandError("--text writes answers, and what did not succeed has none", "Leave one out; see --raw")
+    path = None if output == STDOUT else output
+    lines: LineMaker | None
+    if raw:
+        _check_name(path, "--raw", "the service's own lines", may_be="jsonl")
+        lines = RawLines()
+    elif text:
+        _check_name(path, "--text", "texts alone")
+        lines = TextLines(with_ids=ids, ends_with_null=null)
+    else:
+        kind = chosen_format(path, format)
+        lines = None if kind == "parquet" else RowLines(kind)
+    return Shape(path=path, lines=lines, is_quiet=is_quiet and output is None)
+
+
+def _check_name(path: Path | None, option: str, what: str, *, may_be: str | None = None) -> None:
+    """Refuse a file whose name says another format than what is written."""
+    named = None if path is None else format_of(path.name)[0]
+    if path is not None and named not in {None, may_be}:
+        raise CommandError(f"{path.name} says {named}, and {option} writes {what}", "Give the file another suffix")
+
+
+@contextlib.asynccontextmanager
+async def result_sink(shape: Shape, *, force: bool) -> "AsyncGenerator[Sink]":
+    """Give what writes results; a file gets its name when the block ends well.
+
+    Raises:
+        ClosedPipeError: nobody reads them.
+        CommandError: they cannot be written there.
+        OSError: likewise.
+    """
+    lines = shape.lines
+    if shape.is_quiet:
+        yield Sink(_dropped, RawLines())
+    elif lines is None:
+        path = cast("Path", shape.path)
+        refuse_file(path, force=force)
+        async with ParquetWriter(path, overwrite=force) as writer:
+            yield Sink(writer.write_many, writer)
+    else:
+        async with opened_output(shape.path, force=force) as write:
+            yield Sink(lambda results: write(lambda: lines.made(results)), lines)
+            await write(lines.end)
+
+
+async def _dropped(_: object) -> None:
+    """Write nothing."""

@@ -1,0 +1,108 @@
+"""Much that comes piece by piece, to standard output: what is there is written at once, and only a piece is held."""
+
+import asyncio
+import codecs
+import contextlib
+import threading
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from typing import Any, TypeVar
+
+from openai_batches.cli.output.terminal import out_is_terminal, write_through
+from openai_batches.cli.output.texts import clean
+
+__all__ = ["OutputStream", "gathered", "in_background"]
+
+T = TypeVar("T")
+
+_PIECE_BYTES = 256 * 1024
+_PIECE_ITEMS = 1_024
+
+
+class OutputStream:
+    """Standard output, for more than a screenful.
+
+    What a terminal would obey is made visible there; a pipe or a file gets the bytes as they are.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace") if out_is_terminal() else None
+
+    async def write(self, make: Callable[[], bytes]) -> None:
+        """Write what a function makes, both in a thread.
+
+        Raises:
+            ClosedPipeError: nobody reads it.
+            CommandError: it cannot be written.
+        """
+
+        def work() -> None:
+            data = make()
+            write_through(data if self._decoder is None else clean(self._decoder.decode(data)).encode())
+
+        await in_background(work)
+
+
+async def gathered(items: AsyncIterable[T], *, weigh: Callable[[T], int]) -> AsyncGenerator[list[T]]:
+    """Yield items together with those that came since the step before: the first at once, later ones many at a time.
+
+    Meanwhile the next ones are read, up to 1,024 items or 256 kB ahead.
+
+    Args:
+        items: where they come from.
+        weigh: gives the bytes of an item.
+    """
+    held: list[T] = []
+    weight = 0
+    is_there, has_room = asyncio.Event(), asyncio.Event()
+
+    async def read() -> None:
+        nonlocal weight
+        async for item in items:
+            held.append(item)
+            weight += weigh(item)
+            is_there.set()
+            if weight >= _PIECE_BYTES or len(held) >= _PIECE_ITEMS:
+                has_room.clear()
+                await has_room.wait()
+
+    reader = asyncio.ensure_future(read())
+    reader.add_done_callback(lambda _: is_there.set())
+    try:
+        while held or not reader.done():
+            is_there.clear()
+            if not held and not reader.done():
+                await is_there.wait()
+                continue
+            piece, held, weight = held, [], 0
+            has_room.set()
+            yield piece
+        await reader
+    finally:
+        reader.cancel()
+        await asyncio.wait({reader})
+
+
+async def in_background(work: Callable[[], T]) -> T:
+    """Return what a function gives in a thread that the end of the program does not wait for.
+
+    A thread that waits for a reader of a pipe, or for a person, may wait for ever.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(setter: Callable[[Any], None], value: object) -> None:
+        if not future.done():
+            setter(value)
+
+    def run() -> None:
+        setter: Callable[[Any], None] = future.set_result
+        value: object
+        try:
+            value = work()
+        except BaseException as error:  # noqa: BLE001  # it is raised where it is waited for
+            setter, value = future.set_exception, error
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+            loop.call_soon_threadsafe(settle, setter, value)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await future

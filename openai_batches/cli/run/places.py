@@ -1,0 +1,112 @@
+"""Where ``run`` finds its requests and keeps its job; and that what it writes spoils nothing that is there."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from openai_batches.cli.advice import command_without
+from openai_batches.cli.errors import CommandError
+from openai_batches.cli.options.sources import STDIN
+from openai_batches.cli.output.clashing import check_apart
+from openai_batches.cli.output.save import refuse_file
+from openai_batches.cli.run.job_on_disk import has_journal
+
+if TYPE_CHECKING:
+    from openai_batches.cli.run.notes import JobNotes
+    from openai_batches.cli.run.save import Output
+    from openai_batches.jobs.journal.sqlite import JournalView
+
+__all__ = ["check_report", "check_targets", "job_place"]
+
+_REPORTS = frozenset({".html", ".htm"})
+
+# The job's id is in the first lines of its report.
+_HEAD_BYTES = 256 * 1024
+
+
+def job_place(source: str | None, directory: Path | None) -> tuple[str | None, Path]:
+    """Return the source and the directory of a job: a job's directory stands for the job in it.
+
+    Raises:
+        CommandError: it cannot be told which job is meant, or there are no requests to be read.
+    """
+    if source is not None and source != STDIN and Path(source).is_dir():
+        if not has_journal(Path(source)):
+            raise CommandError(f"{source} is a folder, and there is no job in it", "Name a file of requests")
+        if directory is not None:
+            raise CommandError(f"{source} is the directory of a job already", "Leave out --directory")
+        return None, Path(source)
+    if directory is not None and source in {None, STDIN}:
+        return source, directory
+    if source is None:
+        raise CommandError(
+            "Which requests?", "Name a file of them, - for standard input, or the directory of a job to go on with"
+        )
+    if source == STDIN:
+        raise CommandError("Requests from standard input need a place to be kept", "Name it: --directory jobs/monday")
+    place = directory or Path(f"{source}.job")
+    _check_source(source, place)
+    return source, place
+
+
+def _check_source(source: str, place: Path) -> None:
+    if not Path(source).exists():
+        goes_on = f"Its job goes on without it: {command_without(source, place)}"
+        raise CommandError(f"There is no file {source}", goes_on if has_journal(place) else "Check the path")
+    if not Path(source).is_file():
+        # It can be read once, and a job looks at its source again.
+        raise CommandError(f"{source} is no regular file", "Send it to standard input: run - --directory DIR < FILE")
+
+
+def check_targets(
+    source: str | None,
+    output: "Output",
+    report: Path | None,
+    *,
+    view: "JournalView | None",
+    notes: "JobNotes",
+    is_dry: bool,
+) -> None:
+    """Find what would keep the results and the report from being written, or what they would spoil. This blocks.
+
+    Args:
+        source: the requests, as they were typed.
+        output: where the results are to go.
+        report: where the report is to go.
+        view: what the journal says of the job; None where there is none.
+        notes: what the program has noted of it.
+        is_dry: whether nothing is to be written.
+
+    Raises:
+        CommandError: there is such a thing.
+    """
+    check_apart(reads={"SOURCE": source}, writes={"OUT": output.path, "the report": report})
+    output.check(may_be_there=is_dry or output.is_written(notes), has_report=report is not None)
+    if report is not None:
+        check_report(report, force=output.force, view=view)
+
+
+def check_report(path: Path, *, force: bool, view: "JournalView | None") -> None:
+    """Refuse a file that no report can be written to; an earlier one of the same job is replaced. This blocks.
+
+    Args:
+        path: the file.
+        force: whether any file is replaced.
+        view: what the journal says of the job; None where there is none.
+
+    Raises:
+        CommandError: it is there, and not to be replaced; or it is none that a browser shows.
+    """
+    if path.suffix.lower() not in _REPORTS:
+        raise CommandError(f"--report writes HTML, and {path} is no name of such a file", "Let it end in .html")
+    try:
+        refuse_file(path, force=force or _is_report_of(path, view))
+    except CommandError as error:
+        raise CommandError(f"--report: {error}", error.advice) from None
+
+
+def _is_report_of(path: Path, view: "JournalView | None") -> bool:
+    """Return whether a file is an earlier report of the same job, which the next one replaces."""
+    if view is None or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return view.job.job_id.encode() in file.read(_HEAD_BYTES)

@@ -1,0 +1,83 @@
+"""Faults of the road: connections that break, and answers that do not come."""
+
+import asyncio
+from typing import Self, Unpack
+
+from aiohttp import web
+
+from openai_batches.emulator.answers import Hangup
+from openai_batches.emulator.faults.aim import AimedFault, Where
+from openai_batches.emulator.faults.cases import FILES, Case
+from openai_batches.emulator.faults.kinds import kind
+
+# How often a hanging answer looks whether its client has gone.
+_LOOK_S = 0.02
+
+
+async def _lost_answer(case: Case) -> web.StreamResponse:
+    await case.act_unheard()
+    return Hangup()
+
+
+async def _reset_before(_: Case) -> web.StreamResponse:
+    return Hangup()
+
+
+async def _reset_upload(case: Case) -> web.StreamResponse:
+    length = case.request.content_length
+    limit = case.fault.after_bytes
+    if limit is None:
+        limit = (length or 0) // 2
+    received = 0
+    async for chunk in case.request.content.iter_any():
+        received += len(chunk)
+        if received >= limit:
+            break
+    return Hangup()
+
+
+async def _hang_before(case: Case) -> web.StreamResponse:
+    while case.request.transport is not None and not case.closing.is_set():  # noqa: ASYNC110 - a lost client sets no event
+        await asyncio.sleep(_LOOK_S)
+    return Hangup()
+
+
+async def _hang_after(case: Case) -> web.StreamResponse:
+    await case.act_unheard()
+    return await _hang_before(case)
+
+
+class ConnectionFaults(AimedFault):
+    """Names the faults of connections."""
+
+    __slots__ = ()
+
+    @classmethod
+    @kind(_lost_answer)
+    def lost_answer(cls, **where: Unpack[Where]) -> Self:
+        """Act, then reset the connection without an answer."""
+        return cls("lost_answer", **where)
+
+    @classmethod
+    @kind(_reset_before)
+    def reset_before(cls, **where: Unpack[Where]) -> Self:
+        """Reset the connection before acting."""
+        return cls("reset_before", **where)
+
+    @classmethod
+    @kind(_reset_upload, method="POST", path=FILES)
+    def reset_upload(cls, *, after_bytes: int | None = None, **where: Unpack[Where]) -> Self:
+        """Reset the connection in the middle of the request's body."""
+        return cls("reset_upload", after_bytes=after_bytes, **where)
+
+    @classmethod
+    @kind(_hang_before)
+    def hang_before(cls, **where: Unpack[Where]) -> Self:
+        """Neither act nor answer, until the client gives up or the server closes."""
+        return cls("hang_before", **where)
+
+    @classmethod
+    @kind(_hang_after)
+    def hang_after(cls, **where: Unpack[Where]) -> Self:
+        """Act, then never answer, until the client gives up or the server closes."""
+        return cls("hang_after", **where)

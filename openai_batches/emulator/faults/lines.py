@@ -1,0 +1,144 @@
+"""Faults of result files: lines that are shuffled, missing, doubled, foreign, unreadable or without an answer."""
+
+import random
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Self, Unpack
+
+import attrs
+import msgspec
+
+from openai_batches.emulator.faults.aim import AimedFault, Where
+from openai_batches.emulator.faults.kinds import kind
+
+
+@attrs.define
+class LinePlan:
+    """The lines that a result file will have: numbers stand for its own, bytes for others."""
+
+    source: BinaryIO
+    offsets: "array[int]"
+    order: list[int | bytes]
+
+    def line(self, place: int) -> bytes:
+        """Return the line at a place of the plan, without its end."""
+        entry = self.order[place]
+        if isinstance(entry, bytes):
+            return entry
+        self.source.seek(self.offsets[entry])
+        return self.source.read(self.offsets[entry + 1] - self.offsets[entry]).rstrip(b"\n")
+
+    def choose(self, fault: AimedFault, chance: random.Random) -> list[int]:
+        """Return as many places as the fault hits, in order."""
+        return sorted(chance.sample(range(len(self.order)), min(fault.lines, len(self.order))))
+
+
+def spoil_lines(paths: dict[str, Path], faults: Sequence[AimedFault]) -> None:
+    """Rewrite result files as faults will have it; meant for a worker thread, holds one line at a time.
+
+    Args:
+        paths: Where the files `output` and `error` are, if there are any.
+        faults: What happens to them, one after the other.
+    """
+    for name, path in paths.items():
+        hitting = [fault for fault in faults if fault.file in {name, "both"}]
+        if hitting and path.exists():
+            _rewrite(path, hitting)
+
+
+def _rewrite(path: Path, faults: Sequence[AimedFault]) -> None:
+    spoiled = path.with_suffix(".spoiled")
+    with path.open("rb") as source, spoiled.open("wb") as target:
+        offsets = array("Q", [0])
+        for line in source:
+            offsets.append(offsets[-1] + len(line))
+        plan = LinePlan(source, offsets, list(range(len(offsets) - 1)))
+        for fault in faults:
+            # Text as a seed gives the same numbers in every process.
+            fault.about.act(fault, plan, random.Random(f"{fault.kind} {fault.seed} {fault.fired}"))
+        for place in range(len(plan.order)):
+            target.write(plan.line(place) + b"\n")
+    spoiled.replace(path)
+
+
+def _shuffled_lines(_: AimedFault, plan: LinePlan, chance: random.Random) -> None:
+    chance.shuffle(plan.order)
+
+
+def _missing_lines(fault: AimedFault, plan: LinePlan, chance: random.Random) -> None:
+    for place in reversed(plan.choose(fault, chance)):
+        del plan.order[place]
+
+
+def _doubled_lines(fault: AimedFault, plan: LinePlan, chance: random.Random) -> None:
+    plan.order += [plan.order[place] for place in plan.choose(fault, chance)]
+
+
+def _foreign_lines(fault: AimedFault, plan: LinePlan, chance: random.Random) -> None:
+    for place in plan.choose(fault, chance):
+        record = _record(plan, place)
+        record["custom_id"] = f"foreign-{chance.getrandbits(64):016x}"
+        plan.order.append(msgspec.json.encode(record))
+
+
+def _unparseable_lines(fault: AimedFault, plan: LinePlan, chance: random.Random) -> None:
+    for place in plan.choose(fault, chance):
+        line = plan.line(place)
+        plan.order[place] = line[: 2 * len(line) // 3]
+
+
+def _status_zero_lines(fault: AimedFault, plan: LinePlan, chance: random.Random) -> None:
+    for place in plan.choose(fault, chance):
+        record = _record(plan, place)
+        record["response"] = {"status_code": 0, "request_id": "", "body": ""}
+        plan.order[place] = msgspec.json.encode(record)
+
+
+def _record(plan: LinePlan, place: int) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(plan.line(place), type=dict[str, Any])
+    except ValueError:
+        return {}
+
+
+class LineFaults(AimedFault):
+    """Names the faults of result files."""
+
+    __slots__ = ()
+
+    @classmethod
+    @kind(_shuffled_lines, befalls="lines")
+    def shuffled_lines(cls, *, file: str = "output", **where: Unpack[Where]) -> Self:
+        """Shuffle the lines of a result file."""
+        return cls("shuffled_lines", file=file, **where)
+
+    @classmethod
+    @kind(_missing_lines, befalls="lines")
+    def missing_lines(cls, *, lines: int = 1, file: str = "output", **where: Unpack[Where]) -> Self:
+        """Leave lines of a result file out."""
+        return cls("missing_lines", lines=lines, file=file, **where)
+
+    @classmethod
+    @kind(_doubled_lines, befalls="lines")
+    def doubled_lines(cls, *, lines: int = 1, file: str = "output", **where: Unpack[Where]) -> Self:
+        """Write lines of a result file a second time, at its end."""
+        return cls("doubled_lines", lines=lines, file=file, **where)
+
+    @classmethod
+    @kind(_foreign_lines, befalls="lines")
+    def foreign_lines(cls, *, lines: int = 1, file: str = "output", **where: Unpack[Where]) -> Self:
+        """Add lines to a result file whose `custom_id` belongs to no request."""
+        return cls("foreign_lines", lines=lines, file=file, **where)
+
+    @classmethod
+    @kind(_unparseable_lines, befalls="lines")
+    def unparseable_lines(cls, *, lines: int = 1, file: str = "output", **where: Unpack[Where]) -> Self:
+        """Break lines of a result file off, so that they are no JSON."""
+        return cls("unparseable_lines", lines=lines, file=file, **where)
+
+    @classmethod
+    @kind(_status_zero_lines, befalls="lines")
+    def status_zero_lines(cls, *, lines: int = 1, file: str = "output", **where: Unpack[Where]) -> Self:
+        """Answer lines of a result file with `status_code` 0 and an empty body."""
+        return cls("status_zero_lines", lines=lines, file=file, **where)

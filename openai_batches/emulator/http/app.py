@@ -1,0 +1,147 @@
+"""The HTTP application: routes, what frames every answer, and errors as the service words them."""
+
+import email.utils
+import errno
+import logging
+import time
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from openai_batches.emulator.answers import CLIENT_TIMEOUT_S, APIError, Hangup, StreamedAnswer
+from openai_batches.emulator.http.batch_routes import BatchRoutes
+from openai_batches.emulator.http.context import Desk, RequestRecord
+from openai_batches.emulator.http.file_routes import FileRoutes
+from openai_batches.emulator.http.health import healthz
+from openai_batches.emulator.http.upload_routes import UploadRoutes
+from openai_batches.emulator.http.webhook_routes import WebhookRoutes
+from openai_batches.emulator.profiles.paths import is_plain, move
+from openai_batches.emulator.rules import ORGANIZATION, PROJECT
+from openai_batches.emulator.webhooks.delivery import Webhooks
+
+_logger = logging.getLogger(__name__)
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_MAX_JSON_BYTES = 1024 * 1024
+_RECORDED = (
+    "accept",
+    "accept-encoding",
+    "content-length",
+    "content-type",
+    "idempotency-key",
+    "if-range",
+    "openai-organization",
+    "openai-project",
+    "range",
+    "user-agent",
+    "x-client-request-id",
+    "x-stainless-retry-count",
+)
+
+
+def build_app(desk: Desk, webhooks: Webhooks) -> web.Application:
+    """Return the application that answers for `desk`."""
+    app = web.Application(middlewares=[_frame(desk), _faults(desk), _commit(desk)], client_max_size=_MAX_JSON_BYTES)
+    app[CLIENT_TIMEOUT_S] = desk.rules.client_timeout_s
+    app.router.add_get("/healthz", healthz(desk))
+    routes = app if is_plain(desk.profile) else web.Application()
+    BatchRoutes(desk).add_to(routes)
+    FileRoutes(desk).add_to(routes)
+    UploadRoutes(desk).add_to(routes)
+    WebhookRoutes(desk, webhooks).add_to(routes)
+    if routes is not app:
+        move(routes, app, desk.profile)
+    return app
+
+
+def _frame(desk: Desk) -> Middleware:
+    """Record each request and give each answer, errors too, the service's headers."""
+
+    @web.middleware
+    async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
+        started = time.perf_counter()
+        record = _record(desk, request)
+        desk.requests.append(record)
+        answer = await _answer(request, handler)
+        if not isinstance(answer, Hangup):
+            record.status = answer.status
+        answer.headers["x-request-id"] = record.request_id
+        answer.headers["openai-processing-ms"] = str(int((time.perf_counter() - started) * 1000))
+        answer.headers["openai-version"] = "2020-10-01"
+        answer.headers.setdefault("openai-organization", ORGANIZATION)
+        answer.headers.setdefault("openai-project", PROJECT)
+        answer.headers["Date"] = email.utils.formatdate(desk.clock.now(), usegmt=True)
+        return answer
+
+    return frame
+
+
+def _faults(desk: Desk) -> Middleware:
+    """Let the faults have their way with the request first."""
+
+    @web.middleware
+    async def faults(request: web.Request, handler: Handler) -> web.StreamResponse:
+        async def act(request: web.Request) -> web.StreamResponse:
+            return await _answer(request, handler)
+
+        # Refusals are answers already, so that a fault can lose or cut them too.
+        return await desk.faults.answer(request, act)
+
+    return faults
+
+
+def _commit(desk: Desk) -> Middleware:
+    """Let no answer out before what it tells is sure to be remembered."""
+
+    @web.middleware
+    async def commit(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            answer = await handler(request)
+        except APIError as refusal:
+            answer = refusal.to_response()
+        try:
+            await desk.store.commit()
+        except OSError:
+            if isinstance(answer, StreamedAnswer):
+                answer.close()
+            raise
+        return answer
+
+    return commit
+
+
+def _record(desk: Desk, request: web.Request) -> RequestRecord:
+    return RequestRecord(
+        method=request.method,
+        path=request.path,
+        query=dict(request.query),
+        headers={name: request.headers[name] for name in _RECORDED if name in request.headers},
+        time=desk.clock.now(),
+        request_id=desk.store.ids.request(),
+    )
+
+
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except APIError as error:
+        return error.to_response()
+    except web.HTTPException as error:
+        return _http_error(request, error)
+    except ConnectionError:
+        return Hangup()
+    except Exception as error:
+        _logger.exception("the emulator could not answer %s %s", request.method, request.path)
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return APIError("The server has no space left.", status=507, type="server_error").to_response()
+        message = "The server had an error while processing your request."
+        return APIError(message, status=500, type="server_error").to_response()
+
+
+def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
+    if error.status == 404:
+        return APIError(f"Invalid URL ({request.method} {request.path})", status=404).to_response()
+    if error.status == 405:
+        message = f"Invalid method for URL ({request.method} {request.path})"
+        return APIError(message, status=405, headers={"Allow": error.headers["Allow"]}).to_response()
+    return APIError(error.reason, status=error.status).to_response()

@@ -1,0 +1,36 @@
+"""Whether the server is well, for those who look after it."""
+
+import asyncio
+import functools
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from openai_batches.emulator.answers import json_response
+from openai_batches.emulator.http.context import Desk
+
+_RUNNING = ("validating", "in_progress", "finalizing", "cancelling")
+
+
+def healthz(desk: Desk) -> Handler:
+    """Return the handler that tells the version and how many batches are in each state that is not the last."""
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        version = await asyncio.to_thread(package_version)
+        counts = desk.lifecycle.statuses()
+        return json_response(
+            {"status": "ok", "version": version, "batches": {status: counts[status] for status in _RUNNING}}
+        )
+
+    return answer
+
+
+@functools.cache
+def package_version() -> str:
+    """Return the version of the package that is installed."""
+    from importlib import metadata  # noqa: PLC0415 - few ask, and it takes milliseconds
+
+    try:
+        return metadata.version("openai_batches")
+    except metadata.PackageNotFoundError:
+        return "unknown"

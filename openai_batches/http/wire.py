@@ -1,0 +1,338 @@
+"""The API's conversation as values: verb -> :class:`Request`, :class:`Answer` -> record or error.
+
+Nothing here knows the network, the clock or the disk. Header names are looked up in lower case: give a mapping that
+ignores case, or one in lower case.
+
+Source: https://platform.openai.com/docs/api-reference
+"""
+
+from __future__ import annotations
+
+import email.utils
+import enum
+import inspect
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote, urlencode
+
+import attrs
+import msgspec
+
+from openai_batches.errors import (
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    BatchesError,
+    ConflictError,
+    DecodeError,
+    InputError,
+    InternalServerError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    TransportError,
+    UnprocessableEntityError,
+)
+from openai_batches.http.decode import decode
+from openai_batches.models import Page, answered
+
+__all__ = [
+    "Answer",
+    "MultipartBody",
+    "Repeat",
+    "Request",
+    "clean_path",
+    "error_from",
+    "is_ambiguous",
+    "may_repeat",
+    "query_string",
+    "read",
+    "segment",
+]
+
+T = TypeVar("T")
+
+MAX_ID_CHARS = 1024
+_PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9_\-]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+class Repeat(enum.Enum):
+    """When an attempt may be repeated."""
+
+    SAFELY = "after any failure that can pass: the verb does the same thing twice"
+    SAFELY_ALSO_CONFLICTS = "likewise, and after 409 too: the thing will be in another state later"
+    ONLY_UNDONE = "only when it is certain that the service did nothing"
+
+
+@attrs.frozen(kw_only=True)
+class MultipartBody:
+    """A form with one file, sent as ``multipart/form-data``.
+
+    Args:
+        fields: the form's plain fields, in order, sent before the file.
+        field_name: the name of the file's field.
+        filename: the file's name.
+        size: the file's length in bytes.
+        chunks: called once per attempt; gives the file's bytes from their start, exactly ``size`` of them.
+    """
+
+    fields: tuple[tuple[str, str], ...]
+    field_name: str
+    filename: str
+    size: int
+    chunks: Callable[[], AsyncIterator[bytes]]
+
+
+@attrs.frozen(kw_only=True)
+class Request(Generic[T]):
+    """One call, complete but for the key and the service's address.
+
+    Args:
+        method: the HTTP method, in capitals.
+        path: the path below the base URL, from its slash on, quoted, with its query.
+        returns: the class of the record in the answer.
+        repeat: when the call may be repeated.
+        body: JSON as bytes, or a form with a file.
+        headers: headers of this call alone.
+        max_bytes: the largest answer that is held in memory.
+        is_raw: whether a body with a ``Content-Encoding`` is given as it was sent, instead of decoded.
+    """
+
+    method: str
+    path: str
+    returns: type[T]
+    repeat: Repeat = Repeat.SAFELY
+    body: bytes | MultipartBody | None = None
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    max_bytes: int = 64 * 1024 * 1024
+    is_raw: bool = False
+
+    @property
+    def bare(self) -> str:
+        """The path without its query, for messages and logs."""
+        return self.path.partition("?")[0]
+
+
+@attrs.frozen(kw_only=True)
+class Answer:
+    """What came back: status, headers (looked up ignoring case) and the whole body.
+
+    ``request_id`` is the answer's ``x-request-id``, or None.
+    """
+
+    status: int
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=False)
+
+    @property
+    def request_id(self) -> str | None:
+        """The answer's ``x-request-id``, or None."""
+        return self.headers.get("x-request-id")
+
+    def json(self) -> Any:
+        """Return the body as Python values.
+
+        Raises:
+            DecodeError: the body is not JSON.
+        """
+        return decode(self.body, Any)
+
+
+def segment(value: str, *, name: str) -> str:
+    """Return an id as one quoted path segment, from which nothing can break out.
+
+    Args:
+        value: the id, 1 to 1,024 characters.
+        name: what to call it in the error.
+
+    Raises:
+        InputError: the id is no text, empty, too long, a dot segment, or has control characters.
+    """
+    if not isinstance(value, str):
+        hint = ": pass its .id" if hasattr(value, "id") else ""
+        hint = ": it was not awaited" if inspect.iscoroutine(value) else hint
+        raise InputError(f"{name} must be a str, not {type(value).__name__}{hint}")
+    if len(value) > MAX_ID_CHARS:
+        raise InputError(f"{name} must have at most {MAX_ID_CHARS:,} characters, this one has {len(value):,}")
+    if _PLAIN_SEGMENT.fullmatch(value):
+        return value
+    if not value:
+        raise InputError(f"{name} must not be empty")
+    if value in {".", ".."} or _CONTROL.search(value):
+        raise InputError(f"{name} {value!r} cannot be an id")
+    try:
+        return quote(value, safe="")
+    except UnicodeEncodeError as error:
+        raise InputError(f"{name} {value!r} cannot be an id: {error.reason}") from error
+
+
+def clean_path(path: str) -> str:
+    """Return a caller's path below the base URL, refused where it could lead anywhere else.
+
+    Args:
+        path: the path, with or without its first slash, already quoted, with its query if it has one.
+
+    Raises:
+        InputError: the path is a whole URL, climbs (``..``), or has a fragment, white space or control characters.
+    """
+    bare = path.partition("?")[0]
+    if "://" in bare or path.startswith("//") or "\\" in path:
+        raise InputError(f"path must lie below the base URL, not be an address of its own: {path!r}")
+    if "#" in path or _CONTROL.search(path) or re.search(r"\s", path) or not path.isascii():
+        raise InputError(f"path must be quoted, without fragment or white space: {path!r}")
+    dots = {".", "..", "%2e", "%2e%2e", ".%2e", "%2e."}
+    if any(part in dots for part in re.split("/|%2f|%5c", bare.lower())):
+        raise InputError(f"path must not climb: {path!r}")
+    return path if path.startswith("/") else f"/{path}"
+
+
+def query_string(**parameters: str | int | None) -> str:
+    """Return ``?name=value&…`` of the parameters that are not None, or nothing.
+
+    Raises:
+        InputError: a value is no text that can be sent.
+    """
+    given = {name: value for name, value in parameters.items() if value is not None}
+    try:
+        return f"?{urlencode(given)}" if given else ""
+    except UnicodeEncodeError as error:
+        raise InputError(f"{given!r} cannot be a query: {error.reason}") from error
+
+
+def read(request: Request[T], answer: Answer) -> T:
+    """Return the record in an answer, with the answer's request id where the record has room for it.
+
+    Raises:
+        DecodeError: the body holds no such record.
+    """
+    request_id = answer.request_id
+    try:
+        record = decode(answer.body, request.returns)
+    except DecodeError as error:
+        error.add_note(f"{request.method} {request.path} answered {answer.status}, request id: {request_id}")
+        raise
+    answered((record,), request_id)
+    if isinstance(record, Page):
+        answered(record.data, request_id)
+    return record
+
+
+_CLASSES: dict[int, type[APIError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    409: ConflictError,
+    422: UnprocessableEntityError,
+    429: RateLimitError,
+}
+_SHOWN_CHARS = 300
+_TITLE = re.compile(r"<(?:title|h1)\b[^>]{0,100}>([^<]{1,200})", re.IGNORECASE)
+
+
+def error_from(answer: Answer, *, now: float) -> APIError:
+    """Return the exception for an answer that is an error.
+
+    Args:
+        answer: the answer; its body may be cut, empty, or not JSON at all.
+        now: the wall clock in Unix seconds, for a ``Retry-After`` that is a date.
+    """
+    text = answer.body.decode("utf-8", "replace")
+    error = _error_object(answer.body)
+    message = error.get("message")
+    if not isinstance(message, str) or not message:
+        message = _description(text)
+    cls = InternalServerError if answer.status >= 500 else _CLASSES.get(answer.status, APIError)
+    return cls(
+        message,
+        status=answer.status,
+        code=_code(error.get("code")),
+        type=_code(error.get("type")),
+        param=_code(error.get("param")),
+        request_id=answer.request_id,
+        retry_after=_retry_after_s(answer.headers, now),
+        should_retry={"true": True, "false": False}.get(answer.headers.get("x-should-retry", "").lower()),
+        body=error or text,
+    )
+
+
+def _description(text: str) -> str:
+    """Return what can be said of an answer that is not the documented JSON."""
+    shown = " ".join(text[: 4 * _SHOWN_CHARS].split())[:_SHOWN_CHARS]
+    if not shown.startswith("<"):
+        return shown or "the answer has no body"
+    # Proxies and sign-in pages answer like this; of all their markup the title or heading says most.
+    title = _TITLE.search(text)
+    return "a web page, not an answer of the API" + (f": {' '.join(title[1].split())}" if title else "")
+
+
+def _error_object(body: bytes) -> dict[str, Any]:
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    if isinstance(value, list) and value:
+        value = value[0]
+    if not isinstance(value, dict):
+        return {}
+    error = value.get("error", value)
+    if isinstance(error, str):
+        return {"message": error}
+    if not isinstance(error, dict):
+        return {}
+    if "message" not in error and isinstance(error.get("detail"), str):
+        return {**error, "message": error["detail"]}
+    return error
+
+
+def _code(value: Any) -> str | None:
+    # Some services write the status as a number here.
+    return None if value is None or value == "" else str(value)
+
+
+def _retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
+    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            delay_s = float(headers[name]) * unit_s
+        except (KeyError, ValueError):
+            continue
+        if 0 <= delay_s < float("inf"):
+            return delay_s
+    try:
+        date = email.utils.parsedate_to_datetime(headers["retry-after"])
+    except (KeyError, ValueError, OverflowError):
+        return None
+    return max(0.0, date.timestamp() - now)
+
+
+def may_repeat(repeat: Repeat, error: BatchesError) -> bool:
+    """Return whether a call that failed so may be tried again, as far as its verb is concerned.
+
+    A quota that is used up does not come back by asking. The service's own ``x-should-retry`` decides where the verb
+    leaves a choice, never whether a create may be sent twice.
+    """
+    if isinstance(error, TransportError):
+        return error.can_pass and (repeat is not Repeat.ONLY_UNDONE or not error.was_sent)
+    if not isinstance(error, APIError) or error.code == "insufficient_quota" or error.type == "insufficient_quota":
+        return False
+    if repeat is Repeat.ONLY_UNDONE and error.status != 429:
+        return False
+    if error.should_retry is not None:
+        return error.should_retry
+    passing = error.status in {408, 429} or error.status >= 500
+    return passing or (error.status == 409 and repeat is Repeat.SAFELY_ALSO_CONFLICTS)
+
+
+def is_ambiguous(error: BatchesError) -> bool:
+    """Return whether the service may have done what was asked although the call failed so.
+
+    Refused connections and answers that say no (3xx, 4xx) are clear. Silence, cuts, 408, 5xx, and an answer of success
+    that cannot be read are not.
+    """
+    if isinstance(error, TransportError):
+        return error.was_sent
+    if isinstance(error, APIError):
+        return error.status == 408 or error.status >= 500
+    return isinstance(error, DecodeError)

@@ -1,0 +1,146 @@
+"""Batches that somebody else has created, made part of a job: their requests are fetched, and they are waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING
+
+import attrs
+
+from openai_batches.errors import InputError, JournalError
+from openai_batches.jobs.journal.records import Attempt, JobRecord, Step
+from openai_batches.jobs.plan import JOB_PREFIX, begin, draft_of, make_folders, remove_draft, requests_folder
+from openai_batches.jobs.reconcile import custom_ids
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from openai_batches.jobs.journal.sqlite import Journal
+    from openai_batches.jobs.service import Service
+    from openai_batches.jobs.state import Book
+    from openai_batches.models import Batch
+
+__all__ = ["adopted", "begun_with", "empty_job"]
+
+
+def empty_job(base_url: str, options: dict[str, object], now_s: float) -> JobRecord:
+    """Return a job without requests of its own, which batches can be adopted into."""
+    return JobRecord(
+        job_id=f"{JOB_PREFIX}{secrets.token_hex(6)}",
+        created_s=now_s,
+        base_url=base_url,
+        source=None,
+        source_digest="",
+        source_bytes=0,
+        source_mtime_ns=0,
+        requests=0,
+        options=options,
+    )
+
+
+async def begun_with(session: Service, journal: Journal, batch: Batch | str, job: JobRecord) -> None:
+    """Begin a job with a batch that is made part of it: with the batch and its requests, or not at all.
+
+    Raises:
+        InputError: the batch does not name its input file or its endpoint, or the file does not hold requests.
+        APIError: the service said no, e.g. because there is no such batch.
+        TransportError: no whole answer came.
+        JournalError: the journal cannot be written.
+        OSError: the disk is full.
+    """
+    found = await _found(session, batch)
+    draft = draft_of(job.job_id)
+    try:
+        attempt, _ = await _fetched(session, found, journal.directory, draft, 1)
+        await asyncio.to_thread(begin, journal, job, [attempt])
+    except BaseException:
+        await asyncio.to_thread(remove_draft, journal.directory / draft)
+        raise
+
+
+async def adopted(session: Service, book: Book, batch: Batch | str) -> Attempt:
+    """Make a batch a shard of a job, and return it; one that is part of the job already is returned as it is.
+
+    Its input file is downloaded, whole or not at all: it says which requests the batch has.
+
+    Raises:
+        InputError: the batch does not name its input file or its endpoint, the file does not hold requests, or the job
+            has a request with the id of one of them.
+        APIError: the service said no, e.g. because the file has been deleted.
+        TransportError: no whole answer came.
+        JournalError: the journal cannot be written, or requests of the job are not there any more.
+        OSError: the disk is full.
+    """
+    batch_id = batch if isinstance(batch, str) else batch.id
+    for attempt in book.attempts.values():
+        if attempt.batch is not None and attempt.batch.id == batch_id:
+            return attempt
+    found = await _found(session, batch_id)
+    number = max((shard for shard, _ in book.attempts), default=0) + 1
+    attempt, ids = await _fetched(session, found, book.directory, book.job.job_id, number)
+    folder = requests_folder(book.directory, book.job.job_id)
+    known = [(folder / one.name, one.bytes) for one in book.firsts()]
+    try:
+        await asyncio.to_thread(_check_apart, ids, known, found.id)
+    except BaseException:
+        await asyncio.to_thread((folder / attempt.name).unlink, missing_ok=True)
+        raise
+    await book.reopen()
+    return await book.save(attrs.evolve(attempt, step=Step.PLANNED), step=attempt.step)
+
+
+async def _found(session: Service, batch: Batch | str) -> Batch:
+    found = await session.batches.retrieve(batch if isinstance(batch, str) else batch.id)
+    if not found.input_file_id or not found.endpoint:
+        raise InputError(f"Batch {found.id} does not say what it was made of, and cannot be part of a job")
+    return found
+
+
+async def _fetched(
+    session: Service, batch: Batch, directory: Path, job_id: str, shard: int
+) -> tuple[Attempt, frozenset[str]]:
+    """Return a batch as a shard, with its requests in a job's folder, and their ids."""
+    attempt = Attempt(
+        shard=shard,
+        number=1,
+        endpoint=batch.endpoint,
+        model=batch.model,
+        requests=0,
+        bytes=0,
+        tokens=0,
+        step=Step.CREATED,
+        file_id=batch.input_file_id,
+        file_created_s=None if batch.created_at is None else batch.created_at.timestamp(),
+        batch=batch,
+        is_tidy=True,
+        is_adopted=True,
+    )
+    await asyncio.to_thread(make_folders, directory, job_id)
+    path = requests_folder(directory, job_id) / attempt.name
+    # What is there under this name, the journal does not know.
+    got = await session.files.download(batch.input_file_id, path, overwrite=True)
+    ids = await asyncio.to_thread(_ids, path)
+    return attrs.evolve(attempt, requests=len(ids), bytes=got.bytes, tokens=got.bytes // 4), ids
+
+
+def _check_apart(ids: frozenset[str], known: list[tuple[Path, int]], batch_id: str) -> None:
+    """Refuse ids that some files of requests have too: nobody could tell the results apart."""
+    for path, size in known:
+        doubled = next((custom_id for custom_id in custom_ids(path, size) if custom_id in ids), None)
+        if doubled is not None:
+            raise InputError(
+                f"Batch {batch_id} cannot be part of the job: the job has a request {doubled[:80]!r}, too. "
+                "Adopt it into a job of its own, in another directory"
+            )
+
+
+def _ids(path: Path) -> frozenset[str]:
+    try:
+        ids = custom_ids(path)
+    except JournalError as error:
+        raise InputError(f"The batch cannot be part of a job: {error.__cause__}") from error
+    if not ids or len(set(ids)) != len(ids):
+        text = f"{len(ids):,} requests, of which {len(set(ids)):,} have ids of their own"
+        raise InputError(f"The batch cannot be part of a job: its input file has {text}")
+    return frozenset(ids)

@@ -1,0 +1,98 @@
+"""Files that a job has uploaded and has no record of: found by their names, and used or deleted.
+
+An upload whose answer was lost may have made a file all the same. Its name is the job's and the attempt's, so that it
+can be told from all others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from openai_batches.errors import ConflictError, NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from openai_batches.jobs.journal.records import Attempt
+    from openai_batches.models import FileObject
+    from openai_batches.resources.batches import Batches
+    from openai_batches.resources.files import Files
+
+__all__ = ["JOB_NAME", "Sweeper"]
+
+# The pair of a batch's metadata that names its job.
+JOB_NAME = "openai_batches_job"
+
+_MARGIN_S = 900.0
+
+
+class Sweeper:
+    """Looks for the files of one job.
+
+    Args:
+        files: the verbs of files.
+        job_id: what the names of the job's files begin with.
+    """
+
+    def __init__(self, files: Files, job_id: str) -> None:
+        self._files = files
+        self._job_id = job_id
+
+    def name_of(self, attempt: Attempt) -> str:
+        """Return what an attempt's file is called at the service."""
+        return f"{self._job_id}-{attempt.name}"
+
+    async def find(self, attempts: Iterable[Attempt]) -> list[tuple[Attempt, FileObject]]:
+        """Return the files of those attempts whose upload came to its end although nobody was told."""
+        wanted = {self.name_of(attempt): attempt for attempt in attempts}
+        found: dict[str, FileObject] = {}
+        async for file in self._own(None):
+            attempt = wanted.get(file.filename)
+            if attempt is not None and file.bytes == attempt.bytes:
+                found[file.filename] = file
+        return [(wanted[name], file) for name, file in found.items()]
+
+    async def sweep(self, known: frozenset[str], since_s: float | None) -> int:
+        """Delete the files that nobody knows of, and return how many.
+
+        Args:
+            known: the ids of the files that are needed, or are deleted elsewhere.
+            since_s: since when the job has uploaded files, by the service's clock; None: not known.
+        """
+        spare = [file.id async for file in self._own(since_s) if file.id not in known]
+        for file_id in spare:
+            with contextlib.suppress(NotFoundError):
+                await self._files.delete(file_id)
+        return len(spare)
+
+    async def cancel_doubles(self, batches: Batches, known: frozenset[str], since_s: float) -> int:
+        """Cancel the job's batches that nobody knows of, and return how many: creations that were carried out late.
+
+        Args:
+            batches: the verbs of batches.
+            known: the ids of the batches that the journal has had.
+            since_s: since when the job has created batches, by the service's clock.
+        """
+        spare: list[str] = []
+        async for batch in batches.list():
+            if batch.created_at is not None and batch.created_at.timestamp() < since_s - _MARGIN_S:
+                break
+            is_ours = (batch.metadata or {}).get(JOB_NAME) == self._job_id
+            if is_ours and batch.id not in known and not batch.is_terminal:
+                spare.append(batch.id)
+        for batch_id in spare:
+            with contextlib.suppress(ConflictError, NotFoundError):
+                await batches.cancel(batch_id)
+        return len(spare)
+
+    async def _own(self, since_s: float | None) -> AsyncIterator[FileObject]:
+        async for file in self._files.list(purpose="batch"):
+            if file.filename.startswith(f"{self._job_id}-"):
+                yield file
+            if (
+                since_s is not None
+                and file.created_at is not None
+                and file.created_at.timestamp() < since_s - _MARGIN_S
+            ):
+                return

@@ -1,0 +1,310 @@
+"""The second half of an attempt: its batch ends, its files come to the disk, and each request is accounted for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from openai_batches.errors import BatchesError, BatchFailedError, ConflictError, JobError, NotFoundError
+from openai_batches.jobs.admission import is_out_of_quota, is_out_of_room, room_limit
+from openai_batches.jobs.events import JobEventKind
+from openai_batches.jobs.journal.records import Attempt, Step, Tally
+from openai_batches.jobs.reconcile import Reconciliation, ResendRule, reconcile, write_requests
+from openai_batches.jobs.submit import is_proven
+from openai_batches.models import BatchStatus
+from openai_batches.results.result import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from openai_batches.jobs.admission import Admission
+    from openai_batches.jobs.service import Service
+    from openai_batches.jobs.state import Book
+    from openai_batches.models import Batch
+    from openai_batches.policies import PollPolicy
+    from openai_batches.resources.progress import BatchChange
+
+__all__ = ["Finisher"]
+
+# How often a batch may fail because the service does not see its input file.
+_MAX_REFUSALS = 10
+_UNSEEN_DELAY_S = 10.0
+
+
+class Finisher:
+    """Waits for batches and collects what they have to say.
+
+    Args:
+        session: the service.
+        book: the job's attempts.
+        requests: where their requests are.
+        results: where their results go.
+        admission: is told what ends.
+        transfers: how many files may be on their way at once.
+        max_attempts: how often a request is sent, at most.
+        resend_cancelled: whether requests of batches that somebody else cancelled are sent again.
+        keep_files: whether input files stay at the service.
+        poll: how often to ask; None: as the session does.
+        stall_after: after how many seconds without a change a batch counts as stalled.
+    """
+
+    def __init__(
+        self,
+        session: Service,
+        book: Book,
+        *,
+        requests: Path,
+        results: Path,
+        admission: Admission,
+        transfers: asyncio.Semaphore,
+        max_attempts: int,
+        resend_cancelled: bool,
+        keep_files: bool,
+        poll: PollPolicy | None,
+        stall_after: float | Mapping[str, float] | None,
+    ) -> None:
+        self._session = session
+        self._book = book
+        self._requests = requests
+        self._results = results
+        self._admission = admission
+        self._transfers = transfers
+        # Counting is CPU work: two at a time would only disturb each other.
+        self._counting = asyncio.Lock()
+        self._max_attempts = max_attempts
+        self._resend_cancelled = resend_cancelled
+        self._keep_files = keep_files
+        self._poll = poll
+        self._stall_after = stall_after
+
+    async def wait(self, attempt: Attempt) -> Attempt:
+        """Wait for the end of an attempt's batch.
+
+        Raises:
+            JobError: this key does not see the batch.
+        """
+        batch = _of(attempt)
+        was_proven = is_proven(batch)
+        if self._book.is_cancelled:
+            await self.cancel(batch)
+        try:
+            async for change in self._session.batches.watch(batch, poll=self._poll, stall_after=self._stall_after):
+                batch = change.batch
+                if not was_proven and is_proven(batch):
+                    was_proven = True
+                    await self._admission.prove(attempt.model)
+                self._tell_change(attempt, change)
+        except NotFoundError as error:
+            raise JobError(
+                f"The service does not show {batch.id} to this key: {error}. Was the job begun with another key, "
+                "project or organization? The batch is in the journal: run the job again with those"
+            ) from error
+        attempt = await self._book.save(attempt, step=Step.ENDED, batch=batch)
+        await self._heed_quota(batch)  # before the end of this batch lets in another one
+        if is_out_of_room(batch):
+            await self._admission.refuse(attempt.model)
+        else:
+            await self._admission.end(attempt.model, was_proven=was_proven)
+        self._book.tell(JobEventKind.ENDED, f"{batch.id} is {batch.status}", attempt, batch=batch)
+        return attempt
+
+    async def cancel(self, batch: Batch) -> None:
+        """Ask the service to stop a batch; one that has ended meanwhile stays as it is."""
+        with contextlib.suppress(ConflictError, NotFoundError):
+            await self._book.patiently(f"cancel {batch.id}", lambda: self._session.batches.cancel(batch.id))
+
+    async def collect(self, attempt: Attempt) -> Attempt:
+        """Bring the results of an attempt to the disk, or say how to go on where the service did not take its batch."""
+        batch = _of(attempt)
+        if batch.status == BatchStatus.FAILED and not (batch.output_file_id or batch.error_file_id):
+            return await self._turned_to_twin(attempt, batch) or await self._failed(attempt, batch)
+        try:
+            async with self._transfers:
+                got = await self._book.patiently(
+                    "download the results", lambda: self._session.batches.download(batch, self._results), attempt
+                )
+        except NotFoundError as error:
+            text = f"The results of {batch.id} are not at the service any more, and its requests were paid for: {error}"
+            raise JobError(text) from error
+        return await self._book.save(
+            attempt,
+            step=Step.COLLECTED,
+            output_name=got.output and got.output.path.name,
+            output_bytes=got.output and got.output.bytes,
+            error_name=got.error and got.error.path.name,
+            error_bytes=got.error and got.error.bytes,
+        )
+
+    async def verify(self, attempt: Attempt) -> Attempt:
+        """Account for each request of an attempt, and plan the next one for those that are sent again."""
+        rule = ResendRule(
+            is_last=self._book.is_cancelled or attempt.number >= self._max_attempts,
+            with_cancelled=self._resend_cancelled,
+        )
+        harvest = self._book.harvest(attempt)
+        async with self._counting:
+            if harvest.was_sent:
+                files = list(harvest.result_files)
+                found = await asyncio.to_thread(
+                    reconcile, harvest.requests, files, rule, batch=harvest.refused, sizes=harvest.sizes
+                )
+            else:
+                found = _unrun(attempt, rule)  # cancelled so early that the service has not even written that down
+            following = await self._following(attempt, found.resent) if found.resent else None
+        others = [] if following is None else [following]
+        attempt = await self._book.save(attempt, *others, step=Step.VERIFIED, tally=found.tally)
+        self._tell_verified(attempt, found.tally)
+        if following is not None:
+            self._book.tell(
+                JobEventKind.RESENT,
+                f"{following.requests:,} of {attempt.requests:,} requests are sent again",
+                following,
+            )
+        return attempt
+
+    async def give_up(self, attempt: Attempt) -> Attempt:
+        """Account for the requests of an attempt that is never sent, since the job was told to end."""
+        tally = _unrun(attempt, ResendRule(is_last=True)).tally
+        attempt = await self._book.save(attempt, step=Step.VERIFIED, tally=tally)
+        self._tell_verified(attempt, tally)
+        return attempt
+
+    async def tidy(self, attempt: Attempt) -> None:
+        """Delete an attempt's input file at the service; what fails here is done by the next run."""
+        if attempt.is_tidy or self._keep_files:
+            return
+        if attempt.file_id is not None:
+            try:
+                await self._session.files.delete(attempt.file_id)
+            except NotFoundError:
+                pass
+            except BatchesError as error:
+                self._book.tell(JobEventKind.POSTPONED, f"{attempt.file_id} could not be deleted: {error}", attempt)
+                return
+        await self._book.save(attempt, is_tidy=True)
+
+    async def _following(self, attempt: Attempt, numbers: frozenset[int]) -> Attempt:
+        following = Attempt(
+            shard=attempt.shard,
+            number=attempt.number + 1,
+            endpoint=attempt.endpoint,
+            model=attempt.model,
+            requests=len(numbers),
+            bytes=0,
+            tokens=-(-attempt.tokens * len(numbers) // attempt.requests),
+        )
+        source, target = self._requests / attempt.name, self._requests / following.name
+        size = await asyncio.to_thread(write_requests, source, target, numbers)
+        return attrs.evolve(following, bytes=size)
+
+    async def _turned_to_twin(self, attempt: Attempt, batch: Batch) -> Attempt | None:
+        """Go on with the older batch of the same key, if there is one: the service hid it when it was looked for."""
+        key, since = attempt.key, batch.created_at
+        if key is None or since is None:
+            return None
+        twin = await self._book.patiently(
+            "look for another batch", lambda: self._session.batches.find(key, since=since), attempt
+        )
+        if twin is None or twin.id == batch.id:
+            return None
+        self._admission.resume(attempt.model, is_proven=is_proven(twin))
+        attempt = await self._book.save(attempt, step=Step.CREATED, batch=twin)
+        self._book.tell(JobEventKind.ADOPTED, f"found {twin.id}, {batch.id} was its double", attempt, batch=twin)
+        return attempt
+
+    async def _failed(self, attempt: Attempt, batch: Batch) -> Attempt:
+        """Say how to go on with a batch that the service has created and then refused as a whole."""
+        why = "; ".join(str(error) for error in batch.errors or ()) or "the service gives no reason"
+        again: dict[str, Any] = {"key": None, "batch": None, "refusals": attempt.refusals + 1}
+        if is_out_of_room(batch):
+            told = f"no room for {batch.id} yet: {why} (this shard has {_size(attempt, room_limit(why))})"
+            self._book.tell(JobEventKind.REFUSED, told, attempt, batch=batch)
+            attempt = await self._book.save(attempt, step=Step.UPLOADED, **again)
+            self._check_size(attempt, why, batch)
+            return attempt
+        if await self._heed_quota(batch):
+            return await self._book.save(attempt, step=Step.UPLOADED, **again)
+        if "cannot find file" in why.lower() and attempt.refusals < _MAX_REFUSALS:
+            delay_s = _UNSEEN_DELAY_S * (attempt.refusals + 1)
+            self._book.tell(
+                JobEventKind.POSTPONED, f"{batch.id} did not find its file: {why}", attempt, delay_s=delay_s
+            )
+            await asyncio.sleep(delay_s)
+            if await self._book.patiently("look for the file", lambda: self._exists(attempt), attempt):
+                return await self._book.save(attempt, step=Step.UPLOADED, **again)
+            return await self._book.save(attempt, step=Step.PLANNED, file_id=None, file_created_s=None, **again)
+        return await self._book.save(attempt, step=Step.COLLECTED)
+
+    async def _heed_quota(self, batch: Batch) -> bool:
+        """Create nothing more if a batch has failed since no quota is left; tell whether it has."""
+        why = next((str(error) for error in batch.errors or () if is_out_of_quota(error.code)), None)
+        if why is None:
+            return False
+        self._book.stop_creating(why)
+        await self._admission.close()
+        return True
+
+    def _check_size(self, attempt: Attempt, why: str, batch: Batch) -> None:
+        """Refuse to wait for a room that will never be there; a run that begins later tries again."""
+        limit = room_limit(why)
+        if self._book.is_cancelled or not self._admission.is_alone(attempt.model):
+            return
+        if limit is not None and attempt.tokens > limit:
+            raise BatchFailedError(
+                f"Shard {attempt.shard} has about {attempt.tokens:,} tokens, more than may be enqueued at all "
+                f"({limit:,}): begin the job anew with limits=ShardLimits(max_tokens={max(limit // 2, 1)})",
+                batch=batch,
+            )
+        if self._admission.is_hopeless(attempt.model):
+            smaller = max(min(attempt.tokens, limit or attempt.tokens) // 2, 1)
+            raise BatchFailedError(
+                f"The service has no room for shard {attempt.shard} ({_size(attempt, limit)}), and no batch of this "
+                "job takes any: others may hold the room, and running the job again tries again; or the service counts "
+                f"more tokens: begin the job anew with limits=ShardLimits(max_tokens={smaller})",
+                batch=batch,
+            )
+
+    async def _exists(self, attempt: Attempt) -> bool:
+        try:
+            await self._session.files.retrieve(attempt.file_id or "")
+        except NotFoundError:
+            return False
+        return True
+
+    def _tell_verified(self, attempt: Attempt, tally: Tally) -> None:
+        outcomes = ", ".join(f"{count:,} {name}" for name, count in tally.outcomes.items()) or "none has ended"
+        text = f"of {attempt.requests:,} requests {outcomes}"
+        self._book.tell(JobEventKind.VERIFIED, text, attempt, batch=attempt.batch)
+
+    def _tell_change(self, attempt: Attempt, change: BatchChange) -> None:
+        batch = change.batch
+        if change.is_stall:
+            text = f"{batch.id} has been {batch.status} without a change for {change.unchanged_s:,.0f} s"
+            self._book.tell(JobEventKind.STALLED, text, attempt, batch=batch, delay_s=change.unchanged_s)
+        elif not batch.is_terminal:
+            counts = batch.request_counts
+            done = f", {counts.completed + counts.failed:,} of {counts.total:,} done" if counts and counts.total else ""
+            self._book.tell(JobEventKind.CHANGED, f"{batch.id} is {batch.status}{done}", attempt, batch=batch)
+
+
+def _size(attempt: Attempt, limit: int | None) -> str:
+    """Say how large a shard is, against the limit where that is known."""
+    return f"about {attempt.tokens:,} tokens" + ("" if limit is None else f" of a limit of {limit:,}")
+
+
+def _unrun(attempt: Attempt, rule: ResendRule) -> Reconciliation:
+    """Account for requests that were all cancelled before they ran."""
+    count = attempt.requests
+    if rule.with_cancelled and not rule.is_last:
+        return Reconciliation(Tally(outcomes={}, resent=count, is_plain=False), frozenset(range(count)))
+    return Reconciliation(Tally(outcomes={Outcome.CANCELLED.value: count}, is_plain=False), frozenset())
+
+
+def _of(attempt: Attempt) -> Batch:
+    if attempt.batch is None:
+        raise JobError(f"The journal says that shard {attempt.shard} is {attempt.step}, and names no batch")
+    return attempt.batch

@@ -1,0 +1,103 @@
+"""Walks over the results of a job while it runs: each piece as soon as the disk has it."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import attrs
+
+from openai_batches.jobs.merging import in_source_order
+from openai_batches.jobs.plan import source_path
+from openai_batches.jobs.result_files import attempt_results, shard_results
+from openai_batches.jobs.state import Book
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator
+
+    from openai_batches.results.result import BatchResult
+
+__all__ = ["JobWalk", "first_of"]
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class JobWalk:
+    """A walk over the results of a job; it ends with the job, however that ends.
+
+    Args:
+        task: what carries the job.
+        book: gives the job's attempts, once they are known.
+        told: gives what is set when the next thing happens.
+        body_type: the type of the successful answers' bodies; None leaves them plain values.
+    """
+
+    task: asyncio.Task[None]
+    book: Callable[[], Book | None]
+    told: Callable[[], asyncio.Event]
+    body_type: Any = None
+
+    async def unordered(self) -> AsyncGenerator[list[BatchResult], None]:
+        """Yield the results of each attempt once it is verified."""
+        taken = 0
+        while True:
+            book = self.book()
+            while book is not None and taken < len(book.verified):
+                harvest = book.harvest(book.verified[taken])
+                taken += 1
+                async for piece in _in_thread(functools.partial(attempt_results, harvest, self.body_type)):
+                    yield piece
+            if self.task.done():
+                return
+            await first_of(self.task, self.told())
+
+    async def ordered(self) -> AsyncGenerator[list[BatchResult], None]:
+        """Yield the results in the order of the source; the shards of one model are in that order already."""
+        while (book := self.book()) is None:
+            if self.task.done():
+                return
+            await first_of(self.task, self.told())
+        lanes: dict[tuple[str, str | None], list[int]] = {}
+        for attempt in book.firsts():
+            if not attempt.is_adopted:
+                lanes.setdefault((attempt.endpoint, attempt.model), []).append(attempt.shard)
+        walks = [self._shards(book, shards) for shards in lanes.values()]
+        if len(walks) > 1:
+            walks = [in_source_order(source_path(book.job, book.directory), walks, is_cut=self.task.done)]
+        others = [attempt.shard for attempt in book.firsts() if attempt.is_adopted]
+        for walk in (*walks, self._shards(book, others)):
+            async with aclosing(walk):
+                async for piece in walk:
+                    yield piece
+
+    async def _shards(self, book: Book, shards: list[int]) -> AsyncGenerator[list[BatchResult], None]:
+        """Yield the results of some shards, each once all its attempts are verified."""
+        for shard in shards:
+            while not book.is_done(shard):
+                if self.task.done():
+                    return
+                await first_of(self.task, self.told())
+            harvests = [book.harvest(attempt) for attempt in book.shard(shard)]
+            async for piece in _in_thread(functools.partial(shard_results, harvests, self.body_type)):
+                yield piece
+
+
+async def first_of(task: asyncio.Task[None], told: asyncio.Event) -> None:
+    """Return when a task is done, or an event is set."""
+    waiter = asyncio.ensure_future(told.wait())
+    try:
+        await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiter.cancel()
+
+
+async def _in_thread(make: Callable[[], Iterator[T]]) -> AsyncGenerator[T, None]:
+    """Take the steps of an iterator in a thread."""
+    steps = await asyncio.to_thread(make)
+    end = object()
+    while (step := await asyncio.to_thread(next, steps, end)) is not end:
+        yield cast("T", step)

@@ -1,0 +1,455 @@
+"""``BatchJob``: any number of requests carried to their end, through crashes; and ``session.run``, the short way."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import attrs
+
+from openai_batches._arguments import checked_expiry
+from openai_batches.errors import InputError, JobError, JobStoppedError
+from openai_batches.jobs.adopt import adopted, begun_with, empty_job
+from openai_batches.jobs.arguments import check_job, checked_pairs, job_directory
+from openai_batches.jobs.discarding import discard
+from openai_batches.jobs.events import JobEvent, JobEventKind
+from openai_batches.jobs.iterate import JobWalk, first_of
+from openai_batches.jobs.journal.sqlite import journal_path
+from openai_batches.jobs.ledger import Ledger
+from openai_batches.jobs.ownership import Hold, hold
+from openai_batches.jobs.plan import Plan, planned, settled
+from openai_batches.jobs.runner import Runner, Settings
+from openai_batches.jobs.signals import checked_signals, stopped_elsewhere, stopping
+from openai_batches.jobs.state import Book
+from openai_batches.models import Batch
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    from openai_batches._arguments import ExpiresAfter
+    from openai_batches.jobs.journal.sqlite import Journal
+    from openai_batches.jobs.service import Service
+    from openai_batches.policies import PollPolicy
+    from openai_batches.requests.packing import ShardLimits
+    from openai_batches.requests.read import RequestSource
+    from openai_batches.results.result import BatchResult
+
+__all__ = ["BatchJob"]
+
+T = TypeVar("T")
+
+_MAX_EVENTS = 10_000
+# In so many turns an event loop has begun to close an iterator that was left.
+_TURNS = 3
+
+
+class BatchJob:
+    """A job: the requests of a source as batches, carried to their end, whatever happens on the way.
+
+    The requests are checked and cut into shards; then, shard by shard, uploaded, made a batch, waited for, and
+    collected; those that did not run, or failed for a reason that may pass, are sent again. Each step is in a journal
+    in the job's directory before the next is taken. So a job whose process was killed goes on where it stopped, without
+    creating a batch twice and without losing a result: make it again, with the same source and directory, or without a
+    source.
+
+    Making one does nothing. ``run``, ``events`` and ``results`` start it, each can be used beside the others, and the
+    first that starts it owns it: when that is cancelled or closed, the job stops. Then its batches go on at the
+    service, and the journal knows them. Use it with ``async with``, or call ``close``.
+
+    Args:
+        session: the session to work with.
+        source: a path (``.jsonl``, ``.jsonl.gz``, ``.jsonl.zst``), or an iterable or async iterable of requests,
+            mappings and raw lines, which is first written to the directory. None goes on with the job that is there;
+            so does the same source again, byte for byte.
+        directory: where the journal, the shards and the results are kept, readable to their owner only; None: beside
+            the source, with ``.job`` behind its name.
+        endpoint: what the ``url`` of each request must be; None: requests are sorted by it. Like ``limits`` and
+            ``strict`` it only matters when the job is begun: one that goes on has its shards.
+        limits: what no shard exceeds; None: the service's limits.
+        strict: False leaves what is in the bodies to the service.
+        concurrency: how many uploads and downloads may be on their way at once.
+        max_open: how many batches may be open at once; None: as many as the service takes.
+        max_attempts: how often a request is sent, at most, the first time included.
+        completion_window: within which time; OpenAI knows ``"24h"``. None: that of the job, ``"24h"`` for a new one.
+        metadata: up to 12 pairs for each batch; four are ours.
+        output_expires_after: when the result files expire at the service, as for ``batches.create``.
+        resend_cancelled: send again, too, what did not run because somebody cancelled its batch. ``cancel`` of this
+            job never sends anything again.
+        keep_files: leave the input files at the service; else each is deleted once its results are on the disk.
+        poll: how often to ask for a batch; None: every 5 s at first, every 5 min later.
+        stall_after: after how many seconds without a change a batch is told as stalled; or such numbers by status.
+        patience_s: how long something that fails in passing is tried again before the job gives up (6 h).
+        on_event: called with each event, in the event loop; it must be quick.
+
+    Raises:
+        InputError: an argument cannot be right.
+    """
+
+    def __init__(
+        self,
+        session: Service,
+        source: RequestSource | None = None,
+        *,
+        directory: str | os.PathLike[str] | None = None,
+        endpoint: str | None = None,
+        limits: ShardLimits | None = None,
+        strict: bool = True,
+        concurrency: int = 4,
+        max_open: int | None = None,
+        max_attempts: int = 3,
+        completion_window: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        output_expires_after: ExpiresAfter | None = None,
+        resend_cancelled: bool = False,
+        keep_files: bool = False,
+        poll: PollPolicy | None = None,
+        stall_after: float | Mapping[str, float] | None = None,
+        patience_s: float = 6 * 3_600.0,
+        on_event: Callable[[JobEvent], object] | None = None,
+    ) -> None:
+        fields: dict[str, Any] = {}
+        if checked_expiry(output_expires_after, name="output_expires_after") is not None:
+            fields["output_expires_after"] = output_expires_after
+        self._session = session
+        self._source = source
+        self._directory = job_directory(source, directory)
+        self._endpoint, self._limits, self._strict = endpoint, limits, strict
+        # What decides about requests and money, and may not change half way.
+        self._options: dict[str, Any] = {"completion_window": completion_window}
+        self._settings = Settings(
+            concurrency=concurrency,
+            max_open=max_open,
+            max_attempts=max_attempts,
+            fields=fields,
+            metadata=checked_pairs(metadata),
+            resend_cancelled=resend_cancelled,
+            keep_files=keep_files,
+            poll=poll,
+            stall_after=stall_after,
+        )
+        check_job(self._settings, session=session, limits=limits, strict=strict, patience_s=patience_s, told=on_event)
+        self._patience_s = patience_s
+        self._on_event = on_event
+        self._listeners: dict[int, deque[JobEvent]] = {}
+        self._told = asyncio.Event()
+        self._hold: Hold | None = None
+        self._book: Book | None = None
+        self._runner: Runner | None = None
+        self._opening = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._is_closed = False
+
+    def __repr__(self) -> str:
+        return f"<BatchJob {self._directory}>"
+
+    @property
+    def directory(self) -> Path:
+        """The job's directory."""
+        return self._directory
+
+    async def __aenter__(self) -> Self:
+        """Return the job; nothing is done yet."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the job."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop the job where it can go on from, and let go of its directory. Its batches go on at the service.
+
+        A closed job only has its ``summary``; to go on with it, make it again. Closing twice does nothing.
+        """
+        self._is_closed = True
+        if self._hold is not None:
+            self._hold.is_leaving = True
+        if self._task is not None:
+            await _stop(self._task)
+        async with self._opening:
+            await self._let_go()
+
+    async def plan(self) -> Ledger:
+        """Check the requests and cut them into shards, and return the ledger; nothing is sent.
+
+        A job that is there is only compared with its source. ``run`` then goes on from here, and ``discard`` takes it
+        back.
+
+        Raises:
+            InputError: the source changed since the job was begun, or it is a job of another service.
+            InvalidRequestsError: the service would refuse some of the requests.
+            JournalError: another process is at work on the job, or its journal cannot be used.
+            JobError: the source is not there any more.
+            OSError: the disk is full, or a file cannot be read or written.
+        """
+        book = await self._opened()
+        return Ledger.of(book.attempts.values())
+
+    async def discard(self) -> None:
+        """Take back a job that was only planned: it is closed, and nothing of it stays on the disk.
+
+        Raises:
+            InputError: the job runs, or something of it was sent already.
+            JournalError: the journal cannot be written.
+            OSError: a file cannot be removed.
+        """
+        book = await self._opened()
+        if self._hold is None or await self._running() is not None:
+            raise InputError("A job is discarded before it is run")
+        await asyncio.to_thread(discard, self._hold.journal, book.job, book.attempts.values())
+        await self.close()
+
+    async def run(self, *, stop_on: Collection[signal.Signals] = ()) -> Ledger:
+        """Carry the job to its end, and return its ledger.
+
+        Cancelling this stops the job at the next point from which it can go on; batches go on at the service. That is
+        what Ctrl-C does under ``asyncio.run``.
+
+        Args:
+            stop_on: signals that stop the job likewise, such as ``signal.SIGTERM``; in the main thread only.
+
+        Raises:
+            JobStoppedError: one of these signals came, or whoever had started the job stopped it.
+            InputError: the source changed since the job was begun, or it is a job of another service.
+            InvalidRequestsError: the service would refuse some of the requests; nothing was sent.
+            JournalError: another process is at work on the job, or its journal cannot be used.
+            JobPausedError: the account has no quota left; all that could be collected is.
+            BatchFailedError: there is no room for a shard at the service, and none of the job's own batches takes it.
+            JobError: something of the job's own is not there any more.
+            APIError: the service said no, in a way that does not pass.
+            TransportError: the service cannot be reached for longer than ``patience_s``.
+            OSError: the disk is full, or a file cannot be read or written.
+        """
+        signals = checked_signals(stop_on)
+        task, is_ours = await self._started()
+        try:
+            with stopped_elsewhere(), stopping(task, signals):
+                await (task if is_ours else asyncio.shield(task))
+        finally:
+            if is_ours:
+                await _stop(task)
+        return await self.summary()
+
+    async def events(self) -> AsyncGenerator[JobEvent, None]:
+        """Yield what happens from now on, until the job has ended; of what is not taken the newest 10,000 are kept.
+
+        Raises:
+            BatchesError: as ``run``.
+            OSError: as ``run``.
+        """
+        queue: deque[JobEvent] = deque(maxlen=_MAX_EVENTS)
+        self._listeners[id(queue)] = queue
+        mine: asyncio.Task[None] | None = None
+        try:
+            task, is_ours = await self._started()
+            mine = task if is_ours else None
+            while True:
+                while queue:
+                    yield queue.popleft()
+                if task.done():
+                    with stopped_elsewhere():
+                        task.result()
+                    return
+                await first_of(task, self._told)
+        finally:
+            del self._listeners[id(queue)]
+            if mine is not None:
+                await _stop(mine)
+
+    async def results(self, *, ordered: bool = False, body_type: Any = None) -> AsyncGenerator[BatchResult, None]:
+        """Yield one result for each request, from the moment on at which the first shard is done.
+
+        Results come from the disk, so that this can be asked for again at any time. Closing the iterator early stops
+        the job, if it was this that has started it.
+
+        Args:
+            ordered: yield in the order of the source, each shard when it and all before it are done.
+            body_type: a type, as for ``result.parse``, that ``result.body`` of a success is given as.
+
+        Raises:
+            BatchesError: as ``run``, after the results that are there.
+            OSError: as ``run``.
+        """
+        task, is_ours = await self._started()
+        try:
+            walk = JobWalk(task, lambda: self._book, lambda: self._told, body_type)
+            pieces = walk.ordered() if ordered else walk.unordered()
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    for result in piece:
+                        yield result
+            with stopped_elsewhere():
+                await asyncio.shield(task)
+        finally:
+            if is_ours:
+                await _stop(task)
+
+    async def summary(self) -> Ledger:
+        """Return what became of the requests so far.
+
+        Raises:
+            JobError: there is no job in the directory yet.
+            JournalError: another process is at work on the job, or its journal cannot be used.
+        """
+        if self._book is not None:
+            return Ledger.of(self._book.attempts.values())
+        journal = await self._open_journal(is_there=True)
+        if await asyncio.to_thread(journal.job) is None:
+            raise JobError(f"There is no job in {self._directory} yet")
+        return Ledger.of(await asyncio.to_thread(journal.attempts))
+
+    async def cancel(self) -> Ledger:
+        """End the job: nothing more is sent, its batches are cancelled, and what they have finished is collected.
+
+        Cancelling takes the service up to ten minutes.
+
+        Raises:
+            BatchesError: as ``run``.
+            OSError: as ``run``.
+        """
+        book = await self._opened()
+        if not (book.is_finished or book.is_cancelled):
+            await book.cancel()
+            book.tell(JobEventKind.CANCELLED, "The job was cancelled: nothing more is sent")
+        # A runner that begins later than this finds it in the book.
+        if self._runner is not None and self._task is not None and not self._task.done():
+            await self._runner.cancel()
+        while True:
+            try:
+                return await self.run()
+            except JobStoppedError:
+                if self._is_closed:
+                    raise
+                # Whoever had started the job has stopped it: its batches are cancelled all the same.
+
+    async def adopt(self, batch: Batch | str) -> None:
+        """Make a batch that anyone has created part of this job: ``run`` waits for it and collects its results.
+
+        Its input file is downloaded, to know its requests, and is left alone at the service. In the order of the source
+        its results come last. A job that has no source yet can be made of adopted batches alone.
+
+        Args:
+            batch: the batch, or its id.
+
+        Raises:
+            InputError: the job is running, it has a request of this id, or the batch does not say what it is made of.
+            NotFoundError: the service has no such batch, or its input file is gone.
+            BatchesError: as ``run``.
+            OSError: as ``run``.
+        """
+        if not isinstance(batch, str | Batch):
+            raise InputError(f"adopt takes a Batch or its id, not {batch!r}")
+        if await self._running() is not None:
+            raise InputError("A batch is adopted before the job is run, or after it has been stopped")
+        journal = await self._open_journal()
+        if self._source is None and await asyncio.to_thread(journal.job) is None:
+            job = empty_job(self._session.base_url, settled(self._options), self._session.now())
+            async with self._opening:
+                await self._or_let_go(begun_with(self._session, journal, batch, job))
+        await adopted(self._session, await self._opened(), batch)
+
+    async def _started(self) -> tuple[asyncio.Task[None], bool]:
+        """Return the task that carries the job, and whether it was started just now."""
+        if (task := await self._running()) is not None:
+            return task, False
+        self._task = asyncio.create_task(self._carry())
+        return self._task, True
+
+    async def _running(self) -> asyncio.Task[None] | None:
+        """Return the task that carries the job, if one does: one that is being stopped is waited for."""
+        for _ in range(_TURNS if self._task is not None and not self._task.done() else 0):
+            await asyncio.sleep(0)
+        while self._task is not None and not self._task.done():
+            if not self._task.cancelling():
+                return self._task
+            await asyncio.wait([self._task])
+        return None
+
+    async def _carry(self) -> None:
+        book = await self._opened()
+        if book.is_finished:
+            return
+        window = settled(book.job.options)["completion_window"]
+        fields = {"completion_window": window, **self._settings.fields}
+        self._runner = Runner(self._session, book, attrs.evolve(self._settings, fields=fields))
+        if await self._runner.run():
+            await book.finish()
+        ledger = Ledger.of(book.attempts.values())
+        book.tell(JobEventKind.FINISHED, f"{ledger.inputs:,} requests are done, {ledger.succeeded:,} succeeded")
+
+    async def _open_journal(self, *, is_there: bool = False) -> Journal:
+        async with self._opening:
+            if self._is_closed:
+                raise InputError("The job is closed: to go on with it, make it again")
+            if self._hold is None:
+                if is_there and not await asyncio.to_thread(os.path.lexists, journal_path(self._directory)):
+                    raise JobError(f"There is no job in {self._directory} yet: begin it with its requests")
+                self._hold = await hold(self._directory)
+            return self._hold.journal
+
+    async def _let_go(self) -> None:
+        """Let go of the directory; nothing is left of a job that was not begun."""
+        held, self._hold = self._hold, None
+        if held is not None:
+            held.is_leaving = True
+            await asyncio.to_thread(held.close)
+
+    async def _or_let_go(self, beginning: Awaitable[T]) -> T:
+        try:
+            return await beginning
+        except BaseException:
+            await self._let_go()
+            raise
+
+    async def _opened(self) -> Book:
+        """Return the job's book, from the journal or newly planned."""
+        journal = await self._open_journal()
+        async with self._opening:
+            if self._book is None:
+                is_new = await asyncio.to_thread(journal.job) is None
+                job = await self._or_let_go(planned(journal, self._source, self._plan()))
+                book = Book(journal, job, on_event=self._tell, patience_s=self._patience_s, now=self._session.now)
+                await book.open()
+                self._book = book
+                self._announce(book, is_new=is_new)
+            return self._book
+
+    def _announce(self, book: Book, *, is_new: bool) -> None:
+        ledger = Ledger.of(book.attempts.values())
+        if is_new:
+            book.tell(JobEventKind.PLANNED, f"{ledger.inputs:,} requests in {len(ledger.shards):,} shards")
+        else:
+            book.tell(JobEventKind.RESUMED, f"{ledger.unfinished:,} of {ledger.inputs:,} requests are left")
+
+    def _plan(self) -> Plan:
+        return Plan(
+            base_url=self._session.base_url,
+            provider=self._session.provider,
+            endpoint=self._endpoint,
+            limits=self._limits,
+            strict=self._strict,
+            options=self._options,
+            now_s=self._session.now(),
+        )
+
+    def _tell(self, event: JobEvent) -> None:
+        if self._on_event is not None:
+            self._on_event(event)
+        for queue in self._listeners.values():
+            queue.append(event)
+        told, self._told = self._told, asyncio.Event()
+        told.set()
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    """Stop a task where the job can go on from, unless it has ended."""
+    if not task.done():
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,257 @@
+"""The results of a job from the files it has collected, a piece at a time; all of it is meant for a thread."""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Mapping
+from contextlib import ExitStack
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from openai_batches.errors import JournalError
+from openai_batches.jobs.reconcile import custom_ids, refused_results, result_blocks
+from openai_batches.models import Batch
+from openai_batches.results.parse import ResultReader
+from openai_batches.results.result import BatchResult, Outcome, ResultError, missing_result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from io import FileIO
+
+
+__all__ = ["Harvest", "attempt_results", "shard_results"]
+
+_PIECE_ITEMS = 1_024
+_NOWHERE = -1
+# The best line for a request is the first with the lowest rank.
+_RANKS = {Outcome.SUCCEEDED: 0, Outcome.INVALID: 2}
+_NO_LINE = 3
+
+
+@attrs.frozen(kw_only=True)
+class Harvest:
+    """The files that tell what became of the requests of one attempt.
+
+    Attributes:
+        requests: its requests.
+        result_files: its output file, then its error file, those of them that there are.
+        resent: the requests of the next attempt, which are those sent again; None where there is none.
+        is_plain: whether each line of the files is the only one of a request of this attempt, and none lacks its line.
+        refused: the batch, where the service failed it as a whole.
+        was_sent: whether there was a batch at all.
+        sizes: what the sizes of these files must be, where the journal knows it.
+    """
+
+    requests: Path
+    result_files: tuple[Path, ...] = ()
+    resent: Path | None = None
+    is_plain: bool = True
+    refused: Batch | None = None
+    was_sent: bool = True
+    sizes: Mapping[Path, int] = attrs.field(factory=dict[Path, int])
+
+    def ids(self) -> list[str]:
+        """Return the ids of its requests."""
+        return custom_ids(self.requests, self.sizes.get(self.requests))
+
+    def blocks(self, path: Path) -> Iterator[bytes]:
+        """Yield one of its result files in blocks of whole lines."""
+        return result_blocks(path, self.sizes.get(path))
+
+
+def attempt_results(harvest: Harvest, body_type: object = None) -> Iterator[list[BatchResult]]:
+    """Yield the result of each request that found its end in an attempt, in the order of its files where they allow it.
+
+    Args:
+        harvest: its files.
+        body_type: the type of the successful answers' bodies; None leaves them plain values.
+
+    Raises:
+        JournalError: a file is not there any more, cannot be read, or was changed.
+    """
+    if harvest.is_plain and harvest.refused is None:
+        pieces: Iterator[list[BatchResult]] = chain.from_iterable(_results_of(harvest, body_type))
+    else:
+        pieces = shard_results([harvest], body_type)
+    return _without(_resent(harvest), pieces)
+
+
+def _results_of(harvest: Harvest, body_type: object) -> list[Iterator[list[BatchResult]]]:
+    """Return the results in each of an attempt's files."""
+    return [_file_results(harvest.blocks(path), body_type) for path in harvest.result_files]
+
+
+def _file_results(blocks: Iterator[bytes], body_type: object) -> Iterator[list[BatchResult]]:
+    reader = ResultReader(body_type=body_type)
+    for block in blocks:
+        yield reader.read(block)
+
+
+def _resent(harvest: Harvest) -> frozenset[str]:
+    path = harvest.resent
+    return frozenset() if path is None else frozenset(custom_ids(path, harvest.sizes.get(path)))
+
+
+def _without(resent: frozenset[str], pieces: Iterator[list[BatchResult]]) -> Iterator[list[BatchResult]]:
+    for piece in pieces:
+        kept = [result for result in piece if result.custom_id not in resent] if resent else piece
+        if kept:
+            yield kept
+
+
+def shard_results(attempts: Sequence[Harvest], body_type: object = None) -> Iterator[list[BatchResult]]:
+    """Yield the one result of each request of a shard, in the order of its requests.
+
+    Args:
+        attempts: all attempts at the shard, the first one first.
+        body_type: the type of the successful answers' bodies; None leaves them plain values.
+
+    Raises:
+        JournalError: a file is not there any more, cannot be read, or was changed.
+    """
+    ids = attempts[0].ids()
+    done = 0
+    if all(harvest.is_plain and harvest.refused is None for harvest in attempts):
+        lanes = [
+            _Lane(_without(resent, pieces))
+            for harvest, resent in zip(attempts, map(_resent, attempts), strict=True)
+            for pieces in _results_of(harvest, body_type)
+        ]
+        for piece in _merged(ids, lanes):
+            done += len(piece)
+            yield piece
+    if done < len(ids):
+        places = _Places(ids)
+        for harvest in attempts:
+            if harvest is not attempts[0]:
+                places.begin_again(harvest.ids())
+            places.add(harvest)
+        yield from places.results(body_type, done)
+
+
+class _Lane:
+    """The results of a file, of which the next ones may be those that are wanted next."""
+
+    def __init__(self, pieces: Iterator[list[BatchResult]]) -> None:
+        self._pieces = pieces
+        self._results: list[BatchResult] = []
+        self._ids: list[str | None] = []
+
+    def take(self, ids: list[str], first: int) -> list[BatchResult]:
+        """Return the next results, as far as they are those of these ids, from the first one on."""
+        if not self._results:
+            self._results = next(self._pieces, self._results)
+            self._ids = [result.custom_id for result in self._results]
+        wanted = ids[first : first + len(self._ids)]
+        if self._ids == wanted:
+            taken, self._results, self._ids = self._results, [], []
+            return taken
+        pairs = zip(self._ids, wanted, strict=False)
+        count = next((number for number, (one, other) in enumerate(pairs) if one != other), len(wanted))
+        taken = self._results[:count]
+        del self._results[:count], self._ids[:count]
+        return taken
+
+
+def _merged(ids: list[str], lanes: list[_Lane]) -> Iterator[list[BatchResult]]:
+    """Yield results in the order of some ids; end where no file goes on with the next of them."""
+    done = 0
+    piece: list[BatchResult] = []
+    while done < len(ids):
+        taken = next(filter(None, (lane.take(ids, done) for lane in lanes)), None)
+        if taken is None:
+            break
+        done += len(taken)
+        piece += taken
+        if len(piece) >= _PIECE_ITEMS:
+            yield piece
+            piece = []
+    if piece:
+        yield piece
+
+
+class _Places:
+    """Where the line is that tells what became of each request of a shard."""
+
+    def __init__(self, ids: list[str]) -> None:
+        self._ids = ids
+        self._numbers: dict[str | None, int] = {custom_id: number for number, custom_id in enumerate(ids)}
+        self._paths: list[Path] = []
+        self._refused: dict[int, BatchResult] = {}
+        self._ranks = bytearray([_NO_LINE]) * len(ids)
+        # Which requests an attempt has: what it says of others is said by a foreign line.
+        self._own = bytearray([True]) * len(ids)
+        self._files = array.array("l", [_NOWHERE]) * len(ids)
+        self._offsets, self._lengths, self._lines = (array.array("q", [0]) * len(ids) for _ in range(3))
+
+    def begin_again(self, ids: list[str]) -> None:
+        """Take no account of what was said about requests that were sent again: from here on it is about these."""
+        self._own = bytearray(len(self._ids))
+        for custom_id in ids:
+            number = self._numbers[custom_id]
+            self._own[number] = True
+            self._ranks[number], self._files[number] = _NO_LINE, _NOWHERE
+            self._refused.pop(number, None)
+
+    def add(self, harvest: Harvest) -> None:
+        """Take what the files of an attempt say."""
+        if harvest.refused is not None or not harvest.was_sent:
+            ids = harvest.ids()
+            refused = map(_unsent, ids) if harvest.refused is None else refused_results(ids, harvest.refused)
+            self._refused.update((self._numbers[result.custom_id], result) for result in refused)
+        for path in harvest.result_files:
+            reader, offset = ResultReader(), 0
+            self._paths.append(path)
+            for block in harvest.blocks(path):
+                end = 0
+                for result in reader.read(block):
+                    # Blank lines, of which there is no result, may lie between two.
+                    is_next = block.startswith(result.raw_line, end)
+                    start = end if is_next else block.index(result.raw_line, end)
+                    end = start + len(result.raw_line) + 1
+                    self._take(result, offset + start)
+                offset += len(block)
+
+    def _take(self, result: BatchResult, offset: int) -> None:
+        number = self._numbers.get(result.custom_id, -1)
+        rank = _RANKS.get(result.outcome, 1)
+        if number >= 0 and self._own[number] and rank < self._ranks[number]:
+            self._ranks[number], self._files[number] = rank, len(self._paths) - 1
+            self._offsets[number], self._lengths[number] = offset, len(result.raw_line)
+            self._lines[number] = result.line_number
+
+    def results(self, body_type: object, first: int) -> Iterator[list[BatchResult]]:
+        """Yield the results, in the order of the requests, from one of them on."""
+        reader = ResultReader(body_type=body_type)
+        with ExitStack() as stack:
+            try:
+                files = [stack.enter_context(path.open("rb", buffering=0)) for path in self._paths]
+            except OSError as error:
+                raise JournalError(
+                    f"{error.filename}, which the job needs, cannot be read: {error.strerror}"
+                ) from error
+            for start in range(first, len(self._ids), _PIECE_ITEMS):
+                yield self._piece(range(start, min(start + _PIECE_ITEMS, len(self._ids))), files, reader)
+
+    def _piece(self, numbers: range, files: Sequence[FileIO], reader: ResultReader) -> list[BatchResult]:
+        told = [number for number in numbers if self._files[number] != _NOWHERE]
+        lines: list[bytes] = []
+        for number in told:
+            file = files[self._files[number]]
+            file.seek(self._offsets[number])
+            lines.append(file.read(self._lengths[number]))
+        read = iter(reader.read_numbered(lines, [self._lines[number] for number in told]) if told else ())
+        return [
+            next(read)
+            if self._files[number] != _NOWHERE
+            else self._refused.get(number) or missing_result(self._ids[number])
+            for number in numbers
+        ]
+
+
+def _unsent(custom_id: str) -> BatchResult:
+    reason = ResultError(code="batch_cancelled", message="The job was cancelled before this request was sent")
+    return BatchResult(custom_id, Outcome.CANCELLED, None, None, reason)

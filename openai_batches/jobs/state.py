@@ -1,0 +1,210 @@
+"""What a running job knows of itself: its attempts as the journal has them, what it tells, and how patient it is."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import random
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+
+from openai_batches.errors import AmbiguousCreateError, APIError, BatchesError, DecodeError
+from openai_batches.jobs.admission import is_out_of_quota
+from openai_batches.jobs.events import JobEvent, JobEventKind
+from openai_batches.jobs.journal.records import Attempt, Step
+from openai_batches.jobs.plan import requests_folder, results_folder
+from openai_batches.jobs.result_files import Harvest
+from openai_batches.models import BatchStatus
+from openai_batches.resources.status import can_pass
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from openai_batches.jobs.journal.records import JobRecord
+    from openai_batches.jobs.journal.sqlite import Journal
+    from openai_batches.models import Batch
+
+__all__ = ["Book"]
+
+T = TypeVar("T")
+
+_FIRST_DELAY_S, _LAST_DELAY_S = 5.0, 300.0
+# A page of a proxy may stand in for an answer now and then, but not every time.
+_MAX_UNREADABLE = 5
+
+
+class Book:
+    """The attempts of a job, in step with its journal.
+
+    Args:
+        journal: where each change is written down first.
+        job: what the job is about.
+        on_event: takes what is told.
+        patience_s: how long something may go on failing in passing.
+        now: the wall clock in Unix seconds, for events.
+
+    Attributes:
+        attempts: all attempts by shard and number.
+        verified: those whose requests are accounted for, in the order in which they came to it.
+        is_cancelled: whether nothing more is to be sent.
+        is_finished: whether nothing is left to do, at the service neither.
+        pause: why nothing more can be created in this run; None while it can.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        job: JobRecord,
+        *,
+        on_event: Callable[[JobEvent], None],
+        patience_s: float,
+        now: Callable[[], float],
+    ) -> None:
+        self.job: JobRecord = job
+        self.directory: Path = journal.directory
+        self.attempts: dict[tuple[int, int], Attempt] = {}
+        self.verified: list[Attempt] = []
+        self.is_cancelled: bool = False
+        self.is_finished: bool = False
+        self.pause: str | None = None
+        self._journal = journal
+        self._on_event = on_event
+        self._patience_s = patience_s
+        self._now = now
+
+    async def open(self) -> None:
+        """Read the journal."""
+        attempts = await asyncio.to_thread(self._journal.attempts)
+        self.is_cancelled, self.is_finished = await asyncio.to_thread(self._journal.marks)
+        self.attempts = {(one.shard, one.number): one for one in attempts}
+        self.verified = [one for one in attempts if one.step is Step.VERIFIED]
+
+    def firsts(self) -> list[Attempt]:
+        """Return the first attempt at each shard."""
+        return [attempt for (_, number), attempt in sorted(self.attempts.items()) if number == 1]
+
+    def is_done(self, shard: int) -> bool:
+        """Tell whether every request of a shard has its outcome."""
+        return self.shard(shard)[-1].step is Step.VERIFIED
+
+    def harvest(self, attempt: Attempt) -> Harvest:
+        """Return where it says what became of an attempt's requests."""
+        requests, results = (make(self.directory, self.job.job_id) for make in (requests_folder, results_folder))
+        files = ((attempt.output_name, attempt.output_bytes), (attempt.error_name, attempt.error_bytes))
+        names = [name for name, _ in files if name is not None]
+        following = self.attempts.get((attempt.shard, attempt.number + 1))
+        sizes = {requests / attempt.name: attempt.bytes}
+        sizes.update({results / name: size for name, size in files if name is not None and size is not None})
+        if following is not None:
+            sizes[requests / following.name] = following.bytes
+        was_refused = attempt.batch is not None and attempt.batch.status == BatchStatus.FAILED and not names
+        return Harvest(
+            requests=requests / attempt.name,
+            result_files=tuple(results / name for name in names),
+            resent=None if following is None else requests / following.name,
+            is_plain=attempt.tally is not None and attempt.tally.is_plain,
+            refused=attempt.batch if was_refused else None,
+            was_sent=attempt.batch is not None and (bool(names) or attempt.batch.status != BatchStatus.CANCELLED),
+            sizes=sizes,
+        )
+
+    def last(self) -> list[Attempt]:
+        """Return the last attempt at each shard."""
+        return list({shard: attempt for (shard, _), attempt in sorted(self.attempts.items())}.values())
+
+    def shard(self, number: int) -> list[Attempt]:
+        """Return all attempts at a shard, the first one first."""
+        attempts: list[Attempt] = []
+        while (attempt := self.attempts.get((number, len(attempts) + 1))) is not None:
+            attempts.append(attempt)
+        return attempts
+
+    async def save(self, attempt: Attempt, *others: Attempt, **changes: Any) -> Attempt:
+        """Write an attempt down with its changes, and others with it, and return it: disk first, then memory."""
+        changed = attrs.evolve(attempt, **changes)
+        if changed == attempt and not others:
+            return attempt  # an earlier life has written it down
+        await asyncio.to_thread(self._journal.save, changed, *others)
+        for one in (changed, *others):
+            self.attempts[one.shard, one.number] = one
+        if changed.step is Step.VERIFIED and attempt.step is not Step.VERIFIED:
+            self.verified.append(changed)
+        return changed
+
+    async def cancel(self) -> None:
+        """Write down that nothing more is to be sent."""
+        await asyncio.to_thread(self._journal.cancel)
+        self.is_cancelled = True
+
+    async def reopen(self) -> None:
+        """Write down that there is something to do again."""
+        await asyncio.to_thread(self._journal.reopen)
+        self.is_finished = False
+
+    async def finish(self) -> None:
+        """Write down that nothing is left to do, at the service neither."""
+        await asyncio.to_thread(self._journal.finish)
+        self.is_finished = True
+
+    def stop_creating(self, reason: str) -> None:
+        """Note that the account has no quota left: what runs goes on, and nothing more is created in this run."""
+        if self.pause is None:
+            self.pause = reason
+            self.tell(JobEventKind.PAUSED, f"The account has no quota left, nothing more is created: {reason}")
+
+    def tell(
+        self,
+        kind: JobEventKind,
+        message: str,
+        attempt: Attempt | None = None,
+        *,
+        batch: Batch | None = None,
+        delay_s: float | None = None,
+    ) -> None:
+        """Tell what happened, to an attempt or to the job as a whole."""
+        where = "" if attempt is None else f"Shard {attempt.shard}: "
+        where = (
+            where if attempt is None or attempt.number == 1 else f"Shard {attempt.shard}, attempt {attempt.number}: "
+        )
+        event = JobEvent(
+            kind=kind,
+            at=dt.datetime.fromtimestamp(self._now(), dt.UTC),
+            message=f"{where}{message}",
+            shard=None if attempt is None else attempt.shard,
+            attempt=None if attempt is None else attempt.number,
+            batch=batch,
+            delay_s=delay_s,
+        )
+        self._on_event(event)
+
+    async def patiently(self, what: str, act: Callable[[], Awaitable[T]], attempt: Attempt | None = None) -> T:
+        """Return what an act returns; while it fails in passing, try again, after longer and longer pauses.
+
+        Raises:
+            BatchesError: it failed in a way that does not pass, or for too long.
+            DecodeError: five answers in a row could not be read.
+        """
+        clock = asyncio.get_running_loop().time
+        since, delay_s, unreadable = clock(), _FIRST_DELAY_S, 0
+        while True:
+            try:
+                return await act()
+            except BatchesError as error:
+                unreadable = unreadable + 1 if isinstance(error, DecodeError) else 0
+                passes = 0 < unreadable < _MAX_UNREADABLE or _passes(error)
+                if not passes or clock() - since + delay_s > self._patience_s:
+                    raise
+                told = f"could not {what}, tried again in {delay_s:.0f} s: {error}"
+                self.tell(JobEventKind.POSTPONED, told, attempt, delay_s=delay_s)
+            await asyncio.sleep(delay_s * random.uniform(0.75, 1.0))
+            delay_s = min(delay_s * 2, _LAST_DELAY_S)
+
+
+def _passes(error: BatchesError) -> bool:
+    """Tell whether an act that failed so may be tried again: a quota does not come back by asking."""
+    if isinstance(error, AmbiguousCreateError):
+        return True  # the batch is looked for again, by its file where it cannot be by its key
+    is_over = isinstance(error, APIError) and is_out_of_quota(error.code, error.type)
+    return can_pass(error) and not is_over

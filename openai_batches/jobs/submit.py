@@ -1,0 +1,209 @@
+"""The first half of an attempt: its requests go to the service, and a batch is made of them, once."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from openai_batches.errors import APIError, JobError
+from openai_batches.jobs.admission import has_no_room, is_out_of_quota
+from openai_batches.jobs.cleanup.leftovers import JOB_NAME
+from openai_batches.jobs.events import JobEventKind
+from openai_batches.jobs.journal.records import Attempt, Step
+from openai_batches.jobs.reconcile import check_size
+from openai_batches.models import BatchStatus
+from openai_batches.resources.create import is_unseen_file
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+    from pathlib import Path
+
+    from aiolimiter import AsyncLimiter
+
+    from openai_batches.jobs.admission import Admission
+    from openai_batches.jobs.cleanup.leftovers import Sweeper
+    from openai_batches.jobs.service import Service
+    from openai_batches.jobs.state import Book
+    from openai_batches.models import Batch
+
+__all__ = ["Launcher", "is_proven"]
+
+# How long a stop waits for the answer that says whether a batch was created.
+_GRACE_S = 10.0
+_MAX_REFUSALS = 10
+
+
+class Launcher:
+    """Uploads requests and creates batches.
+
+    Args:
+        session: the service.
+        book: the job's attempts.
+        requests: where their requests are.
+        sweeper: knows what their files are called at the service.
+        admission: says when a batch may be created.
+        transfers: how many files may be on their way at once.
+        uploads: how many uploads the service takes.
+        creations: how many creations the service takes.
+        fields: what each batch is created with, besides what is its own.
+        metadata: the user's own pairs.
+    """
+
+    def __init__(
+        self,
+        session: Service,
+        book: Book,
+        *,
+        requests: Path,
+        sweeper: Sweeper,
+        admission: Admission,
+        transfers: asyncio.Semaphore,
+        uploads: AsyncLimiter,
+        creations: AsyncLimiter,
+        fields: Mapping[str, Any],
+        metadata: Mapping[str, str],
+    ) -> None:
+        self._session = session
+        self._book = book
+        self._requests = requests
+        self._sweeper = sweeper
+        self._admission = admission
+        self._transfers = transfers
+        self._uploads = uploads
+        self._creations = creations
+        self._fields = fields
+        self._metadata = metadata
+
+    async def upload(self, attempt: Attempt) -> Attempt:
+        """Bring an attempt's requests to the service."""
+        async with self._transfers:
+            attempt = await self._book.save(attempt, step=Step.UPLOADING)
+            path, name = self._requests / attempt.name, self._sweeper.name_of(attempt)
+            if not await asyncio.to_thread(path.is_file):
+                raise JobError(f"{path}, which the job needs, is not there any more")
+            await asyncio.to_thread(check_size, path, attempt.bytes)
+            await self._uploads.acquire()
+            file = await self._book.patiently(
+                "upload the requests", lambda: self._session.files.create(path, filename=name), attempt
+            )
+        attempt = await self._book.save(
+            attempt, step=Step.UPLOADED, file_id=file.id, file_created_s=_seconds(file.created_at)
+        )
+        self._book.tell(JobEventKind.UPLOADED, f"uploaded as {file.id}", attempt)
+        return attempt
+
+    async def create(self, attempt: Attempt) -> Attempt:
+        """Create an attempt's batch when there is room, or adopt the one that an earlier life has created."""
+        is_repeat = attempt.step is Step.CREATING
+        if is_repeat:
+            found = await self._book.patiently("look for the batch", lambda: self._find(attempt), attempt)
+            if found is not None:
+                self._admission.resume(attempt.model, is_proven=is_proven(found))
+                return await self._noted(attempt, found, JobEventKind.ADOPTED, "found")
+        if not await self._admission.enter(attempt.model):
+            return await self._book.save(attempt, step=Step.UPLOADED, key=None)
+        try:
+            created = await _to_safety(self._created(attempt, is_repeat=is_repeat))
+        except BaseException:
+            await self._admission.leave(attempt.model)
+            raise
+        if created.batch is None:
+            await self._admission.leave(attempt.model)
+        elif is_proven(created.batch):
+            await self._admission.prove(attempt.model)
+        return created
+
+    async def _created(self, attempt: Attempt, *, is_repeat: bool) -> Attempt:
+        attempt = await self._book.save(attempt, step=Step.CREATING, key=attempt.key or secrets.token_hex(16))
+        is_in_doubt = is_repeat
+
+        async def act() -> Batch:
+            nonlocal is_in_doubt
+            was_in_doubt, is_in_doubt = is_in_doubt, True
+            if was_in_doubt and (found := await self._find(attempt)) is not None:
+                return found
+            await self._creations.acquire()
+            batch = await self._session.batches.create(**self._wanted(attempt))
+            # An earlier request may have been carried out late: then there are two, and the search leaves one.
+            return (await self._find(attempt) or batch) if was_in_doubt else batch
+
+        try:
+            batch = await self._book.patiently("create the batch", act, attempt)
+        except APIError as error:
+            return await self._refused(attempt, error)
+        return await self._noted(attempt, batch, JobEventKind.CREATED, "created")
+
+    async def _noted(self, attempt: Attempt, batch: Batch, kind: JobEventKind, what: str) -> Attempt:
+        attempt = await self._book.save(attempt, step=Step.CREATED, batch=batch)
+        self._book.tell(kind, f"{what} {batch.id}", attempt, batch=batch)
+        return attempt
+
+    async def _refused(self, attempt: Attempt, error: APIError) -> Attempt:
+        """Say how to go on where nothing was created."""
+        if error.status >= 500:
+            raise error  # who knows: the key is kept, and the batch looked for by it
+        attempt = await self._book.save(attempt, step=Step.UPLOADED, key=None, refusals=attempt.refusals + 1)
+        if is_out_of_quota(error.code, error.type):
+            self._book.stop_creating(error.message)
+            await self._admission.close()
+            return attempt
+        if has_no_room(error):
+            self._admission.fill(attempt.model)
+            self._book.tell(JobEventKind.REFUSED, f"no room for the batch yet: {error.message}", attempt)
+            if self._admission.is_hopeless(attempt.model) and not self._book.is_cancelled:
+                raise error
+            return attempt
+        if is_unseen_file(error) and attempt.refusals < _MAX_REFUSALS:
+            await self._admission.free(attempt.model)
+            self._book.tell(JobEventKind.REFUSED, f"the file is gone, it is uploaded again: {error.message}", attempt)
+            return await self._book.save(attempt, step=Step.PLANNED, file_id=None, file_created_s=None)
+        raise error
+
+    async def _find(self, attempt: Attempt) -> Batch | None:
+        since = dt.datetime.fromtimestamp(attempt.file_created_s or 0.0, dt.UTC)
+        return await self._session.batches.find(attempt.key or "", since=since, input_file_id=attempt.file_id)
+
+    def _wanted(self, attempt: Attempt) -> dict[str, Any]:
+        own = {
+            JOB_NAME: self._book.job.job_id,
+            "openai_batches_shard": str(attempt.shard),
+            "openai_batches_attempt": str(attempt.number),
+        }
+        return {
+            **self._fields,
+            "input_file_id": attempt.file_id,
+            "endpoint": attempt.endpoint,
+            "metadata": {**self._metadata, **own},
+            "idempotency_key": attempt.key,
+        }
+
+
+def is_proven(batch: Batch) -> bool:
+    """Tell whether a batch has passed validation."""
+    return batch.in_progress_at is not None or batch.status in {
+        BatchStatus.IN_PROGRESS,
+        BatchStatus.FINALIZING,
+        BatchStatus.COMPLETED,
+        BatchStatus.EXPIRED,
+    }
+
+
+def _seconds(when: dt.datetime | None) -> float | None:
+    return None if when is None else when.timestamp()
+
+
+async def _to_safety(work: Coroutine[Any, Any, Attempt]) -> Attempt:
+    """Return what some work returns; a stop waits a little for its end, so that the journal can say what it did."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        try:
+            await asyncio.wait([task], timeout=_GRACE_S)
+        finally:
+            # Whoever stops it a second time does not wait, and leaves nothing behind either.
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        raise

@@ -1,0 +1,394 @@
+"""One poller serves all who wait for the batches of a session.
+
+A batch is asked about when its time has come: the young ones often, the old ones rarely, those that near their end more
+often again. Batches whose times lie close together are asked about in one round. Whoever waits takes the news from a
+:class:`Watch`; while nobody waits, nothing runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import random
+from typing import TYPE_CHECKING
+
+import attrs
+
+from openai_batches.errors import BatchesError, DecodeError, InputError, NotFoundError
+from openai_batches.models import Batch, BatchStatus
+from openai_batches.resources.progress import (
+    News,
+    answered_count,
+    entered_at,
+    has_changed,
+    is_ending,
+    is_older,
+    remaining_s,
+)
+from openai_batches.resources.status import Looker, can_pass
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from openai_batches.pagination import AsyncPaginator
+    from openai_batches.policies import PollPolicy
+
+__all__ = ["Poller", "Watch"]
+
+_logger = logging.getLogger("openai_batches")
+# A service may not show a batch to readers at once after it was created.
+_UNSEEN_S = 60.0
+# A page of a proxy may stand in for an answer now and then, but not every time.
+_MAX_UNREADABLE = 5
+# So much of its pause a batch is asked about early, if a round is due anyway.
+_EARLY_SHARE = 0.25
+# An end that is foreseen is no nearer than this part of the time in which nothing has moved.
+_SILENCE = 10.0
+# Clocks are not finer than this.
+_TICK_S = 0.001
+
+
+class Watch:
+    """The news of some batches, for one who waits for them. Close it in the end, or batches are asked about for nobody.
+
+    Args:
+        poller: asks about the batches.
+        poll: how often.
+        only_ends: be told of ends and errors alone, not of every change.
+    """
+
+    def __init__(self, poller: Poller, *, poll: PollPolicy, only_ends: bool) -> None:
+        self.poll = poll
+        self._poller = poller
+        self._only_ends = only_ends
+        self._open: set[str] = set()
+        self._left = 0
+        self._news: asyncio.Queue[News] = asyncio.Queue()
+
+    def __len__(self) -> int:
+        """Return of how many batches the last news is still to be taken."""
+        return self._left
+
+    def add(self, batch: Batch | str) -> None:
+        """Watch a batch; its present state is the first news of it. One that has ended is news at once."""
+        batch_id = batch.id if isinstance(batch, Batch) else batch
+        if batch_id not in self._open:
+            self._open.add(batch_id)
+            self._left += 1
+            self._poller.join(self, batch)
+
+    def __contains__(self, batch_id: str) -> bool:
+        """Return whether a batch is watched that has not ended."""
+        return batch_id in self._open
+
+    def seen(self, batch_id: str) -> Batch | None:
+        """Return an open batch as it was last seen."""
+        return self._poller.seen(batch_id)
+
+    def tell(self, news: News) -> None:
+        """Take news, from the poller."""
+        if news.is_last:
+            self._open.discard(news.batch_id)
+        if news.is_last or not self._only_ends:
+            self._news.put_nowait(news)
+
+    async def news(self) -> News:
+        """Return the next news, when there are some."""
+        news = await self._news.get()
+        self._left -= news.is_last
+        return news
+
+    def close(self) -> None:
+        """Watch nothing any more; news that was not taken can still be. Closing twice does nothing."""
+        self._left -= len(self._open)
+        while self._open:
+            self._poller.leave(self, self._open.pop())
+
+
+@attrs.define(eq=False, kw_only=True)
+class _Open:
+    """A batch that somebody waits for; times are those of the event loop."""
+
+    id: str
+    due_s: float
+    pace_from_s: float
+    unseen_until_s: float
+    batch: Batch | None = None
+    early_s: float = 0.0
+    asked_s: float | None = None
+    # The last look that saw another count, in Unix seconds, and the count of now.
+    earlier: tuple[float, int] | None = None
+    latest: tuple[float, int] | None = None
+    is_seen: bool = False
+    is_asked: bool = False
+    is_woken: bool = False
+    unreadable: int = 0
+    unseen: int = 0
+    watches: dict[Watch, None] = attrs.field(factory=dict["Watch", None])
+
+
+class Poller:
+    """Asks how batches are, for as long as somebody waits for them.
+
+    Args:
+        retrieve: asks for one batch.
+        list_batches: gives a new walk over the batches, newest first.
+        poll: how often to ask, where one who waits does not say.
+        now: the wall clock in Unix seconds, for the age of batches.
+    """
+
+    def __init__(
+        self,
+        *,
+        retrieve: Callable[[str], Awaitable[Batch]],
+        list_batches: Callable[[], AsyncPaginator[Batch]],
+        poll: PollPolicy,
+        now: Callable[[], float],
+    ) -> None:
+        self.poll = poll
+        self.now = now
+        self._looker = Looker(retrieve=retrieve, list_batches=list_batches)
+        self._open: dict[str, _Open] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._alarm = asyncio.Event()
+        self._next_s = math.inf
+        self._logged: Exception | None = None
+        self._is_closed = False
+
+    def watch(self, *, poll: PollPolicy | None = None, only_ends: bool = False) -> Watch:
+        """Return a watch over no batches yet; adding thousands to it is cheap, and one task can take all their news.
+
+        Args:
+            poll: how often to ask; of several watches over a batch the most eager one decides.
+            only_ends: be told of ends and errors alone.
+        """
+        return Watch(self, poll=poll or self.poll, only_ends=only_ends)
+
+    def wake(self, batch_id: str) -> None:
+        """Ask about a batch at once, if somebody waits for it, and more often for a while.
+
+        Where it is being asked about at this moment, it is asked about once more, since the answer may be older.
+        """
+        if (one := self._open.get(batch_id)) is not None:
+            one.is_woken = True
+            one.pace_from_s = asyncio.get_running_loop().time()
+            self._set_due(one, one.pace_from_s)
+
+    def seen(self, batch_id: str) -> Batch | None:
+        """Return a batch that somebody waits for as it was last seen."""
+        one = self._open.get(batch_id)
+        return None if one is None else one.batch
+
+    def note(self, batch: Batch) -> None:
+        """Take a record that came otherwise, e.g. with the answer to a cancel; it is news only if it shows a change."""
+        one = self._open.get(batch.id)
+        if one is not None and (
+            one.batch is None or (has_changed(batch, one.batch) and not is_older(batch, one.batch))
+        ):
+            self._saw(one, batch)
+
+    async def close(self) -> None:
+        """End all waiting with an error. Nothing is left running, and closing twice does nothing."""
+        self._is_closed = True
+        self._end_all(InputError("The session was closed while the batch was waited for; it was not cancelled"))
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def join(self, watch: Watch, batch: Batch | str) -> None:
+        """Let a watch have the news of a batch."""
+        known = batch if isinstance(batch, Batch) else None
+        batch_id = batch.id if isinstance(batch, Batch) else batch
+        # What was given is the caller's knowledge, which may be old: only beside other knowledge can it be news.
+        if known is not None and (known.is_terminal or self.seen(batch_id) is not None):
+            self.note(known)
+        if known is not None and known.is_terminal:
+            watch.tell(News(batch_id=batch_id, said=known))
+            return
+        if self._is_closed:
+            watch.tell(News(batch_id=batch_id, said=InputError("The session is closed")))
+            return
+        if (one := self._open.get(batch_id)) is None:
+            one = self._open[batch_id] = self._opened(batch_id)
+        one.batch = one.batch or known
+        one.watches[watch] = None
+        if one.is_seen and one.batch is not None:
+            watch.tell(News(batch_id=batch_id, said=one.batch))
+        if one.asked_s is not None and not one.is_asked:
+            self._set_due(one, one.asked_s + self._pause_s(one))
+        if self._task is None:
+            self._start()
+
+    def leave(self, watch: Watch, batch_id: str) -> None:
+        """Let a watch have no more news of a batch; one that nobody watches is not asked about any more."""
+        one = self._open[batch_id]
+        del one.watches[watch]
+        if not one.watches:
+            self._drop(one)
+
+    def _opened(self, batch_id: str) -> _Open:
+        time_s = asyncio.get_running_loop().time()
+        one = _Open(id=batch_id, due_s=time_s, pace_from_s=time_s, unseen_until_s=time_s + _UNSEEN_S)
+        self._set_due(one, time_s)
+        return one
+
+    def _loop_s(self, unix_s: float) -> float:
+        """Return the event loop's time at a time of the wall clock."""
+        return asyncio.get_running_loop().time() - (self.now() - unix_s)
+
+    def _drop(self, one: _Open) -> None:
+        del self._open[one.id]
+        self._looker.forget(one.id)
+        if not self._open and self._task is not None:
+            task, self._task, self._next_s = self._task, None, math.inf
+            if not task.get_loop().is_closed():
+                task.cancel()
+
+    def _end(self, one: _Open, news: News) -> None:
+        self._drop(one)
+        for watch in one.watches:
+            watch.tell(news)
+
+    def _end_all(self, error: Exception) -> None:
+        for one in tuple(self._open.values()):
+            self._end(one, News(batch_id=one.id, said=error))
+
+    def _start(self) -> None:
+        # An alarm of its own, so that a task that is still ending does not take it from the next one.
+        self._alarm = asyncio.Event()
+        task = asyncio.get_running_loop().create_task(self._run(self._alarm), name="openai_batches poller")
+        self._task = task
+        self._tasks.add(task)
+        task.add_done_callback(self._stopped)
+
+    def _stopped(self, task: asyncio.Task[None]) -> None:
+        """See to it that nobody waits for a task that has ended, whatever ended it."""
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if task is self._task:
+            self._task, self._next_s = None, math.inf
+            failure = BatchesError(f"Waiting was broken off, the batch was not cancelled: {error or 'cancelled'}")
+            failure.__cause__ = error
+            self._end_all(failure)
+
+    async def _run(self, alarm: asyncio.Event) -> None:
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as rounds:
+            while True:
+                alarm.clear()
+                idle = [one for one in self._open.values() if not one.is_asked]
+                self._next_s = min((one.due_s for one in idle), default=math.inf)
+                soon_s = loop.time() + _TICK_S
+                if self._next_s > soon_s:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout_at(None if self._next_s == math.inf else self._next_s):
+                            await alarm.wait()
+                    continue
+                due = [one for one in idle if one.due_s - one.early_s <= soon_s]
+                for one in due:
+                    one.is_asked, one.is_woken = True, False
+                rounds.create_task(self._round(due))
+
+    async def _round(self, due: Sequence[_Open]) -> None:
+        """Ask about the batches whose time has come."""
+        asked = {one.id: one for one in due}
+
+        def tell(batch_id: str, said: Batch | Exception) -> bool:
+            # A batch may have been let go, and waited for anew, since the round began.
+            if (one := self._open.get(batch_id)) is None:
+                return False
+            if asked.get(batch_id) is one:
+                one.is_asked = False
+            if isinstance(said, Batch):
+                self._saw(one, said)
+            elif asked.get(batch_id) is one:
+                self._failed(one, said)
+            return True
+
+        try:
+            await self._looker.look(tuple(asked), tell)
+        except Exception as error:  # noqa: BLE001  # those who wait are to know, whatever it is
+            for one in due:
+                if one.is_asked:
+                    tell(one.id, error)
+        finally:
+            self._logged = None
+
+    def _saw(self, one: _Open, batch: Batch) -> None:
+        """Take the answer to a question."""
+        previous = one.batch
+        if previous is not None and is_older(batch, previous):
+            batch = previous
+        is_news = not one.is_seen or previous is None or has_changed(batch, previous)
+        news = News(batch_id=one.id, said=batch, previous=previous if one.is_seen else None)
+        self._set_pace(one, batch, previous)
+        one.batch, one.is_seen, one.unreadable, one.unseen = batch, True, 0, 0
+        if batch.is_terminal:
+            self._end(one, news)
+            return
+        if is_news:
+            for watch in one.watches:
+                watch.tell(news)
+        self._schedule(one)
+
+    def _failed(self, one: _Open, error: Exception) -> None:
+        """Take that a question was not answered: a failed poll is not a failed batch."""
+        if isinstance(error, NotFoundError):
+            one.unseen += 1
+            passes = asyncio.get_running_loop().time() < one.unseen_until_s
+        elif isinstance(error, DecodeError):
+            one.unreadable += 1
+            passes = one.unreadable < _MAX_UNREADABLE
+        else:
+            passes = can_pass(error)
+        if one.batch is None or not passes:
+            self._end(one, News(batch_id=one.id, said=error))
+            return
+        # What fails in a round mostly fails for all of it, and what is not there stays so: it is told of once.
+        is_known = self._logged is not None or one.unseen > 1
+        level = logging.DEBUG if is_known else logging.WARNING
+        line = "Batch %s could not be looked at, it was last seen %s: %s"
+        _logger.log(level, line, one.id, one.batch.status, error)
+        self._logged = error
+        self._schedule(one)
+
+    def _set_pace(self, one: _Open, batch: Batch, previous: Batch | None) -> None:
+        """Learn from a record how fast its batch goes."""
+        if not one.is_seen and batch.created_at is not None:
+            one.pace_from_s = self._loop_s(batch.created_at.timestamp())
+        is_new = not one.is_seen or previous is None or batch.status != previous.status or not is_ending(previous)
+        if is_new and is_ending(batch):
+            # The time of a batch that still runs, with no request left, is that of its beginning: of no use here.
+            entered = None if batch.status == BatchStatus.IN_PROGRESS else entered_at(batch)
+            one.pace_from_s = max(one.pace_from_s, self._loop_s(entered.timestamp() if entered else self.now()))
+        count = answered_count(batch)
+        if count is not None and (one.latest is None or count > one.latest[1]):
+            one.earlier, one.latest = one.latest, (self.now(), count)
+
+    def _pause_s(self, one: _Open) -> float:
+        """Return the pause after a question, which is that of the most eager watch."""
+        age_s = asyncio.get_running_loop().time() - one.pace_from_s
+        left_s = None
+        if one.batch is not None and one.latest is not None:
+            now_s, (changed_s, _) = self.now(), one.latest
+            left_s = remaining_s(one.batch, now_s=now_s, earlier=one.earlier)
+            # The last few requests can take for ever: what has not moved for long is asked about less often.
+            left_s = None if left_s is None else max(left_s, (now_s - changed_s) / _SILENCE)
+        chance = random.random()
+        policies = {watch.poll for watch in one.watches}
+        return min(poll.delay_s(age_s=age_s, remaining_s=left_s, chance=chance) for poll in policies)
+
+    def _schedule(self, one: _Open) -> None:
+        """Set when a batch is asked about next."""
+        one.asked_s = asyncio.get_running_loop().time()
+        pause_s = 0.0 if one.is_woken else self._pause_s(one)
+        one.due_s, one.early_s = math.inf, pause_s * _EARLY_SHARE
+        self._set_due(one, one.asked_s + pause_s)
+
+    def _set_due(self, one: _Open, due_s: float) -> None:
+        """Have a batch asked about at a time, if it is not to be asked about earlier."""
+        one.due_s = min(one.due_s, due_s)
+        if one.due_s < self._next_s:
+            self._alarm.set()

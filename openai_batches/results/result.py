@@ -1,0 +1,383 @@
+"""What became of each request: a line of an output or error file as a :class:`BatchResult` record.
+
+Source: https://platform.openai.com/docs/guides/batch#5-retrieve-the-results
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import json
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+import msgspec
+
+from openai_batches.errors import DecodeError, IncompleteOutputError, RefusalError, RequestFailedError
+from openai_batches.results import bodies
+from openai_batches.results.bodies import UNREADABLE, BodyHead
+from openai_batches.results.dialects import TolerantLine, read_tolerantly, rescued_id
+
+if TYPE_CHECKING:
+    import cattrs
+
+    from openai_batches.models import BatchUsage
+
+__all__ = ["BatchResult", "Outcome", "ResultDraft", "ResultError", "missing_result", "read_result"]
+
+T = TypeVar("T")
+
+
+class Outcome(enum.StrEnum):
+    """What became of one request.
+
+    ``missing``, an input without a line in either file, and ``foreign``, a line without an input, are found only where
+    results are joined with their inputs.
+    """
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    MISSING = "missing"
+    INVALID = "invalid"
+    FOREIGN = "foreign"
+
+
+_SUCCEEDED, _INVALID = Outcome.SUCCEEDED, Outcome.INVALID
+_BY_CODE = {"batch_expired": Outcome.EXPIRED, "batch_cancelled": Outcome.CANCELLED}
+_NEVER_RAN = frozenset({Outcome.EXPIRED, Outcome.CANCELLED, Outcome.MISSING})
+# Codes of failures that say nothing about the request itself.
+_PASSING = frozenset({"request_timeout", "rate_limit_exceeded", "server_error", "timeout"})
+
+
+@attrs.frozen(kw_only=True)
+class ResultError:
+    """Why one request did not succeed, in the service's words."""
+
+    code: str | None = None
+    message: str = ""
+    type: str | None = None
+    param: str | None = None
+
+
+@attrs.define(eq=False)
+class ResultDraft:
+    """A result while it is being made: what is frozen takes three times as long to make."""
+
+    custom_id: str | None
+    outcome: Outcome
+    status_code: int | None = None
+    request_id: str | None = None
+    error: ResultError | None = None
+    line_number: int = 0
+    _raw_body: bytes | None = attrs.field(default=None, repr=False)
+    raw_line: bytes = attrs.field(default=b"", repr=False)
+    head: BodyHead | None = attrs.field(default=None, repr=False)
+    _body_type: Any = attrs.field(default=None, repr=False)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ResultDraft) and self._said() == other._said()
+
+    def __hash__(self) -> int:
+        return hash(self._said())
+
+    def _said(self) -> tuple[Any, ...]:
+        said = (self.custom_id, self.outcome, self.status_code, self.request_id, self.error, self.line_number)
+        return (*said, self.raw_body)
+
+    @functools.cached_property
+    def raw_body(self) -> bytes:
+        """The answer's body as it stood in the line, JSON in UTF-8; empty where there was none."""
+        if self._raw_body is not None or not self.raw_line:
+            return self._raw_body or b""
+        return _body_in(self.raw_line)
+
+    @functools.cached_property
+    def body(self) -> Any:
+        """The answer's body, decoded on first use; None where there was none, a str where it is plain text.
+
+        With ``body_type``, the body of a success is of that type.
+
+        Raises:
+            DecodeError: the body is not JSON, or not of ``body_type``.
+        """
+        if self._body_type is None or self.outcome is not _SUCCEEDED or not self.raw_body:
+            return self._tree
+        data = self.raw_body
+        if data[:1] == b'"' and not isinstance(self._tree, str):
+            data = json.dumps(self._tree).encode()
+        return self._named(bodies.structured, data, self._body_type)
+
+    @functools.cached_property
+    def _tree(self) -> Any:
+        return self._named(bodies.json_value, self.raw_body) if self.raw_body else None
+
+    def _named(self, read: Any, *args: Any) -> Any:
+        """Return what a reader says, whose errors are told where they are."""
+        try:
+            return read(*args)
+        except DecodeError as error:
+            where = f"line {self.line_number} ({self.custom_id!r})"
+            raise DecodeError(f"{error}, in {where}", details=error.details, line_number=self.line_number) from error
+
+    @property
+    def _answer(self) -> Any:
+        """The body of a success, as plain values; None where there is none that can be read."""
+        if self.outcome is not _SUCCEEDED:
+            return None
+        try:
+            return self._tree
+        except DecodeError:
+            return None
+
+    @property
+    def output_text(self) -> str | None:
+        """The text of the answer (chat, responses or completions), or None where there is no text in it.
+
+        Of several choices it is that of index 0.
+        """
+        return bodies.output_text(self._answer)
+
+    @property
+    def choice_count(self) -> int:
+        """How many choices the answer has, of which ``output_text`` is the first; 0 where it knows no choices."""
+        return bodies.choice_count(self._answer)
+
+    @property
+    def refusal(self) -> str | None:
+        """The words in which the model refused to answer, or None where it did not."""
+        return bodies.refusal_text(self._answer)
+
+    @property
+    def model(self) -> str | None:
+        """The model that answered, as the answer names it, or None."""
+        return self._known_head.model
+
+    @functools.cached_property
+    def usage(self) -> BatchUsage | None:
+        """The tokens the answer took, under the same names for every endpoint, or None where it does not say."""
+        return self._known_head.tokens()
+
+    @functools.cached_property
+    def _known_head(self) -> BodyHead:
+        return self.head or bodies.read_head(self.raw_body)
+
+    @property
+    def embedding(self) -> Any:
+        """The first embedding of the answer, or None: as float32 in a numpy array, or an ``array('f')``.
+
+        Raises:
+            DecodeError: an embedding cannot be read.
+        """
+        return next(iter(self.embeddings), None)
+
+    @functools.cached_property
+    def embeddings(self) -> list[Any]:
+        """The embeddings of the answer in the order of its inputs, from numbers or base64; empty where it has none.
+
+        Raises:
+            DecodeError: an embedding cannot be read.
+        """
+        if self._answer_is_empty:
+            return []
+        found: list[Any] = self._named(bodies.embedding_vectors, self.raw_body)
+        return found
+
+    @property
+    def _answer_is_empty(self) -> bool:
+        return self.outcome is not _SUCCEEDED or not self.raw_body
+
+    @property
+    def never_ran(self) -> bool:
+        """Whether the service did not carry the request out: it expired, was cancelled, or is missing."""
+        return self.outcome in _NEVER_RAN
+
+    @property
+    def is_retryable(self) -> bool:
+        """Whether the request failed for a reason that may pass: 408, 409, 429, 5xx, a status of 0, or a timeout.
+
+        A quota that is used up does not come back by asking.
+        """
+        if self.outcome is not Outcome.FAILED:
+            return False
+        code, kind = (self.error.code, self.error.type) if self.error else (None, None)
+        if "insufficient_quota" in {code, kind}:
+            return False
+        if code in _PASSING or kind in _PASSING:
+            return True
+        status = self.status_code
+        return status is not None and (status in {0, 408, 409, 429} or status >= 500)
+
+    def raise_for_outcome(self) -> None:
+        """Do nothing for a success.
+
+        Raises:
+            RequestFailedError: the request did not succeed; ``result`` is this result.
+        """
+        if self.outcome is _SUCCEEDED:
+            return
+        why = "" if self.error is None else f": {self.error.message}"
+        status = "" if self.status_code is None else f" with status {self.status_code}"
+        text = f"Request {self.custom_id!r} {_VERBS[self.outcome]}{status}{why}"
+        raise RequestFailedError(text, result=self)
+
+    def parse(self, cls: type[T], *, converter: cattrs.Converter | None = None) -> T:
+        """Return the value that the text of the answer holds as JSON.
+
+        Args:
+            cls: an attrs class, dataclass, TypedDict, msgspec struct, pydantic model, or any type of these.
+            converter: a cattrs converter of your own, with hooks for your types.
+
+        Raises:
+            RequestFailedError: the request did not succeed.
+            RefusalError: the model refused to answer; ``refusal`` are its words.
+            IncompleteOutputError: the answer was cut, by its length limit or a filter; ``reason`` says which.
+            DecodeError: there is no text, or it does not hold such a value; ``details`` name the fields.
+
+        Source: https://platform.openai.com/docs/guides/structured-outputs#refusals
+        """
+        self.raise_for_outcome()
+        tree = self._tree
+        number = self.line_number
+        if (refusal := bodies.refusal_text(tree)) is not None:
+            text = f"The model refused to answer {self.custom_id!r}: {refusal}"
+            raise RefusalError(text, refusal=refusal, line_number=number)
+        if (reason := bodies.cut_reason(tree)) is not None:
+            text = f"The answer to {self.custom_id!r} is not whole ({reason})"
+            raise IncompleteOutputError(text, reason=reason, line_number=number)
+        if (output := bodies.output_text(tree)) is None:
+            raise DecodeError(f"The answer to {self.custom_id!r} has no text", line_number=number)
+        value: T = self._named(bodies.structured, output.encode("utf-8", "surrogatepass"), cls, converter)
+        return value
+
+
+@attrs.frozen(eq=False)
+class BatchResult(ResultDraft):
+    """What became of one request.
+
+    Two results are equal if they say the same, whatever their lines look like.
+
+    Attributes:
+        custom_id: the request's own id; None only for an ``invalid`` line from which it could not be rescued.
+        outcome: what became of the request.
+        status_code: the HTTP status of the request's answer, or None where it never ran.
+        request_id: the service's id of that answer, or None.
+        error: why it did not succeed, or None.
+        line_number: the 1-based line of the file; 0 for a request without one.
+        raw_line: the line as it stood in the file; empty where there was none.
+        head: the model and the usage, where they were read with the line; ``model`` and ``usage`` always know them.
+    """
+
+
+_VERBS = {
+    Outcome.FAILED: "failed",
+    Outcome.EXPIRED: "expired before it ran",
+    Outcome.CANCELLED: "was cancelled before it ran",
+    Outcome.MISSING: "is missing from the results",
+    Outcome.INVALID: "has a result that cannot be read",
+    Outcome.FOREIGN: "is not among the inputs",
+}
+
+
+# msgspec takes no factory for a Raw.
+_NO_BODY = msgspec.Raw()
+
+
+class _RawResponse(msgspec.Struct, gc=False):
+    status_code: int = 0
+    request_id: str | None = None
+    body: msgspec.Raw = _NO_BODY
+
+
+class _RawLine(msgspec.Struct, gc=False):
+    custom_id: str
+    response: _RawResponse | None = None
+    error: Any = None
+
+
+_raw_decoder = msgspec.json.Decoder(_RawLine, strict=False)
+
+
+def read_result(line: bytes, *, line_number: int, body_type: Any = None) -> BatchResult:
+    """Return what a line of a result file says; a line that cannot be read is one ``invalid`` result.
+
+    Success is an ``error`` of null and a status of 200 to 299. A failed request keeps its reason in ``response.body``
+    on some services and in ``error`` on others; both are read. What strict JSON refuses (``NaN``, a byte order mark),
+    numbers for ids, ids and responses in other shapes are read tolerantly.
+
+    Args:
+        line: the line, without its end.
+        line_number: the 1-based line of the file.
+        body_type: the type of a successful answer's body; None leaves it plain values.
+    """
+    try:
+        parsed: _RawLine | TolerantLine = _raw_decoder.decode(line)
+    except UNREADABLE as error:
+        found = read_tolerantly(line)
+        if found is None:
+            reason = ResultError(code="invalid_line", message=f"The line cannot be read: {error}")
+            return BatchResult(rescued_id(line), _INVALID, None, None, reason, line_number, b"", line)
+        parsed = found
+    response = parsed.response
+    raw_body = bytes(response.body) if response is not None else b""
+    if raw_body == b"null":
+        raw_body = b""
+    status = response.status_code if response is not None else None
+    if status is not None and parsed.error is None and 200 <= status < 300:
+        outcome, reason_or_none = _SUCCEEDED, None
+    else:
+        reason_or_none = _reason(parsed.error) or _reason_in_body(raw_body, status, has_response=response is not None)
+        outcome = _BY_CODE.get(reason_or_none.code or reason_or_none.type or "", Outcome.FAILED)
+    return BatchResult(
+        parsed.custom_id,
+        outcome,
+        status,
+        response.request_id if response is not None else None,
+        reason_or_none,
+        line_number,
+        raw_body,
+        line,
+        None,
+        body_type,
+    )
+
+
+def missing_result(custom_id: str) -> BatchResult:
+    """Return the result of an input that has no line in the files."""
+    reason = ResultError(code="missing", message="Neither file of the batch has a line for this request")
+    return BatchResult(custom_id, Outcome.MISSING, None, None, reason)
+
+
+def _body_in(line: bytes) -> bytes:
+    """Return the body in a line that the fast decoder has read."""
+    response = _raw_decoder.decode(line).response
+    body = b"" if response is None else bytes(response.body)
+    return b"" if body == b"null" else body
+
+
+def _reason(error: Any) -> ResultError | None:
+    if error is None:
+        return None
+    if not isinstance(error, dict):
+        return ResultError(message=str(error))
+
+    def text(name: str) -> str | None:
+        value = error.get(name)
+        return None if value is None else str(value)
+
+    return ResultError(code=text("code"), message=text("message") or "", type=text("type"), param=text("param"))
+
+
+def _reason_in_body(raw_body: bytes, status_code: int | None, *, has_response: bool) -> ResultError:
+    try:
+        body = bodies.json_value(raw_body) if raw_body else None
+    except DecodeError:
+        body = None
+    reason = _reason(body.get("error")) if isinstance(body, dict) else None
+    if reason is not None:
+        return reason
+    if not has_response:
+        return ResultError(message="The line has neither a response nor an error")
+    status = "without a status" if status_code is None else f"with status {status_code}"
+    return ResultError(message=f"The request was answered {status}")

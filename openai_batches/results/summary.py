@@ -1,0 +1,201 @@
+"""What became of all requests of a batch: counts, tokens, and where they do not agree with the service's own.
+
+A summary is filled while results are read; its size does not grow with their number.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import attrs
+
+from openai_batches._text import as_count
+from openai_batches.models import Batch, BatchStatus
+from openai_batches.results.bodies import read_head, usage_of
+from openai_batches.results.result import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from openai_batches.costs.bill import Bill
+    from openai_batches.costs.prices import PriceTable
+    from openai_batches.models import BatchUsage
+    from openai_batches.results.bodies import BodyHead
+    from openai_batches.results.result import BatchResult
+
+__all__ = ["ResultSummary", "TokenSums"]
+
+MAX_SAMPLES = 100
+# Nothing that a service writes bounds the number of codes or models.
+MAX_NAMES = 1_000
+_OTHERS = "others"
+_SUCCEEDED = Outcome.SUCCEEDED
+
+
+class TokenSums:
+    """What is said of the tokens of answers, by whatever keeps their sums.
+
+    Attributes:
+        _tokens: input, output, cached and reasoning tokens by model.
+    """
+
+    __slots__ = ()
+    _tokens: dict[str, list[int]]
+
+    @property
+    def usage_by_model(self) -> dict[str, BatchUsage]:
+        """The tokens of all answers, by the model that the answers name; ``""`` where they name none."""
+        return {model: usage_of(counts) for model, counts in self._tokens.items()}
+
+    @property
+    def usage(self) -> BatchUsage:
+        """The tokens of all answers together."""
+        return usage_of([sum(column) for column in zip(*self._tokens.values(), strict=True)] or [0] * 4)
+
+    def bill(self, prices: PriceTable | None = None) -> Bill:
+        """Return what these answers cost: ``bill().cost`` in all, ``bill().by_model`` for each model.
+
+        Args:
+            prices: the table to look the models up in, instead of the built-in ``PRICES``.
+        """
+        from openai_batches.costs.bill import Bill  # noqa: PLC0415  # who asks no prices does not load them
+        from openai_batches.costs.prices import PRICES  # noqa: PLC0415
+
+        return Bill.of(self.usage_by_model, PRICES if prices is None else prices)
+
+
+@attrs.define(kw_only=True)
+class ResultSummary(TokenSums):
+    """What became of the requests of one batch, as far as its files were read.
+
+    Files are read a block ahead: while results are still coming, the counts may be some hundred ahead of them.
+
+    Attributes:
+        batch: the batch, once it is known.
+        is_complete: whether both files were read to their end.
+        outcomes: how many results there are of each outcome.
+        error_codes: how many of each code of error (``""``: no code); from 1,000 codes on, ``others`` together.
+        inputs: the number of inputs the results were joined with; None where there were none.
+        foreign: how many lines have a custom_id that no input has.
+        doubled: how many lines were left out, because their request has another one.
+        foreign_ids: the first 100 of these ids.
+        doubled_ids: the first 100 of these ids.
+    """
+
+    batch: Batch | None = None
+    is_complete: bool = False
+    outcomes: dict[Outcome, int] = attrs.field(factory=lambda: dict.fromkeys(Outcome, 0))
+    error_codes: Counter[str] = attrs.field(factory=Counter)
+    inputs: int | None = None
+    foreign: int = 0
+    doubled: int = 0
+    foreign_ids: list[str] = attrs.field(factory=list)
+    doubled_ids: list[str] = attrs.field(factory=list)
+    _tokens: dict[str, list[int]] = attrs.field(factory=dict, repr=False)
+
+    @property
+    def total(self) -> int:
+        """The number of results."""
+        return sum(self.outcomes.values())
+
+    @property
+    def is_of_other_inputs(self) -> bool:
+        """Whether not one of the inputs is in the batch, which has other requests instead."""
+        return bool(self.inputs) and self.foreign > 0 and self.outcomes[Outcome.MISSING] == self.inputs
+
+    @property
+    def tokens(self) -> dict[str, list[int]]:
+        """Input, output, cached and reasoning tokens of all answers, by model: what ``usage_by_model`` is made of."""
+        return {model: list(sums) for model, sums in self._tokens.items()}
+
+    @property
+    def disagreements(self) -> tuple[str, ...]:
+        """What the service counts otherwise, a sentence each; empty where it agrees, or does not count.
+
+        The lines are what counts. Whether a service counts requests that never ran among the failed ones is its own
+        affair: both are agreement.
+        """
+        counts = self.batch.request_counts if self.batch is not None else None
+        if counts is None or self.batch is None or not self.is_complete:
+            return ()
+        found = self.outcomes
+        succeeded = found[_SUCCEEDED]
+        failed = found[Outcome.FAILED] + found[Outcome.INVALID]
+        unrun = found[Outcome.EXPIRED] + found[Outcome.CANCELLED]
+        lines = succeeded + failed + unrun
+        texts = []
+        # The lines that are no input's, or second ones, are not counted by outcome, and may be counted by the service.
+        spare = self.foreign + self.doubled
+        if not succeeded <= counts.completed <= succeeded + spare:
+            counted = as_count(counts.completed, "completed request")
+            texts.append(f"the service counts {counted}, {succeeded:,} succeeded")
+        if not failed <= counts.failed <= failed + unrun + spare:
+            texts.append(f"the service counts {as_count(counts.failed, 'failed request')}, {failed:,} failed")
+        expected = self.inputs if self.inputs is not None else lines
+        if counts.total != expected:
+            there = f"there {'is' if expected == 1 else 'are'} "
+            there += as_count(expected, "line" if self.inputs is None else "input")
+            texts.append(f"the service counts {as_count(counts.total, 'request')}, {there}")
+        if self.is_of_other_inputs:
+            texts.append(f"none of the {self.inputs:,} inputs is in this batch: are they those of another one?")
+        if self.batch.status == BatchStatus.COMPLETED and found[Outcome.MISSING]:
+            missing = as_count(found[Outcome.MISSING], "input is", "inputs are")
+            texts.append(f"the batch is completed, and {missing} in neither file")
+        return tuple(texts)
+
+    def add(self, results: Iterable[BatchResult]) -> None:
+        """Count results."""
+        heads: list[BodyHead] = []
+        for result in results:
+            if result.outcome is _SUCCEEDED:
+                heads.append(result.head or read_head(result.raw_body))
+            else:
+                self._add_unsuccessful(result)
+        self.add_successes(heads)
+
+    def add_successes(self, heads: Sequence[BodyHead]) -> None:
+        """Count successes, of which no more is needed than the heads of their answers."""
+        model, sums = None, None
+        for head in heads:
+            usage = head.usage
+            if usage is None:
+                continue
+            if sums is None or head.model != model:  # neighbours have the same, mostly
+                model = head.model
+                sums = self._tokens.setdefault(_bounded(model or "", self._tokens), [0] * 4)
+            if not usage.prompt_tokens:
+                usage.add_to(sums)
+                continue
+            # What most answers have, without the price of a call for each of a million.
+            sums[0] += usage.prompt_tokens
+            sums[1] += usage.completion_tokens
+            details = usage.prompt_tokens_details
+            if details is not None and details.cached_tokens:
+                sums[2] += details.cached_tokens
+            details = usage.completion_tokens_details
+            if details is not None and details.reasoning_tokens:
+                sums[3] += details.reasoning_tokens
+        self.outcomes[_SUCCEEDED] += len(heads)
+
+    def _add_unsuccessful(self, result: BatchResult) -> None:
+        self.outcomes[result.outcome] += 1
+        if result.outcome is Outcome.FOREIGN:
+            self.foreign += 1
+            _sample(self.foreign_ids, result.custom_id)
+        if result.error is not None:
+            self.error_codes[_bounded(result.error.code or "", self.error_codes)] += 1
+
+    def add_doubled(self, custom_id: str) -> None:
+        """Count a line that was left out."""
+        self.doubled += 1
+        _sample(self.doubled_ids, custom_id)
+
+
+def _sample(ids: list[str], custom_id: str | None) -> None:
+    if custom_id is not None and len(ids) < MAX_SAMPLES:
+        ids.append(custom_id)
+
+
+def _bounded(name: str, known: dict[str, object] | Counter[str] | dict[str, list[int]]) -> str:
+    return name if name in known or len(known) < MAX_NAMES else _OTHERS

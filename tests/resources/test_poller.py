@@ -1,0 +1,746 @@
+"""The one poller behind all who wait: what it asks, how often, whom it tells, and what it leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support import virtual_time
+from support.polled_service import LATENCY_S, PolledService, polling, record, seconds, settled
+
+from openai_batches import (
+    AuthenticationError,
+    Batch,
+    BatchesError,
+    DecodeError,
+    InputError,
+    InternalServerError,
+    NotFoundError,
+    PaginationError,
+    PermissionDeniedError,
+    PollPolicy,
+    TransportError,
+)
+from openai_batches.resources.wait import wait_for_end
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from openai_batches.resources.poller import Poller
+    from openai_batches.resources.progress import News
+
+ADAPTIVE = PollPolicy(jitter=0)
+DOWN = InternalServerError("down", status=503)
+
+
+def waiter(
+    poller: Poller, batch: Batch | str, *, timeout_s: float | None = None, poll: PollPolicy | None = None
+) -> Coroutine[Any, Any, Batch]:
+    return wait_for_end(batch, poller=poller, poll=poll, timeout_s=timeout_s)
+
+
+class TestRounds:
+    """How many requests it takes."""
+
+    def test_a_thousand_batches_take_eleven_requests_a_round(self) -> None:
+        """Many batches are looked for in the list, a hundred a page, and each is told of within one interval."""
+
+        async def main() -> None:
+            service = PolledService()
+            batches = [service.ending(f"b{number}", 5 + number / 25) for number in range(1_000)]
+            poller = service.poller(PollPolicy(min_delay_s=10, max_delay_s=10, jitter=0.1))
+            ends: dict[str, float] = {}
+
+            async def one(batch: Batch) -> None:
+                ended = await waiter(poller, batch)
+                ends[ended.id] = seconds()
+
+            await asyncio.gather(*map(one, batches))
+            assert all(0 <= ends[f"b{number}"] - (5 + number / 25) <= 10.6 for number in range(1_000))
+            assert max(service.per_round()) <= 11
+            assert len(service.asked) < 60
+            assert polling() == []
+
+        virtual_time.run(main())
+
+    def test_few_batches_are_asked_about_one_by_one(self) -> None:
+        """A page of the list is dearer than ten questions."""
+
+        async def main() -> None:
+            service = PolledService()
+            poller = service.poller()
+            await asyncio.gather(*(waiter(poller, service.ending(f"b{number}", 12)) for number in range(10)))
+            assert service.questions() == {f"b{number}": 3 for number in range(10)}
+            assert service.most_flying <= 8
+
+        virtual_time.run(main())
+
+    def test_one_batch_with_many_waiters_is_asked_about_once(self) -> None:
+        """A thousand who wait for one batch are told by the same answers."""
+
+        async def main() -> None:
+            service = PolledService()
+            batch = service.ending("b", 25)
+            poller = service.poller()
+            ended = await asyncio.gather(*(waiter(poller, batch if number % 2 else "b") for number in range(1_000)))
+            assert {one.status for one in ended} == {"completed"}
+            assert service.questions() == {"b": 4}
+
+        virtual_time.run(main())
+
+    def test_times_that_lie_close_together_are_one_round(self) -> None:
+        """Batches that were begun at slightly different times are soon asked about together."""
+
+        async def main() -> None:
+            service = PolledService()
+            poller = service.poller(PollPolicy(min_delay_s=10, max_delay_s=10, jitter=0.1))
+            waiting = []
+            for number in range(200):
+                waiting.append(asyncio.create_task(waiter(poller, service.ending(f"b{number}", 100))))
+                await asyncio.sleep(0.01)
+            await asyncio.gather(*waiting)
+            later = Counter(int(at_s) for at_s, _ in service.asked if at_s > 15)
+            assert max(later.values()) <= 3
+
+        virtual_time.run(main())
+
+    def test_batches_hidden_behind_too_many_others(self) -> None:
+        """Paging stops when it gets dearer than asking one by one, and is not tried in vain again and again."""
+
+        async def main() -> None:
+            service = PolledService()
+            ours = [service.ending(f"b{number}", 35) for number in range(20)]
+            for number in range(2_000):
+                service.ending(f"foreign{number}", 1e9)
+            poller = service.poller()
+            await asyncio.gather(*(waiter(poller, batch) for batch in ours))
+            asked = service.questions()
+            assert {asked[batch.id] for batch in ours} == {5}
+            assert sum(asked.values()) - 100 == 2
+
+        virtual_time.run(main())
+
+    def test_where_batches_are_in_the_list_is_learnt(self) -> None:
+        """Old batches behind many newer ones of ours are found with them, and asked about alone when due alone."""
+
+        async def main() -> None:
+            service = PolledService()
+            old = [service.ending(f"old{number}", 95) for number in range(15)]
+            new = [service.ending(f"new{number}", 95) for number in range(385)]
+            poller = service.poller(PollPolicy.every(30))
+            eager = [waiter(poller, batch, poll=PollPolicy.every(5)) for batch in old]
+            await asyncio.gather(*eager, *(waiter(poller, batch) for batch in new))
+            in_rounds = Counter(int(at_s) for at_s, _ in service.asked)
+            assert set(in_rounds.values()) <= {4, 15}
+            assert in_rounds[0] == 4
+
+        virtual_time.run(main())
+
+    def test_a_list_that_lags_behind_takes_nothing_back(self) -> None:
+        """What the list shows of an earlier state is no news, and an end that it does not show yet is found in time."""
+
+        async def main() -> None:
+            service = PolledService()
+            service.list_lag_s = 25
+            lives = [(-1e9, 0), (10, 10), (20, 20), (30, 30), (40, 40)]
+            for number in range(20):
+                name = f"b{number}"
+                service.add(
+                    *((at_s, record(name, done=done)) for at_s, done in lives), (50, record(name, "expired", 40))
+                )
+            poller = service.poller()
+            watch = poller.watch()
+            for name in service.lives:
+                watch.add(name)
+            seen: dict[str, list[Batch]] = {}
+            await asyncio.sleep(33)
+            poller.wake("b3")
+            while watch:
+                news = await watch.news()
+                seen.setdefault(news.batch_id, []).append(news.batch)
+            counts = [batch.request_counts.completed for batch in seen["b3"] if batch.request_counts]
+            assert counts == sorted(counts)
+            assert counts.count(30) == 1
+            assert all(batches[-1].status == "expired" for batches in seen.values())
+
+        virtual_time.run(main())
+
+
+class TestPace:
+    """How often a batch is asked about."""
+
+    def test_the_end_is_foreseen_from_the_counts(self) -> None:
+        """An old batch that makes progress is asked about more often as its end comes near."""
+
+        async def main() -> None:
+            service = PolledService()
+            begun = {"created_s": -36_000.0, "in_progress": -36_000.0}
+            lives = [(second * 10.0, record(done=second, total=500, **begun)) for second in range(500)]
+            service.add((-1e9, record(total=500, **begun)), *lives, (5_000, record("b", "completed", 500)))
+            await waiter(service.poller(ADAPTIVE), "b")
+            times = [at_s for at_s, _ in service.asked]
+            pauses = [round(later - earlier - LATENCY_S, 3) for earlier, later in pairwise(times)]
+            assert max(pauses) == 300
+            assert pauses[-1] <= 15
+            assert seconds() - 5_000 <= 15
+            assert len(times) < 60
+
+        virtual_time.run(main())
+
+    def test_the_last_request_that_never_ends(self) -> None:
+        """A batch that stands still just before its end is asked about ever less."""
+
+        async def main() -> None:
+            service = PolledService()
+            service.add(
+                (-1e9, record(done=500, total=1_000, in_progress=0)),
+                (60, record(done=999, total=1_000, in_progress=0)),
+                (36_000, record("b", "completed", 1_000)),
+            )
+            await waiter(service.poller(ADAPTIVE), "b")
+            assert len(service.asked) < 300
+            late = [at_s for at_s, _ in service.asked if at_s > 30_000]
+            assert min(later - earlier for earlier, later in pairwise(late)) > 30
+
+        virtual_time.run(main())
+
+    @pytest.mark.parametrize("status", ["finalizing", "cancelling", "in_progress"])
+    def test_an_ending_is_looked_at_closely(self, status: str) -> None:
+        """Batches that are finalizing, cancelling or fully answered are asked about as often as young ones."""
+
+        async def main() -> None:
+            service = PolledService()
+            old = {"created_s": -80_000.0, "in_progress": -80_000.0}
+            ending = record("b", status, 100, **old, **({} if status == "in_progress" else {status: 0.0}))
+            service.add((-1e9, ending), (60, record("b", "cancelled", 100)))
+            await waiter(service.poller(ADAPTIVE), "b")
+            assert [at_s for at_s, _ in service.asked] == pytest.approx(
+                [5.05 * number for number in range(13)], abs=0.2
+            )
+
+        virtual_time.run(main())
+
+    def test_a_long_ending_is_asked_about_less(self) -> None:
+        """The closer look relaxes with the time that the ending takes."""
+
+        async def main() -> None:
+            service = PolledService()
+            old = {"created_s": -80_000.0}
+            service.add(
+                (-1e9, record(**old)),
+                (1, record("b", "finalizing", 100, **old)),
+                (20_000, record("b", "completed", 100)),
+            )
+            await waiter(service.poller(ADAPTIVE), "b")
+            assert len(service.asked) < 170
+
+        virtual_time.run(main())
+
+    def test_the_most_eager_waiter_decides(self) -> None:
+        """One who joins with a shorter interval speeds it up for as long as he waits."""
+
+        async def main() -> None:
+            service = PolledService()
+            service.ending("b", 205)
+            poller = service.poller(PollPolicy.every(100))
+            patient = asyncio.create_task(waiter(poller, "b"))
+            await asyncio.sleep(20)
+            with pytest.raises(TimeoutError):
+                await waiter(poller, "b", timeout_s=35, poll=PollPolicy.every(10))
+            await patient
+            assert [round(at_s) for at_s, _ in service.asked] == [0, 20, 30, 40, 50, 60, 160, 260]
+
+        virtual_time.run(main())
+
+    def test_one_who_joins_soon_after_a_question_is_told_its_answer(self) -> None:
+        """The present state that is known is not asked for again."""
+
+        async def main() -> None:
+            service = PolledService()
+            service.ending("b", 5)
+            poller = service.poller()
+            first, second = poller.watch(), poller.watch()
+            first.add("b")
+            await asyncio.sleep(3)
+            second.add("b")
+            second.add("b")
+            assert (await second.news()).batch.status == "in_progress"
+            assert (await second.news()).batch.status == "completed"
+            assert (len(first), len(second)) == (1, 0)
+            assert [(await first.news()).is_last for _ in range(2)] == [False, True]
+            assert not first
+            assert len(service.asked) == 2
+
+        virtual_time.run(main())
+
+
+class TestWake:
+    """Being told from outside that there is something to see."""
+
+    def test_a_batch_is_asked_about_at_once(self) -> None:
+        """A wake does not wait for the interval; nobody's batch is not asked about."""
+
+        async def main() -> None:
+            service = PolledService()
+            service.ending("b", 20)
+            poller = service.poller(PollPolicy.every(300))
+            waiting = asyncio.create_task(waiter(poller, "b"))
+            await asyncio.sleep(21)
+            poller.wake("nobody's")
+            poller.wake("b")
+            await waiting
+            assert seconds() == pytest.approx(21.05)
+            poller.wake("b")
+            await asyncio.sleep(1_000)
+            assert service.questions() == {"b": 2}
+
+        virtual_time.run(main())
+
+    def test_a_wake_during_a_question_asks_again(self) -> None:
+        """The answer under way may be older than what the wake is about."""
+
+        async def main() -> None:
+            service = PolledService()
+            service.ending("b", 1_000)
+            poller = service.poller(PollPolicy.every(300))
+            waiting = asyncio.create_task(waiter(poller, "b"))
+            await asyncio.sleep(0.02)
+            service.ending("b", seconds() + 0.04)  # after the answer under way
+            poller.wake("b")
+            await waiting
+            assert [at_s for at_s, _ in service.asked] == [0, 0.05]
+
+        virtual_time.run(main())
+
+    def test_a_wake_that_comes_before_the_end_can_be_seen(self) -> None:
+        """After a wake the batch is asked about as often as a young one, in case readers are behind."""
+
+        async def main() -> None:
+            service = PolledService()
+            service.ending("b", 112, created_s=-86_400)
+            poller = service.poller(ADAPTIVE)
+            waiting = asyncio.create_task(waiter(poller, "b"))
+            await asyncio.sleep(100)
+            poller.wake("b")
+            await waiting
+            assert seconds() < 118
+
+        virtual_time.run(main())
+
+    def test_a_wake_during_a_walk_through_the_list(self) -> None:
+        """Also one of many that are looked for in the list is asked about again, alone."""
+
+        async def main() -> None:
+            service = PolledService()
+            batches = [service.ending(f"b{number}", 1_000) for number in range(300)]
+            poller = service.poller(PollPolicy.every(300))
+            watch = poller.watch(only_ends=True)
+            for batch in batches:
+                watch.add(batch)
+            await asyncio.sleep(0.12)
+            poller.wake("b299")
+            await asyncio.sleep(1)
+            assert service.questions()["b299"] == 1
+            assert len(service.asked) == 4
+            watch.close()
+
+        virtual_time.run(main())
+
+    def test_what_another_call_shows_is_news_too(self) -> None:
+        """A record that came otherwise is told of at once, unless it is older or nobody waits."""
+
+        async def main() -> None:
+            service = PolledService()
+            service.ending("b", 1e9)
+            poller = service.poller()
+            poller.note(record("nobody's"))
+            watch = poller.watch()
+            watch.add("b")
+            poller.note(record())
+            assert (await watch.news()).previous is None
+            await asyncio.sleep(1)
+            poller.note(record(done=0))
+            poller.note(record("b", "validating"))
+            cancelling = record("b", "cancelling", 3)
+            poller.note(cancelling)
+            assert (await watch.news()).batch is cancelling
+            cancelled = attrs.evolve(record("b", "cancelled", 3))
+            other = poller.watch()
+            other.add(cancelled)
+            assert (await other.news()).batch is cancelled
+            assert (await watch.news()).batch is cancelled
+            assert not watch
+            await settled()
+            assert polling() == []
+
+        virtual_time.run(main())
+
+
+class TestFailures:
+    """A failed question is not a failed batch."""
+
+    def test_a_list_that_fails_in_passing(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Its batches are asked about at their next time, not one by one; the log has one line for all of them."""
+
+        async def main() -> None:
+            service = PolledService()
+            batches = [service.ending(f"b{number}", 15) for number in range(50)]
+            service.fault = lambda _: DOWN if seconds() < 25 else None
+            poller = service.poller()
+            await asyncio.gather(*(waiter(poller, batch) for batch in batches))
+            assert service.questions() == {"list after None": 4}
+
+        virtual_time.run(main())
+        assert caplog.text.count("could not be looked at") == 3
+
+    @pytest.mark.parametrize(
+        "error", [PaginationError("lies"), NotFoundError("no list", status=404), DecodeError("no page")]
+    )
+    def test_a_list_that_is_of_no_use(self, error: Exception) -> None:
+        """Where the list cannot be followed, the batches are asked about one by one, this time and later."""
+
+        async def main() -> None:
+            service = PolledService()
+            batches = [service.ending(f"b{number}", 15) for number in range(50)]
+            service.fault = lambda question: error if question.startswith("list") else None
+            poller = service.poller()
+            await asyncio.gather(*(waiter(poller, batch) for batch in batches))
+            assert service.questions() == {"list after None": 1} | {f"b{number}": 3 for number in range(50)}
+
+        virtual_time.run(main())
+
+    def test_a_list_that_shows_nothing(self) -> None:
+        """Batches that are not in a whole list are not looked for in it again."""
+
+        async def main() -> None:
+            service = PolledService()
+            batches = [service.ending(f"b{number}", 15) for number in range(50)]
+            shown = PolledService()
+            poller = service.poller()
+            poller._looker._list_batches = shown.list_batches
+            await asyncio.gather(*(waiter(poller, batch) for batch in batches))
+            assert len(shown.asked) == 1
+            assert len(service.asked) == 150
+
+        virtual_time.run(main())
+
+    @pytest.mark.parametrize("question", ["list", "b"])
+    def test_a_key_that_is_refused(self, question: str) -> None:
+        """A refused key ends all waiting, without asking for every batch."""
+
+        async def main() -> None:
+            service = PolledService()
+            refused = AuthenticationError("revoked", status=401)
+            service.fault = lambda asked: refused if asked.startswith(question) else PaginationError("of no use")
+            poller = service.poller()
+            batches = [service.ending(f"b{number}", 15) for number in range(100)]
+            ends = await asyncio.gather(*(waiter(poller, batch) for batch in batches), return_exceptions=True)
+            assert set(ends) == {refused}
+            assert len(service.asked) <= 9
+            await settled()
+            assert polling() == []
+
+        virtual_time.run(main())
+
+    def test_what_is_forbidden_for_one_batch(self) -> None:
+        """An error about one batch ends its waiters alone, all of them."""
+
+        async def main() -> None:
+            service = PolledService()
+            forbidden = PermissionDeniedError("no", status=403)
+            service.fault = lambda question: forbidden if question == "b1" and seconds() > 10 else None
+            poller = service.poller()
+            batches = [service.ending(f"b{number % 3}", 25) for number in range(6)]
+            ends = await asyncio.gather(*(waiter(poller, batch) for batch in batches), return_exceptions=True)
+            assert [getattr(end, "status", None) for end in ends] == ["completed", 403, "completed"] * 2
+
+        virtual_time.run(main())
+
+    def test_a_service_that_is_down_is_not_asked_about_all(self) -> None:
+        """After a few failures the others are left for the next time, in which those that failed come last."""
+
+        async def main() -> None:
+            service = PolledService()
+            service.fault = lambda question: DOWN if question != "b99" or seconds() < 5 else None
+            poller = service.poller()
+            poller._looker._pages = dict.fromkeys((f"b{number}" for number in range(100)), float("inf"))
+            watch = poller.watch(only_ends=True)
+            for number in range(100):
+                watch.add(service.ending(f"b{number}", 0 if number == 99 else 1e9))
+            assert (await watch.news()).batch_id == "b99"
+            assert max(service.per_round()) <= 15  # eight failed, and seven were under way
+            assert seconds() < 10 * 100 / 8 + 10
+            watch.close()
+            assert (poller._looker._pages, poller._looker._failures) == ({}, {})
+
+        virtual_time.run(main())
+
+    def test_a_mistake_in_a_question_reaches_those_who_wait(self) -> None:
+        """Whatever is raised, nobody waits for ever: not even a failure of the list that nobody thought of."""
+
+        async def main() -> None:
+            service = PolledService()
+            mistake = ZeroDivisionError("oops")
+            service.fault = lambda _: mistake
+            poller = service.poller()
+            batches = [service.ending(f"b{number}", 15) for number in range(50)]
+            ends = await asyncio.gather(*(waiter(poller, batch) for batch in batches), return_exceptions=True)
+            assert set(ends) == {mistake}
+            with pytest.raises(ZeroDivisionError):
+                await waiter(poller, "b1")
+
+        virtual_time.run(main())
+
+    def test_a_mistake_in_the_middle_of_a_list(self) -> None:
+        """It ends the waiting for those that were still to come, not for those that were seen."""
+
+        async def main() -> None:
+            service = PolledService()
+            service.fault = lambda question: ZeroDivisionError("oops") if "after b" in question else None
+            poller = service.poller()
+            batches = [service.ending(f"b{number}", 0) for number in range(200)]
+            ends = await asyncio.gather(*(waiter(poller, batch) for batch in batches), return_exceptions=True)
+            assert sum(isinstance(end, ZeroDivisionError) for end in ends) == 100
+            assert [getattr(end, "status", None) for end in ends[100:]] == ["completed"] * 100
+
+        virtual_time.run(main())
+
+    def test_a_poller_that_is_broken_off_says_so(self) -> None:
+        """If the task behind the waiting is cancelled from outside, or dies, the waiters know; others begin anew."""
+
+        async def main() -> None:
+            service = PolledService()
+            batch = service.ending("b", 15)
+            poller = service.poller()
+            waiting = asyncio.create_task(waiter(poller, batch))
+            await asyncio.sleep(1)
+            polling()[0].cancel()
+            with pytest.raises(BatchesError, match=r"broken off, the batch was not cancelled: cancelled"):
+                await waiting
+            waiting = asyncio.create_task(waiter(poller, batch))
+            await asyncio.sleep(1)
+            poller._open["b"].due_s = "soon"  # type: ignore[assignment]
+            poller._alarm.set()
+            with pytest.raises(BatchesError, match="broken off"):
+                await waiting
+            assert (await waiter(poller, batch)).status == "completed"
+
+        virtual_time.run(main())
+
+
+class TestComingAndGoing:
+    """Nobody is forgotten, nothing is left."""
+
+    def test_a_waiter_that_goes_is_gone_alone(self) -> None:
+        """A timeout or a cancellation ends one waiter; the other one is told as if nothing had been."""
+
+        async def main() -> None:
+            service = PolledService()
+            batch = service.ending("b", 45)
+            poller = service.poller()
+            stays = asyncio.create_task(waiter(poller, batch))
+            goes = asyncio.create_task(waiter(poller, batch))
+            with pytest.raises(TimeoutError):
+                await waiter(poller, batch, timeout_s=12)
+            goes.cancel()
+            assert (await stays).status == "completed"
+            assert [round(at_s) for at_s, _ in service.asked] == [0, 10, 20, 30, 40, 50]
+            await settled()
+            assert polling() == []
+
+        virtual_time.run(main())
+
+    def test_the_last_one_to_go_ends_a_question_under_way(self) -> None:
+        """Nothing runs for nobody, and a newcomer in the same moment is served by a new task."""
+
+        async def main() -> None:
+            service = PolledService()
+            service.ending("b", 0)
+            poller = service.poller()
+            first = poller.watch()
+            first.add("b")
+            await asyncio.sleep(0.02)
+            first.close()
+            first.close()
+            second = poller.watch()
+            second.add("b")
+            assert len(polling()) == 2
+            assert (await second.news()).batch.status == "completed"
+            await settled()
+            assert polling() == []
+            assert service.flying == 0
+
+        virtual_time.run(main())
+
+    def test_a_batch_let_go_and_taken_up_again_during_a_round(self) -> None:
+        """An answer to a question asked for somebody who left is still an answer, an error is not."""
+
+        async def main() -> None:
+            service = PolledService()
+            service.fault = lambda question: DOWN if question == "bad" and seconds() < 0.06 else None
+            poller = service.poller()
+            watch, other = poller.watch(), poller.watch()
+            for name in ("good", "bad", "stays", "gone"):
+                service.ending(name, 15)
+                watch.add(name)
+            other.add("stays")
+            await asyncio.sleep(0.02)
+            watch.close()
+            other.add("good")
+            other.add("bad")
+            told = [await other.news() for _ in range(6)]
+            assert Counter((news.batch_id, news.batch.status.value) for news in told) == {
+                (name, status): 1 for name in ("good", "bad", "stays") for status in ("in_progress", "completed")
+            }
+
+        virtual_time.run(main())
+
+    def test_an_answer_for_somebody_who_left_is_not_that_of_the_next(self) -> None:
+        """While a newcomer's own question is under way, an older answer neither ends it nor has it asked twice."""
+
+        async def main() -> None:
+            service = PolledService()
+            service.ending("b", 1e9)
+            service.ending("stays", 1e9)
+            poller = service.poller()
+            stays, goes, comes = poller.watch(), poller.watch(), poller.watch()
+            stays.add("stays")
+            goes.add("b")
+            await asyncio.sleep(0.02)
+            goes.close()
+            comes.add("b")
+            await asyncio.sleep(0.01)
+            poller.wake("b")
+            await asyncio.sleep(1)
+            assert [at_s for at_s, question in service.asked if question == "b"] == [0, 0.02, 0.07]
+            stays.close()
+            comes.close()
+
+        virtual_time.run(main())
+
+    def test_closing_tells_all_who_wait(self) -> None:
+        """A closed session ends the waiting with words, leaves nothing running, and lets nobody begin."""
+
+        async def main() -> None:
+            service = PolledService()
+            batch = service.ending("b", 1e9)
+            poller = service.poller()
+            waiting = [asyncio.create_task(waiter(poller, batch)) for _ in range(3)]
+            await asyncio.sleep(10.02)
+            await poller.close()
+            assert polling() == []
+            for one in waiting:
+                with pytest.raises(InputError, match="session was closed while the batch was waited for"):
+                    await one
+            with pytest.raises(InputError, match="The session is closed"):
+                await waiter(poller, "b")
+            ended = record("b", "failed")
+            watch = poller.watch()
+            watch.add(ended)
+            assert (await watch.news()).batch is ended
+            await poller.close()
+
+        virtual_time.run(main())
+
+    def test_a_watch_dropped_after_its_loop(self) -> None:
+        """A watch that is closed when the event loop is gone makes no noise."""
+        service = PolledService()
+        service.ending("b", 1e9)
+
+        async def main() -> Any:
+            poller = service.poller()
+            watch = poller.watch()
+            watch.add("b")
+            await asyncio.sleep(15)
+            task = poller._task
+            assert task is not None
+            task.remove_done_callback(poller._stopped)
+            return watch
+
+        virtual_time.run(main()).close()
+
+
+@given(data=st.data())
+def test_every_end_is_told_in_time_whatever_comes_and_goes(data: st.DataObject) -> None:
+    """Waiters come and go, questions take long and fail, wakes come at any time: each end is told to each who stays."""
+    number = data.draw(st.integers(1, 30), label="batches")
+    ends = [data.draw(st.floats(0, 200), label="end") for _ in range(number)]
+    moves = data.draw(
+        st.lists(
+            st.tuples(
+                st.floats(0, 8), st.sampled_from(["join", "leave", "wake", "slow", "fail"]), st.integers(0, number - 1)
+            ),
+            max_size=40,
+        ),
+        label="moves",
+    )
+
+    async def main() -> None:
+        service = PolledService()
+        for index, end in enumerate(ends):
+            service.ending(f"b{index}", end)
+        poller = service.poller(PollPolicy.every(10))
+        told: list[tuple[str, float, float]] = []
+
+        async def stay(index: int) -> None:
+            joined_s = seconds()
+            ended = await waiter(poller, service.lives[f"b{index}"][0][1])
+            told.append((ended.id, max(joined_s, ends[index]), seconds()))
+
+        stayers = [asyncio.create_task(stay(index)) for index in range(0, number, 2)]
+        leavers: list[asyncio.Task[Batch]] = []
+        failing_until_s = 0.0
+        service.fault = lambda _: TransportError("cut") if seconds() < failing_until_s else None
+        for pause_s, move, index in moves:
+            await asyncio.sleep(pause_s)
+            if move == "join":
+                stayers.append(asyncio.create_task(stay(index)))
+            elif move == "leave":
+                leavers.append(asyncio.create_task(waiter(poller, service.lives[f"b{index}"][0][1])))
+            elif move == "wake":
+                poller.wake(f"b{index}")
+            elif move == "slow":
+                service.latency_s = 0.05 if service.latency_s > 1 else 3.0
+            else:
+                failing_until_s = seconds() + 5
+            if move == "wake" and leavers:
+                leavers.pop().cancel()
+        await asyncio.gather(*stayers)
+        for leaver in leavers:
+            leaver.cancel()
+        await asyncio.gather(*leavers, return_exceptions=True)
+        # An interval, a question in vain and one that began too early, each as slow as it gets, on few places.
+        worst_s = max((told_s - end_s for _, end_s, told_s in told), default=0)
+        slowest_s = 3.0 if any(move == "slow" for _, move, _ in moves) else 0.05
+        failing_s = sum(5 + 10 for _, move, _ in moves if move == "fail")
+        assert worst_s <= 10 + 2 * slowest_s * (1 + number / 8) + failing_s + 10 * (slowest_s > 1) + 0.1
+        await settled()
+        assert polling() == []
+        assert service.flying == 0
+
+    virtual_time.run(main())
+
+
+def test_news_is_what_was_said() -> None:
+    """News holds the batch or raises what came in its place."""
+
+    async def main() -> News:
+        service = PolledService()
+        watch = service.poller().watch()
+        watch.add("nowhere")
+        assert "nowhere" in watch
+        assert watch.seen("nowhere") is None
+        news = await watch.news()
+        assert "nowhere" not in watch
+        return news
+
+    news = virtual_time.run(main())
+    assert news.is_last
+    with pytest.raises(NotFoundError):
+        _ = news.batch
