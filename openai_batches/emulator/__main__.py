@@ -8,8 +8,7 @@ try:
     from collections.abc import Sequence
 
     from openai_batches.emulator.options import PROGRAM, read_options
-    from openai_batches.emulator.server import BatchServer
-    from openai_batches.emulator.serving import serve
+    from openai_batches.emulator.server import BatchServer, serve
 except KeyboardInterrupt:
     raise SystemExit(130) from None
 
@@ -24,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     try:
-        asyncio.run(serve(server, options))
+        asyncio.run(serve(server, options.exports))
     except OSError as error:
         hint = "; --port chooses another, 0 a free one" if error.errno == errno.EADDRINUSE else ""
         return _complain(f"{error}{hint}", 1)

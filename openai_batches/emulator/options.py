@@ -1,13 +1,11 @@
 """What the program is told on its command line, as parameters of a server."""
 
 import argparse
-import contextlib
 import functools
 import os
 import shlex
-import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 import attrs
 
@@ -19,6 +17,7 @@ from openai_batches.emulator.faults.kinds import KINDS
 from openai_batches.emulator.http.health import package_version
 from openai_batches.emulator.keys import ANY_KEY, keys_by_name
 from openai_batches.emulator.profiles.profiles import PROFILES
+from openai_batches.emulator.server import say
 from openai_batches.emulator.webhooks.endpoints import WebhookEndpoint
 
 PROGRAM = "python -m openai_batches.emulator"
@@ -78,25 +77,6 @@ def read_options(argv: Sequence[str] | None = None, *, refuse: Callable[[str], N
         "webhooks": _made(parser, "--webhook", _webhooks, parser, given, exports),
     }
     return Options(server=server, exports=exports)
-
-
-def say(text: str) -> None:
-    """Write to standard output.
-
-    Raises:
-        OSError: It is closed, full, or nobody reads it.
-    """
-    output: TextIO | None = sys.stdout
-    if output is None:
-        raise OSError("standard output is closed")
-    try:
-        output.write(text)
-        output.flush()
-    except OSError as error:
-        # What stays in the buffer would be complained of once more when the interpreter ends.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
-        raise OSError(f"standard output cannot be written: {error.strerror}") from error
 
 
 class _Parser(argparse.ArgumentParser):

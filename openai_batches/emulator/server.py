@@ -1,12 +1,18 @@
 """One emulator from its start to its end."""
 
 import asyncio
+import contextlib
+import os
+import shlex
+import signal
+import sys
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Self, TextIO
 
 from aiohttp import web
 
@@ -289,3 +295,58 @@ def _check_types(clock: object, timings: object, api_keys: object, executor: obj
         raise TypeError(f"api_keys must be a collection of keys, not {type(api_keys).__name__}")
     if executor is not None:
         check_executor(executor)
+
+
+async def serve(
+    server: BatchServer,
+    exports: Mapping[str, str],
+    *,
+    around: Callable[[BatchServer], AbstractContextManager[object]] = contextlib.nullcontext,
+) -> None:
+    """Serve until SIGINT or SIGTERM, and say on standard output what a client's shell has to export.
+
+    Args:
+        server: The server, which was not started yet.
+        exports: Variables to export besides the address, as words that a shell reads.
+        around: Makes what is entered when the server listens, and left before it ends.
+
+    Raises:
+        OSError: The address or the data folder cannot be used, or standard output cannot be written.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(number, stop.set)
+    async with server:
+        with around(server):
+            say("".join(f"export {name}={word}\n" for name, word in _words(server, exports).items()))
+            await stop.wait()
+
+
+def _words(server: BatchServer, exports: Mapping[str, str]) -> dict[str, str]:
+    profile = server.profile
+    words = {"OPENAI_BASE_URL": shlex.quote(server.base_url), **exports}
+    if profile.root_variable:
+        words[profile.root_variable] = shlex.quote(server.base_url.removesuffix(profile.prefixes[0]))
+        words[profile.key_variable] = words["OPENAI_API_KEY"]
+    return words
+
+
+def say(text: str) -> None:
+    """Write to standard output.
+
+    Raises:
+        OSError: It is closed, full, or nobody reads it.
+    """
+    output: TextIO | None = sys.stdout
+    if output is None:
+        raise OSError("standard output is closed")
+    try:
+        output.write(text)
+        output.flush()
+    except OSError as error:
+        # What stays in the buffer would be complained of once more when the interpreter ends.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
+        raise OSError(f"standard output cannot be written: {error.strerror}") from error

@@ -136,7 +136,7 @@ def test_an_output_that_takes_nothing(cli: Cli, monkeypatch: pytest.MonkeyPatch,
     def say(_: str) -> None:
         raise OSError("standard output cannot be written") from error
 
-    monkeypatch.setattr("openai_batches.emulator.serving.say", say)
+    monkeypatch.setattr("openai_batches.emulator.server.say", say)
     done = cli("serve", "--port", "0")
     assert done.code == code
     assert ("error: " in done.err) == (code == 2)

@@ -328,7 +328,7 @@ class TestProgram:
         """Nothing but the status tells of a Ctrl-C in the first moments."""
         code = (
             "import runpy, sys, builtins\nreal = builtins.__import__\n"
-            "def load(name, *rest, **named):\n    if name == 'options':\n        raise KeyboardInterrupt\n"
+            "def load(name, *rest, **named):\n    if name.endswith('.options'):\n        raise KeyboardInterrupt\n"
             "    return real(name, *rest, **named)\nbuiltins.__import__ = load\n"
             "runpy.run_module('openai_batches.emulator', run_name='__main__', alter_sys=True)"
         )

@@ -13,7 +13,7 @@ from support.upstreams import CHAT_ANSWER, LittleUpstream
 from support.working import until
 
 from openai_batches.emulator import LineAnswer, LineError, UpstreamExecutor
-from openai_batches.emulator.executors.upstream_replies import Reply, to_answer
+from openai_batches.emulator.executors.upstream import Reply, to_answer
 
 CHAT = "/v1/chat/completions"
 KEY = "sk-test-0123456789abcdef"

@@ -22,8 +22,7 @@ from openai_batches.emulator import (
     WebhookEndpoint,
     WebhookRetries,
 )
-from openai_batches.emulator.webhooks.endpoints import new_secret
-from openai_batches.emulator.webhooks.signing import secret_of, signature_header, signing_key
+from openai_batches.emulator.webhooks.endpoints import new_secret, secret_of, signature_header, signing_key
 
 SECRET = secret_of(b"0123456789abcdef0123456789abcdef")
 OTHER = secret_of(b"another key of thirty-two bytes.")

@@ -20,7 +20,7 @@ from openai_batches.cli.output.terminal import note, say
 from openai_batches.cli.output.texts import path_text
 from openai_batches.emulator import BatchServer, DataFolderError
 from openai_batches.emulator.options import Options, fault_lines, profile_names, read_options
-from openai_batches.emulator.serving import serve as serve_until_stopped
+from openai_batches.emulator.server import serve as serve_until_stopped
 
 __all__ = ["app"]
 
@@ -170,7 +170,7 @@ async def serve(
     options = read_options(emulated.argv(), refuse=_refuse)
     with _explained(emulated, folder):
         await serve_until_stopped(
-            _server(options, folder), options, around=lambda server: _said(server, emulated, folder)
+            _server(options, folder), options.exports, around=lambda server: _said(server, emulated, folder)
         )
     return ExitCode.DONE
 

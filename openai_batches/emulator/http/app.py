@@ -7,6 +7,7 @@ import time
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
+from yarl import URL
 
 from openai_batches.emulator.answers import CLIENT_TIMEOUT_S, APIError, Hangup, StreamedAnswer
 from openai_batches.emulator.http.batch_routes import BatchRoutes
@@ -15,7 +16,7 @@ from openai_batches.emulator.http.file_routes import FileRoutes
 from openai_batches.emulator.http.health import healthz
 from openai_batches.emulator.http.upload_routes import UploadRoutes
 from openai_batches.emulator.http.webhook_routes import WebhookRoutes
-from openai_batches.emulator.profiles.paths import is_plain, move
+from openai_batches.emulator.profiles.profiles import Profile
 from openai_batches.emulator.rules import ORGANIZATION, PROJECT
 from openai_batches.emulator.webhooks.delivery import Webhooks
 
@@ -44,13 +45,13 @@ def build_app(desk: Desk, webhooks: Webhooks) -> web.Application:
     app = web.Application(middlewares=[_frame(desk), _faults(desk), _commit(desk)], client_max_size=_MAX_JSON_BYTES)
     app[CLIENT_TIMEOUT_S] = desk.rules.client_timeout_s
     app.router.add_get("/healthz", healthz(desk))
-    routes = app if is_plain(desk.profile) else web.Application()
+    routes = app if _is_plain(desk.profile) else web.Application()
     BatchRoutes(desk).add_to(routes)
     FileRoutes(desk).add_to(routes)
     UploadRoutes(desk).add_to(routes)
     WebhookRoutes(desk, webhooks).add_to(routes)
     if routes is not app:
-        move(routes, app, desk.profile)
+        _move(routes, app, desk.profile)
     return app
 
 
@@ -145,3 +146,44 @@ def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
         message = f"Invalid method for URL ({request.method} {request.path})"
         return APIError(message, status=405, headers={"Allow": error.headers["Allow"]}).to_response()
     return APIError(error.reason, status=error.status).to_response()
+
+
+def _is_plain(profile: Profile) -> bool:
+    """Tell whether the operations are under `/v1` and nowhere else."""
+    return profile.prefixes == ("/v1",) and not profile.dated_prefix
+
+
+def _move(routes: web.Application, app: web.Application, profile: Profile) -> None:
+    """Let `app` answer the routes that were registered under `/v1` where the profile has them."""
+    for route in routes.router.routes():
+        path = "" if route.resource is None else route.resource.canonical.removeprefix("/v1")
+        for prefix in profile.prefixes:
+            app.router.add_route(route.method, prefix + path, route.handler)
+        if profile.dated_prefix:
+            app.router.add_route(route.method, profile.dated_prefix + path, _dated(route.handler))
+    app.middlewares.insert(0, _translator(profile))
+
+
+def _dated(handler: Handler) -> Handler:
+    """Answer only those who say of which day the API shall be."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if not request.query.get("api-version"):
+            raise APIError("Resource not found", status=404, code="404")
+        return await handler(request)
+
+    return answer
+
+
+def _translator(profile: Profile) -> Middleware:
+    """Give each request the path under `/v1` that it means."""
+
+    @web.middleware
+    async def translate(request: web.Request, handler: Handler) -> web.StreamResponse:
+        plain = profile.plain_path(request.rel_url.raw_path, request.query)
+        if plain is not None:
+            url = URL.build(path=plain, query_string=request.rel_url.raw_query_string, encoded=True)
+            request = request.clone(rel_url=url)
+        return await handler(request)
+
+    return translate

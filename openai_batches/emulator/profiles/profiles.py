@@ -14,8 +14,7 @@ from openai_batches.emulator.profiles import shaping
 from openai_batches.emulator.profiles.result_style import ResultStyle
 from openai_batches.emulator.profiles.shaping import Record, Shape
 from openai_batches.emulator.rules import Terms
-from openai_batches.emulator.store.ids import Ids
-from openai_batches.emulator.store.records import StoredBatch, StoredFile
+from openai_batches.emulator.store.records import Ids, StoredBatch, StoredFile
 
 _MEBIBYTE = 1024 * 1024
 _CHAT = "/v1/chat/completions"

@@ -11,9 +11,9 @@ from openai_batches.emulator.clock import Clock, LastingClock, RealClock
 from openai_batches.emulator.rules import ORGANIZATION
 from openai_batches.emulator.store.committing import Commits, NoCommits
 from openai_batches.emulator.store.folder import Folder, Trace
-from openai_batches.emulator.store.ids import Ids
 from openai_batches.emulator.store.index import Shelf
 from openai_batches.emulator.store.records import (
+    Ids,
     Record,
     StoredBatch,
     StoredFile,

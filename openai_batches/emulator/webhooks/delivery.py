@@ -15,8 +15,7 @@ from openai_batches.emulator.clock import Clock
 from openai_batches.emulator.schedule import Agenda
 from openai_batches.emulator.store.records import StoredBatch, StoredMessage
 from openai_batches.emulator.store.store import Store
-from openai_batches.emulator.webhooks.endpoints import Delivery, WebhookEndpoint, WebhookMessage
-from openai_batches.emulator.webhooks.signing import signature_header
+from openai_batches.emulator.webhooks.endpoints import Delivery, WebhookEndpoint, WebhookMessage, signature_header
 
 _USER_AGENT = "OpenAI/1.0 (+https://platform.openai.com/docs/webhooks)"
 _REMEMBERED_DELIVERIES = 100_000

@@ -1,5 +1,9 @@
 """Webhooks as values: the receivers, the messages, and what came of each attempt."""
 
+import base64
+import binascii
+import hashlib
+import hmac
 import secrets
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
@@ -9,11 +13,11 @@ import attrs
 
 from openai_batches.emulator.checking import field, instance, number, one_of, text, texts, whole
 from openai_batches.emulator.rules import SECONDS_PER_DAY
-from openai_batches.emulator.webhooks.signing import secret_of, signing_key
 
 EVENT_TYPES = ("batch.cancelled", "batch.completed", "batch.expired", "batch.failed")
 
 _SECRET_BYTES = 32
+_PREFIX = "whsec_"
 
 
 @attrs.frozen(kw_only=True)
@@ -176,3 +180,43 @@ def endpoints_of(given: Any) -> tuple[WebhookEndpoint, ...]:
 def new_secret() -> str:
     """Return a random signing secret."""
     return secret_of(secrets.token_bytes(_SECRET_BYTES))
+
+
+def signature_header(message_id: str, timestamp: int, body: bytes, secrets: Iterable[str]) -> str:
+    """Return the `webhook-signature` header: one signature for each secret, in their order.
+
+    Args:
+        message_id: The `webhook-id` header.
+        timestamp: The `webhook-timestamp` header, Unix seconds.
+        body: The message's exact bytes.
+        secrets: Signing secrets, as for `signing_key`.
+
+    Raises:
+        ValueError: A secret is unusable.
+    """
+    signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
+    digests = (hmac.new(signing_key(secret), signed, hashlib.sha256).digest() for secret in secrets)
+    return " ".join(f"v1,{base64.b64encode(digest).decode()}" for digest in digests)
+
+
+def signing_key(secret: str) -> bytes:
+    """Return the key that `secret` stands for: base64 behind `whsec_`, and its own bytes without that prefix.
+
+    Raises:
+        ValueError: It is empty, or what follows `whsec_` is no base64.
+    """
+    if not secret.startswith(_PREFIX):
+        key = secret.encode()
+    else:
+        try:
+            key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
+        except binascii.Error:
+            raise ValueError("what follows whsec_ in a signing secret must be base64") from None
+    if not key:
+        raise ValueError("a signing secret must not be empty")
+    return key
+
+
+def secret_of(key: bytes) -> str:
+    """Return the secret that stands for `key`."""
+    return _PREFIX + base64.b64encode(key).decode()
