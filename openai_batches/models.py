@@ -12,13 +12,13 @@ from __future__ import annotations
 import datetime as dt
 import enum
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Generic, NamedTuple, TypeVar
 
 import attrs
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = [
     "Batch",
@@ -32,6 +32,7 @@ __all__ = [
     "OutputTokensDetails",
     "Page",
     "RequestCounts",
+    "TokenCounts",
     "Upload",
     "UploadPart",
     "answered",
@@ -143,6 +144,38 @@ class BatchUsage:
     output_tokens: int = 0
     output_tokens_details: OutputTokensDetails = OutputTokensDetails()
     total_tokens: int = 0
+
+
+class TokenCounts(NamedTuple):
+    """Tokens while they are added up; in JSON, and so in the journal of a job, a list of four numbers."""
+
+    input: int = 0
+    output: int = 0
+    # Of the input, read from the cache; of the output, spent on reasoning.
+    cached: int = 0
+    reasoning: int = 0
+
+    @classmethod
+    def of(cls, usage: BatchUsage) -> TokenCounts:
+        """Return the counts of a usage; more tokens cannot come from the cache than were read."""
+        cached = min(usage.input_tokens_details.cached_tokens, usage.input_tokens)
+        return cls(usage.input_tokens, usage.output_tokens, cached, usage.output_tokens_details.reasoning_tokens)
+
+    @classmethod
+    def total(cls, counts: Iterable[TokenCounts]) -> TokenCounts:
+        """Return the sum of counts."""
+        return cls(*map(sum, zip(*counts, strict=True)))
+
+    @property
+    def usage(self) -> BatchUsage:
+        """The same under the names of the wire."""
+        return BatchUsage(
+            input_tokens=self.input,
+            input_tokens_details=InputTokensDetails(cached_tokens=self.cached),
+            output_tokens=self.output,
+            output_tokens_details=OutputTokensDetails(reasoning_tokens=self.reasoning),
+            total_tokens=self.input + self.output,
+        )
 
 
 @attrs.frozen(kw_only=True)

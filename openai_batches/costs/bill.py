@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
 from openai_batches.costs.prices import PRICES, PriceTable, cost_of
-from openai_batches.models import BatchUsage
-from openai_batches.results.bodies import usage_of
+from openai_batches.models import BatchUsage, TokenCounts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from openai_batches.results.result import BatchResult
 
 __all__ = ["Bill", "ModelBill"]
 
@@ -34,24 +31,25 @@ class ModelBill:
     cost: Decimal | None
 
 
-@attrs.define
+@attrs.define(slots=False)
 class _Sums:
+    # None where a usage was added without the number of its requests.
     requests: int | None = 0
-    read: int = 0
-    written: int = 0
-    cached: int = 0
-    reasoning: int = 0
+    tokens: TokenCounts = attrs.field(factory=TokenCounts)
 
-    def add(self, usage: BatchUsage, requests: int | None) -> None:
-        self.requests = None if requests is None or self.requests is None else self.requests + requests
-        self.read += usage.input_tokens
-        self.written += usage.output_tokens
-        self.cached += min(usage.input_tokens_details.cached_tokens, usage.input_tokens)
-        self.reasoning += usage.output_tokens_details.reasoning_tokens
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what was pickled; an earlier version had four numbers for the tokens."""
+        old = [state.pop(name, 0) for name in ("read", "written", "cached", "reasoning")]
+        self.__dict__.update({"tokens": TokenCounts(*old), **state})
+
+
+class _Answered(Protocol):
+    """What is asked of a result."""
 
     @property
-    def usage(self) -> BatchUsage:
-        return usage_of((self.read, self.written, self.cached, self.reasoning))
+    def usage(self) -> BatchUsage | None: ...
+    @property
+    def model(self) -> str | None: ...
 
 
 class Bill:
@@ -82,7 +80,7 @@ class Bill:
             f"cost {cost}{unpriced} (prices of {self.prices.as_of})"
         )
 
-    def add(self, result: BatchResult) -> None:
+    def add(self, result: _Answered) -> None:
         """Add what one result used."""
         if (usage := result.usage) is None:
             self.results_without_usage += 1
@@ -97,7 +95,9 @@ class Bill:
             model: the model; ``""`` where it is not known, which has no price.
             requests: how many requests used them; None if that is not known.
         """
-        self._sums.setdefault(model, _Sums()).add(usage, requests)
+        sums = self._sums.setdefault(model, _Sums())
+        sums.requests = None if requests is None or sums.requests is None else sums.requests + requests
+        sums.tokens = TokenCounts.total((sums.tokens, TokenCounts.of(usage)))
 
     @classmethod
     def of(cls, usage_by_model: Mapping[str, BatchUsage], prices: PriceTable = PRICES) -> Bill:
@@ -117,17 +117,14 @@ class Bill:
         """The bill of each model, in the order in which they were first met."""
         bills = {}
         for model, sums in self._sums.items():
-            usage = sums.usage
+            usage = sums.tokens.usage
             bills[model] = ModelBill(requests=sums.requests, usage=usage, cost=cost_of(usage, model, self.prices))
         return bills
 
     @property
     def usage(self) -> BatchUsage:
         """The tokens of all models together."""
-        whole = _Sums()
-        for sums in self._sums.values():
-            whole.add(sums.usage, sums.requests)
-        return whole.usage
+        return TokenCounts.total(sums.tokens for sums in self._sums.values()).usage
 
     @property
     def cost(self) -> Decimal | None:

@@ -16,8 +16,7 @@ from typing import Any
 import attrs
 
 from openai_batches.errors import InputError
-from openai_batches.models import BatchUsage
-from openai_batches.results.bodies import usage_of
+from openai_batches.models import BatchUsage, TokenCounts
 
 __all__ = [
     "PRICES",
@@ -282,7 +281,7 @@ def usage_from(usage: object) -> BatchUsage | None:
         return None
     cached = _detail(usage, "cached_tokens", "input_tokens_details", "prompt_tokens_details")
     reasoning = _detail(usage, "reasoning_tokens", "output_tokens_details", "completion_tokens_details")
-    return usage_of((read or 0, written or 0, cached, reasoning))
+    return TokenCounts(read or 0, written or 0, cached, reasoning).usage
 
 
 def _count(counts: Mapping[str, Any], *names: str) -> int | None:
@@ -303,12 +302,9 @@ def cost_of(usage: object, model: str, prices: PriceTable = PRICES) -> Decimal |
         model: the model that was used, by name or snapshot.
         prices: the table to look it up in.
     """
-    tokens = usage_from(usage)
+    found = usage_from(usage)
     price = prices.find(model)
-    if tokens is None or price is None:
+    if found is None or price is None:
         return None
-    return price.cost(
-        input_tokens=tokens.input_tokens,
-        output_tokens=tokens.output_tokens,
-        cached_tokens=min(tokens.input_tokens_details.cached_tokens, tokens.input_tokens),
-    )
+    tokens = TokenCounts.of(found)
+    return price.cost(input_tokens=tokens.input, output_tokens=tokens.output, cached_tokens=tokens.cached)

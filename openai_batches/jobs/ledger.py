@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from openai_batches.jobs.journal.records import Step
+from openai_batches.models import TokenCounts
 from openai_batches.results.result import Outcome
 from openai_batches.results.summary import TokenSums
 
@@ -89,21 +90,20 @@ class Ledger(TokenSums):
 
     shards: tuple[ShardLedger, ...]
     error_codes: dict[str, int]
-    _tokens: dict[str, list[int]] = attrs.field(factory=dict[str, list[int]], alias="tokens", repr=False)
+    _tokens: dict[str, TokenCounts] = attrs.field(factory=dict[str, TokenCounts], alias="tokens", repr=False)
 
     @classmethod
     def of(cls, attempts: Iterable[Attempt]) -> Ledger:
         """Return the ledger of a job, given all its attempts."""
         by_shard: dict[int, list[Attempt]] = {}
         codes: Counter[str] = Counter()
-        tokens: dict[str, list[int]] = {}
+        tokens: dict[str, TokenCounts] = {}
         for attempt in sorted(attempts, key=lambda attempt: (attempt.shard, attempt.number)):
             by_shard.setdefault(attempt.shard, []).append(attempt)
             if attempt.tally is not None:
                 codes.update(attempt.tally.error_codes)
-                for model, sums in attempt.tally.tokens.items():
-                    known = tokens.setdefault(model, [0] * 4)
-                    known[:] = map(sum, zip(known, sums, strict=True))
+                for model, counts in attempt.tally.tokens.items():
+                    tokens[model] = TokenCounts.total((tokens.get(model, TokenCounts()), counts))
         shards = tuple(map(ShardLedger.of, by_shard.values()))
         return cls(shards=shards, error_codes=dict(codes), tokens=tokens)
 

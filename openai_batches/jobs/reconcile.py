@@ -18,6 +18,7 @@ import attrs
 
 from openai_batches.errors import JournalError
 from openai_batches.jobs.journal.records import Tally
+from openai_batches.models import TokenCounts
 from openai_batches.requests.read import blocks_of_path
 from openai_batches.results.inputs import ids_in_block
 from openai_batches.results.parse import ResultReader, successes_in
@@ -238,7 +239,7 @@ class _Count:
             outcomes={outcome.value: total for outcome, total in outcomes.items() if total},
             resent=len(resent),
             error_codes=dict(codes.most_common(_MAX_CODES)),
-            tokens=self._summary.tokens,
+            tokens={model: TokenCounts(*counts) for model, counts in self._summary.tokens.items()},
             doubled=self._doubled,
             foreign=self._foreign,
             is_plain=not (self._doubled or self._foreign or missing),

@@ -20,12 +20,14 @@ import attrs
 import msgspec
 
 from openai_batches.errors import DecodeError, InputError
-from openai_batches.models import BatchUsage, InputTokensDetails, OutputTokensDetails
+from openai_batches.models import TokenCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     import cattrs
+
+    from openai_batches.models import BatchUsage
 
 __all__ = [
     "UNREADABLE",
@@ -38,7 +40,7 @@ __all__ = [
     "read_head",
     "refusal_text",
     "structured",
-    "usage_of",
+    "tokens_in",
 ]
 
 T = TypeVar("T")
@@ -63,17 +65,6 @@ class _Usage(msgspec.Struct, gc=False):
     output_tokens: int = 0
     output_tokens_details: _Details | None = None
 
-    def add_to(self, sums: list[int]) -> None:
-        """Add input, output, cached and reasoning tokens to sums of these."""
-        sums[0] += self.prompt_tokens or self.input_tokens
-        sums[1] += self.completion_tokens or self.output_tokens
-        details = self.prompt_tokens_details or self.input_tokens_details
-        if details is not None and details.cached_tokens:
-            sums[2] += details.cached_tokens
-        details = self.completion_tokens_details or self.output_tokens_details
-        if details is not None and details.reasoning_tokens:
-            sums[3] += details.reasoning_tokens
-
 
 class BodyHead(msgspec.Struct, gc=False):
     """What is read of every body at once: the model that answered, and the tokens it took."""
@@ -83,23 +74,23 @@ class BodyHead(msgspec.Struct, gc=False):
 
     def tokens(self) -> BatchUsage | None:
         """Return the usage under the same names for every endpoint, or None where the answer has none."""
-        if self.usage is None:
-            return None
-        sums = [0] * 4
-        self.usage.add_to(sums)
-        return usage_of(sums)
+        return None if self.usage is None else tokens_in((self.usage,)).usage
 
 
-def usage_of(sums: Sequence[int]) -> BatchUsage:
-    """Return the record of input, output, cached and reasoning tokens."""
-    read, written, cached, reasoned = sums
-    return BatchUsage(
-        input_tokens=read,
-        input_tokens_details=InputTokensDetails(cached_tokens=cached),
-        output_tokens=written,
-        output_tokens_details=OutputTokensDetails(reasoning_tokens=reasoned),
-        total_tokens=read + written,
-    )
+def tokens_in(usages: Iterable[_Usage]) -> TokenCounts:
+    """Return the sum of usages, whichever endpoint's names they have."""
+    read = written = cached = reasoning = 0
+    # No function is called for each: there may be a million.
+    for usage in usages:
+        read += usage.prompt_tokens or usage.input_tokens
+        written += usage.completion_tokens or usage.output_tokens
+        details = usage.prompt_tokens_details or usage.input_tokens_details
+        if details is not None and details.cached_tokens:
+            cached += details.cached_tokens
+        details = usage.completion_tokens_details or usage.output_tokens_details
+        if details is not None and details.reasoning_tokens:
+            reasoning += details.reasoning_tokens
+    return TokenCounts(read, written, cached, reasoning)
 
 
 _NO_HEAD = BodyHead()

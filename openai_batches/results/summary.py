@@ -6,13 +6,15 @@ A summary is filled while results are read; its size does not grow with their nu
 from __future__ import annotations
 
 from collections import Counter
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import attrs
 
 from openai_batches._text import as_count
-from openai_batches.models import Batch, BatchStatus
-from openai_batches.results.bodies import read_head, usage_of
+from openai_batches.models import Batch, BatchStatus, TokenCounts
+from openai_batches.results.bodies import read_head, tokens_in
 from openai_batches.results.result import Outcome
 
 if TYPE_CHECKING:
@@ -37,21 +39,21 @@ class TokenSums:
     """What is said of the tokens of answers, by whatever keeps their sums.
 
     Attributes:
-        _tokens: input, output, cached and reasoning tokens by model.
+        _tokens: model → its tokens; lists of four numbers in what an earlier version pickled.
     """
 
     __slots__ = ()
-    _tokens: dict[str, list[int]]
+    _tokens: dict[str, TokenCounts]
 
     @property
     def usage_by_model(self) -> dict[str, BatchUsage]:
         """The tokens of all answers, by the model that the answers name; ``""`` where they name none."""
-        return {model: usage_of(counts) for model, counts in self._tokens.items()}
+        return {model: TokenCounts(*counts).usage for model, counts in self._tokens.items()}
 
     @property
     def usage(self) -> BatchUsage:
         """The tokens of all answers together."""
-        return usage_of([sum(column) for column in zip(*self._tokens.values(), strict=True)] or [0] * 4)
+        return TokenCounts.total(self._tokens.values()).usage
 
     def bill(self, prices: PriceTable | None = None) -> Bill:
         """Return what these answers cost: ``bill().cost`` in all, ``bill().by_model`` for each model.
@@ -92,7 +94,7 @@ class ResultSummary(TokenSums):
     doubled: int = 0
     foreign_ids: list[str] = attrs.field(factory=list)
     doubled_ids: list[str] = attrs.field(factory=list)
-    _tokens: dict[str, list[int]] = attrs.field(factory=dict, repr=False)
+    _tokens: dict[str, TokenCounts] = attrs.field(factory=dict, repr=False)
 
     @property
     def total(self) -> int:
@@ -156,26 +158,10 @@ class ResultSummary(TokenSums):
 
     def add_successes(self, heads: Sequence[BodyHead]) -> None:
         """Count successes, of which no more is needed than the heads of their answers."""
-        model, sums = None, None
-        for head in heads:
-            usage = head.usage
-            if usage is None:
-                continue
-            if sums is None or head.model != model:  # neighbours have the same, mostly
-                model = head.model
-                sums = self._tokens.setdefault(_bounded(model or "", self._tokens), [0] * 4)
-            if not usage.prompt_tokens:
-                usage.add_to(sums)
-                continue
-            # What most answers have, without the price of a call for each of a million.
-            sums[0] += usage.prompt_tokens
-            sums[1] += usage.completion_tokens
-            details = usage.prompt_tokens_details
-            if details is not None and details.cached_tokens:
-                sums[2] += details.cached_tokens
-            details = usage.completion_tokens_details
-            if details is not None and details.reasoning_tokens:
-                sums[3] += details.reasoning_tokens
+        for model, group in groupby(heads, attrgetter("model")):
+            if usages := [head.usage for head in group if head.usage is not None]:
+                name = _bounded(model or "", self._tokens)
+                self._tokens[name] = TokenCounts.total((self._tokens.get(name, TokenCounts()), tokens_in(usages)))
         self.outcomes[_SUCCEEDED] += len(heads)
 
     def _add_unsuccessful(self, result: BatchResult) -> None:
@@ -197,5 +183,5 @@ def _sample(ids: list[str], custom_id: str | None) -> None:
         ids.append(custom_id)
 
 
-def _bounded(name: str, known: dict[str, object] | Counter[str] | dict[str, list[int]]) -> str:
+def _bounded(name: str, known: dict[str, object] | Counter[str] | dict[str, TokenCounts]) -> str:
     return name if name in known or len(known) < MAX_NAMES else _OTHERS

@@ -28,6 +28,7 @@ from openai_batches.costs.prices import PRICES
 from openai_batches.emulator import BackgroundServer, SteppedClock
 from openai_batches.jobs.journal.records import Attempt, JobRecord, Tally
 from openai_batches.jobs.journal.sqlite import JournalView
+from openai_batches.models import TokenCounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -262,7 +263,9 @@ class TestTelling:
     def test_what_became_of_the_requests(self) -> None:
         """Outcomes, the most frequent errors, tokens, cost; a model without a price is named."""
         codes = {f"code{number}": number for number in range(1, 11)} | {"": 20}
-        tally = Tally(outcomes={"succeeded": 1, "failed": 9}, error_codes=codes, tokens={"odd": [5, 6, 0, 0]})
+        tally = Tally(
+            outcomes={"succeeded": 1, "failed": 9}, error_codes=codes, tokens={"odd": TokenCounts(5, 6, 0, 0)}
+        )
         lines = dict(
             ledger_lines(Ledger.of([attempt(1, Step.VERIFIED, tally=tally), attempt(2)]), PRICES, is_free=False)
         )
@@ -271,7 +274,7 @@ class TestTelling:
         assert lines["errors"].endswith(", and 3 more")
         assert lines["tokens"] == "5 in, 6 out"
         assert lines["cost"] == "unknown: there is no price for 'odd'"
-        many = Tally(outcomes={}, tokens={f"m{number}": [1, 1, 0, 0] for number in range(60)})
+        many = Tally(outcomes={}, tokens={f"m{number}": TokenCounts(1, 1, 0, 0) for number in range(60)})
         lines = dict(ledger_lines(Ledger.of([attempt(1, Step.VERIFIED, tally=many)]), PRICES, is_free=False))
         assert lines["cost"] == "unknown: there is no price for 'm0', 'm1', 'm2', 'm3', 'm4' and others"
         assert dict(ledger_lines(Ledger.of([]), PRICES, is_free=False))["requests"] == "none"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from decimal import Decimal
 from typing import Any
 
@@ -129,3 +130,22 @@ def test_a_bill_can_be_printed() -> None:
     bill.add_usage(BatchUsage(input_tokens=1), "nobody-knows")
     assert "cost unknown, no price for 'nobody-knows'" in str(bill)
     assert str(TABLE.as_of) in str(bill)
+
+
+def test_a_bill_that_an_earlier_version_pickled_is_added_to() -> None:
+    """Its sums by model were four numbers and a count."""
+    bill = Bill(TABLE)
+    bill.add_usage(BatchUsage(input_tokens=5, output_tokens=7), "a")
+    sums = bill._sums["a"]
+    sums.__setstate__({"requests": 2, "read": 10, "written": 20, "cached": 3, "reasoning": 4})
+    bill.add_usage(BatchUsage(input_tokens=1), "a")
+    assert bill.by_model["a"].requests == 3
+    details = InputTokensDetails(cached_tokens=3), OutputTokensDetails(reasoning_tokens=4)
+    assert bill.usage == BatchUsage(
+        input_tokens=11,
+        output_tokens=20,
+        total_tokens=31,
+        input_tokens_details=details[0],
+        output_tokens_details=details[1],
+    )
+    assert pickle.loads(pickle.dumps(bill)).by_model == bill.by_model

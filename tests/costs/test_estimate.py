@@ -373,7 +373,7 @@ async def test_an_estimate_says_what_it_does_not_count() -> None:
     good = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions"}
     body = {"model": "nobody-knows", "messages": [picture]}
     lines = json.dumps({**good, "body": body}).encode() + b"\nnonsense\n"
-    text = str(await estimate.estimate(lines))
+    text = str(await estimate(lines))
     assert "no price for 'nobody-knows'" in text
     assert "1 images, sounds or files not counted" in text
     assert "1 lines that are no requests not counted" in text

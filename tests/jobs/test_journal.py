@@ -25,6 +25,7 @@ from openai_batches.jobs.journal import sqlite as journal_room
 from openai_batches.jobs.journal.records import Step, Tally
 from openai_batches.jobs.journal.rows import sealed
 from openai_batches.jobs.journal.sqlite import Journal, JournalView, journal_path, read_attempts, read_journal
+from openai_batches.models import TokenCounts
 from openai_batches.storage import locks as locking_room
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class TestMemory:
                     outcomes={"succeeded": 2, "failed": 1},
                     resent=1,
                     error_codes={"": 1},
-                    tokens={"gpt-4o-mini": [1, 2, 3, 4]},
+                    tokens={"gpt-4o-mini": TokenCounts(1, 2, 3, 4)},
                     doubled=1,
                     foreign=2,
                     is_plain=False,
@@ -113,6 +114,18 @@ class TestMemory:
         journal.save(one)
         assert journal.attempts() == [one]
         assert read_attempts(journal.directory) == [one]
+
+    def test_a_tally_is_written_as_earlier_versions_read_it(self, journal: Journal) -> None:
+        """Token counts are a list of four numbers."""
+        tally = Tally(outcomes={"succeeded": 2}, tokens={"gpt-4o": TokenCounts(1, 2, 3, 4)})
+        journal.save(attempt(tally=tally))
+        db = sqlite3.connect(journal_path(journal.directory))
+        ((written,),) = db.execute("SELECT tally FROM attempts").fetchall()
+        db.close()
+        assert written == (
+            b'{"outcomes":{"succeeded":2},"resent":0,"error_codes":{},"tokens":{"gpt-4o":[1,2,3,4]},'
+            b'"doubled":0,"foreign":0,"is_plain":true}'
+        )
 
     def test_saving_replaces_the_attempt_of_that_number_alone(self, journal: Journal) -> None:
         journal.begin(job_record(), [attempt(1), attempt(2)])

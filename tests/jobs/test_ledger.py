@@ -11,6 +11,7 @@ from support.job_parts import CHAT, attempt, batch
 
 from openai_batches import Ledger, Outcome, PriceTable, ShardLedger
 from openai_batches.jobs.journal.records import Attempt, Step, Tally
+from openai_batches.models import TokenCounts
 
 FINAL = ("succeeded", "failed", "expired", "cancelled", "missing", "invalid")
 
@@ -83,8 +84,12 @@ def test_a_shard_says_what_became_of_it() -> None:
 
 def test_codes_and_tokens_add_up_over_shards_and_attempts() -> None:
     tallies = [
-        Tally(outcomes={}, error_codes={"bad": 1, "": 2}, tokens={"gpt-4o": [1, 2, 3, 4], "": [1, 0, 0, 0]}),
-        Tally(outcomes={}, error_codes={"bad": 3}, tokens={"gpt-4o": [10, 20, 30, 40]}),
+        Tally(
+            outcomes={},
+            error_codes={"bad": 1, "": 2},
+            tokens={"gpt-4o": TokenCounts(1, 2, 3, 4), "": TokenCounts(1, 0, 0, 0)},
+        ),
+        Tally(outcomes={}, error_codes={"bad": 3}, tokens={"gpt-4o": TokenCounts(10, 20, 30, 40)}),
     ]
     ledger = Ledger.of([attempt(number, tally=tally) for number, tally in enumerate(tallies, 1)])
     assert ledger.error_codes == {"bad": 4, "": 2}
@@ -93,7 +98,7 @@ def test_codes_and_tokens_add_up_over_shards_and_attempts() -> None:
     assert usage.input_tokens_details is not None
     assert usage.input_tokens_details.cached_tokens == 33
     assert ledger.usage.total_tokens == 34
-    assert tallies[0].tokens["gpt-4o"] == [1, 2, 3, 4], "what the journal says is not touched"
+    assert tallies[0].tokens["gpt-4o"] == TokenCounts(1, 2, 3, 4), "what the journal says is not touched"
 
 
 def test_nothing_costs_nothing() -> None:
@@ -105,7 +110,7 @@ def test_nothing_costs_nothing() -> None:
 
 
 def test_the_bill_is_made_from_the_tokens_with_the_given_prices() -> None:
-    tokens = {"gpt-4o-mini": [1_000_000, 1_000_000, 0, 0]}
+    tokens = {"gpt-4o-mini": TokenCounts(1_000_000, 1_000_000, 0, 0)}
     ledger = Ledger.of([attempt(tally=Tally(outcomes={}, tokens=tokens))])
     table = PriceTable.from_mapping({"as_of": "2026-06-04", "models": {"gpt-4o-mini": {"input": 2, "output": 3}}})
     assert ledger.bill(table).cost == Decimal("2.5"), "a batch is half the price"

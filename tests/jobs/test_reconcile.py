@@ -25,6 +25,7 @@ from openai_batches import BatchResult, JournalError, Outcome
 from openai_batches.jobs import reconcile as reconciling_room
 from openai_batches.jobs.reconcile import ResendRule, custom_ids, reconcile, refused_results, write_requests
 from openai_batches.jobs.result_files import Harvest, attempt_results, shard_results
+from openai_batches.models import TokenCounts
 
 if TYPE_CHECKING:
     from openai_batches.jobs.journal.records import Tally
@@ -111,7 +112,7 @@ def test_the_tally_is_what_a_naive_count_finds(
     assert (tally.resent, tally.doubled, tally.foreign) == (len(resent), doubled, foreign)
     assert tally.is_plain == (not doubled and not foreign and "missing" not in ends.values())
     successes = settled.count("succeeded")
-    assert tally.tokens == ({"gpt-4o-mini": [3 * successes, 2 * successes, 0, 0]} if successes else {})
+    assert tally.tokens == ({"gpt-4o-mini": TokenCounts(3 * successes, 2 * successes, 0, 0)} if successes else {})
     assert sum(tally.error_codes.values()) == len(settled) - successes - settled.count("missing")
 
 
@@ -174,7 +175,7 @@ class TestAccounts:
 
     def test_an_answer_that_came_twice_is_paid_for_once(self, tmp_path: Path) -> None:
         tally = self.one(tmp_path, success_line("a"), success_line("a"), success_line("b"))
-        assert tally.tokens == {"gpt-4o-mini": [6, 4, 0, 0]}
+        assert tally.tokens == {"gpt-4o-mini": TokenCounts(6, 4, 0, 0)}
 
     def test_a_line_without_an_id_is_nobodys_even_where_an_id_is_empty(self, tmp_path: Path) -> None:
         requests = tmp_path / "requests.jsonl"

@@ -31,6 +31,7 @@ from support.report_parts import (
 
 from openai_batches import PRICES, Outcome, PriceTable
 from openai_batches.jobs.journal.records import Tally
+from openai_batches.models import TokenCounts
 from openai_batches.report.figures import figures_of
 from openai_batches.report.page import page_of
 
@@ -124,7 +125,10 @@ class TestMoney:
     def test_what_has_no_price_is_named_and_not_in_the_sum(self) -> None:
         """A sum that leaves something out says so, how much it is, and is never called the cost."""
         done = attempt(
-            requests=2, tally=Tally(outcomes={"succeeded": 2}, tokens={"gpt-4o": [10**6, 0, 0, 0], "x": [5, 6, 0, 0]})
+            requests=2,
+            tally=Tally(
+                outcomes={"succeeded": 2}, tokens={"gpt-4o": TokenCounts(10**6, 0, 0, 0), "x": TokenCounts(5, 6, 0, 0)}
+            ),
         )
         figures, page = shown(view_of([done]))
         check_numbers(figures, page)
@@ -138,7 +142,8 @@ class TestMoney:
 
     def test_prices_may_be_the_users_own(self) -> None:
         done = attempt(
-            requests=1, tally=Tally(outcomes={"succeeded": 1}, tokens={"": [0] * 4, "x": [10**6, 10**6, 0, 0]})
+            requests=1,
+            tally=Tally(outcomes={"succeeded": 1}, tokens={"": TokenCounts(), "x": TokenCounts(10**6, 10**6, 0, 0)}),
         )
         prices = PriceTable.from_mapping(
             {"as_of": "2027-01-02", "currency": "EUR", "models": {"x": {"input": 2, "output": 4}}}
@@ -336,7 +341,7 @@ class TestMany:
                     in_progress_at=BEGUN_S + shard,
                     completed_at=BEGUN_S + 900 + shard,
                 ),
-                tally=Tally(outcomes={"succeeded": 10}, tokens={"gpt-4o": [9, 9, 0, 0]}),
+                tally=Tally(outcomes={"succeeded": 10}, tokens={"gpt-4o": TokenCounts(9, 9, 0, 0)}),
             )
             for shard in range(201, 2_001)
         ]
@@ -404,7 +409,9 @@ class TestHostility:
                 odd.errors, data=tuple(attrs.evolve(one, code=text, message=text) for one in odd.errors.data)
             ),
         )
-        tally = Tally(outcomes={"succeeded": 1, "failed": 2}, error_codes={text: 2}, tokens={text: [1, 2, 0, 0]})
+        tally = Tally(
+            outcomes={"succeeded": 1, "failed": 2}, error_codes={text: 2}, tokens={text: TokenCounts(1, 2, 0, 0)}
+        )
         running = attrs.evolve(batch("b2"), status=type(batch().status)(text))
         return view_of(
             [attempt(1, batch=odd, model=text, endpoint=text, tally=tally), attempt(2, batch=running)],

@@ -16,6 +16,7 @@ from support.job_parts import attempt, batch, job_record
 from openai_batches import Outcome
 from openai_batches.jobs.journal.records import Attempt, Step, Tally
 from openai_batches.jobs.journal.sqlite import JournalView
+from openai_batches.models import TokenCounts
 from openai_batches.report.figures import JobFigures, figures_of
 from openai_batches.report.page import page_of
 
@@ -196,7 +197,9 @@ def past_attempts(shards: int, *, seed: int = 1, left_open: int = 0) -> list[Att
                 outcomes=outcomes,
                 resent=resent,
                 error_codes={dice.choice(("", "bad", "content_filter")): rest} if rest else {},
-                tokens={model: [succeeded * 70, succeeded * 21, succeeded * 30, succeeded * 9]} if succeeded else {},
+                tokens={model: TokenCounts(succeeded * 70, succeeded * 21, succeeded * 30, succeeded * 9)}
+                if succeeded
+                else {},
                 doubled=dice.randint(0, 1),
                 foreign=dice.randint(0, 1),
             )

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from openai_batches.models import Batch
+from openai_batches.models import Batch, TokenCounts
 
 __all__ = ["Attempt", "JobRecord", "Step", "Tally"]
 
@@ -33,7 +33,7 @@ class Tally:
         outcomes: how many requests have found their end in this attempt, by outcome.
         resent: how many are sent again, in the next attempt.
         error_codes: how many of those that found their end here failed with each code.
-        tokens: input, output, cached and reasoning tokens by model.
+        tokens: model → the tokens of its answers.
         doubled: lines that were left out because their request has another one.
         foreign: lines that belong to no request.
         is_plain: whether each line of the files is the only one of a request of this attempt, and none lacks its line.
@@ -42,7 +42,7 @@ class Tally:
     outcomes: dict[str, int]
     resent: int = 0
     error_codes: dict[str, int] = attrs.field(factory=dict[str, int])
-    tokens: dict[str, list[int]] = attrs.field(factory=dict[str, list[int]])
+    tokens: dict[str, TokenCounts] = attrs.field(factory=dict[str, TokenCounts])
     doubled: int = 0
     foreign: int = 0
     is_plain: bool = True
