@@ -11,6 +11,7 @@
 """
 
 from openai_batches._lazy import LazyNames
+from openai_batches._moved import load_old_names
 
 _names = LazyNames(globals())
 with _names:
@@ -372,3 +373,4 @@ with _names:
 
 __getattr__ = _names.load
 __dir__ = _names.dir
+load_old_names("jobs", "requests", "results")

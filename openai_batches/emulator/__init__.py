@@ -33,6 +33,7 @@ It shares no code with the client, so that the two can disagree.
 """
 
 from openai_batches._lazy import LazyNames
+from openai_batches._moved import load_old_names
 
 _names = LazyNames(globals())
 with _names:
@@ -129,3 +130,4 @@ with _names:
 
 __getattr__ = _names.load
 __dir__ = _names.dir
+load_old_names("emulator.executors", "emulator.faults", "emulator.profiles")
