@@ -10,8 +10,8 @@
             print(result.custom_id, result.outcome, result.output_text)
 """
 
-from openai_batches._lazy import LazyNames
 from openai_batches._moved import load_old_names
+from openai_batches._names import LazyNames
 
 _names = LazyNames(globals())
 with _names:
@@ -371,6 +371,12 @@ with _names:
     )
     from openai_batches.version import __version__ as __version__
 
-__getattr__ = _names.load
-__dir__ = _names.dir
 load_old_names("jobs", "requests", "results")
+
+
+def __getattr__(name: str) -> object:
+    return _names.load(name)
+
+
+def __dir__() -> list[str]:
+    return _names.dir()

@@ -5,17 +5,16 @@ names are families now look there for what they lack.
 """
 
 import sys
-from collections.abc import Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-__all__ = ["MOVED", "load_old_names"]
+__all__ = ["load_old_names"]
 
 # old module -> the module that holds its classes
-MOVED = {
+_MOVED = {
     "attempts": "jobs.journal.records",
     "billing": "costs.bill",
     "counting": "costs.tokens",
@@ -60,15 +59,13 @@ class _OldNames(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return getattr(import_module(f"{_PACKAGE}.{MOVED[self.__name__.removeprefix(f'{_PACKAGE}.')]}"), name)
+        return getattr(import_module(f"{_PACKAGE}.{_MOVED[self.__name__.removeprefix(f'{_PACKAGE}.')]}"), name)
 
 
 class _Finder(MetaPathFinder, Loader):
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None, /
-    ) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, *_path_and_target: object) -> ModuleSpec | None:
         package, _, rest = fullname.partition(".")
-        return ModuleSpec(fullname, self) if package == _PACKAGE and rest in MOVED else None
+        return ModuleSpec(fullname, self) if package == _PACKAGE and rest in _MOVED else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         return _OldNames(spec.name)

@@ -1,262 +1,145 @@
-"""What the package shows is complete, sorted and documented; what it keeps to itself, it keeps on purpose."""
+"""What the package offers is complete, sorted and documented."""
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import pkgutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import openai_batches
+import openai_batches.emulator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import ModuleType
 
-# room -> what one room offers to the others, but the package does not offer to its users.
-INTERNAL: dict[str, set[str]] = {
-    "counting": {"Tally", "approximate_tokens", "tally_lines"},
-    "estimating": {"CountingMethod", "Prices"},
-    "formats": {"CsvFormat", "JsonlFormat", "OutputFormat", "ParquetFormat", "RowFormat", "format_of"},
-    "pricing": {"usage_from"},
-    "rows": {"Column", "RowMaker", "as_cell", "as_json", "whole_text"},
-    "newfile": {"NewFile", "refuse_target"},
-    "checking": {
-        "MAX_METADATA_PAIRS",
-        "ExpiresAfter",
-        "check_file_id",
-        "checked_expiry",
-        "checked_key",
-        "checked_limit",
-        "checked_metadata",
-        "checked_spans",
-        "unknown_endpoint",
-        "unknown_window",
-    },
-    "collecting": {"check_has_results"},
-    "compression": {"Compression", "Compressor", "Inflater", "compression_of", "compressor", "suffix"},
-    "converters": {"decode"},
-    "creating": {"KEY_NAME", "Creator", "is_unseen_file"},
-    "downloads": {"DownloadProgress", "download", "download_batch"},
-    "duplicates": {"DuplicateFinder"},
-    "encoding": {"check_utf_8", "encode"},
-    "exchange": {"ApiKey", "ByteStream", "Exchange", "Secret", "checked_key", "client_timeout", "transport_error"},
-    "judging": {"Judged", "count_inputs", "is_embedding", "judge", "needed_fields", "parsed", "shown"},
-    "dialects": {"TolerantLine", "TolerantResponse", "id_text", "read_tolerantly", "rescued_id"},
-    "joining": {"ResultJoin"},
-    "lines": {"BlockSplitter", "LineSplitter"},
-    "outputs": {
-        "UNREADABLE",
-        "BodyHead",
-        "cut_reason",
-        "embedding_vectors",
-        "json_value",
-        "choice_count",
-        "output_text",
-        "read_head",
-        "refusal_text",
-        "structured",
-        "usage_of",
-    },
-    "reading": {"ResultReader", "successes_in"},
-    "resending": {"Inputs", "ids_in_block", "iter_ids"},
-    "models": {"Upload", "UploadPart", "answered"},
-    "multipart": {"Frame", "frame"},
-    "pagination": {"whole_list"},
-    "partfile": {"PartFile", "can_move_open_files", "opened_part", "part_path", "refuse_existing", "sync_folder"},
-    "parts": {"PART_BYTES", "PartsUpload", "checked_parts"},
-    "protocol": {
-        "MultipartBody",
-        "Repeat",
-        "Request",
-        "clean_path",
-        "error_from",
-        "is_ambiguous",
-        "may_repeat",
-        "query_string",
-        "read",
-        "segment",
-    },
-    "resuming": {"Patience", "Ranges"},
-    "ranges": {"ContentRange", "content_encoding", "content_range", "strong_validator"},
-    "reports": {"ProblemList"},
-    "sharding": {"Append", "Draft", "Finish", "Packer", "Refuse", "estimate_tokens"},
-    "composing": {"Composer", "LineMaker", "id_template"},
-    "prompts": {"PromptFormat", "RowReader"},
-    "response_formats": {"format_parameters"},
-    "templates": {"FieldError", "Template", "TemplateError", "named_fields"},
-    "value_formats": {"ValueFormat"},
-    "readers": {"MAX_LINE_BYTES", "blocks_of", "blocks_of_path", "in_threads", "iter_blocks"},
-    "requests": {"Prompt", "RequestItem", "as_line", "encode_request"},
-    "results": {"ResultDraft", "missing_result", "read_result"},
-    "sources": {"Chunks", "Progress", "Source", "Uploadable", "open_source", "watched"},
-    "transport": {"Transport"},
-    "validation": {"Checked", "LineNumbers", "RequestChecker", "Rows"},
-    "looking": {"Looker", "can_pass", "worth_listing"},
-    "policy": {"as_poll_policy"},
-    "progress": {"News", "answered_count", "entered_at", "has_changed", "is_ending", "is_older", "remaining_s"},
-    "markup": {"Html", "bounded", "joined", "tag"},
-    "wording": {"as_count", "as_duration", "as_moment", "as_money", "as_share", "largest_units"},
-    "scales": {"Bin", "bins_of", "levels_of", "step_of"},
-    "stylesheet": {"OUTCOME_COLOURS", "PAPER", "STATE_COLOURS", "STYLE", "TOKEN_COLOURS"},
-    "figures": {"AttemptLine", "JobFigures", "Objection", "Spread", "figures_of"},
-    "charts": {"Axis", "area", "bar", "gantt", "histogram", "legend", "state_legend"},
-    "tables": {"bars", "error_bars", "ledger_table", "objection_table", "queue_table", "token_table"},
-    "page": {"page_of"},
-    "timeline": {"Span", "began_at", "ended_at", "spans_of"},
-    "waiting": {"Poller", "Watch"},
-    "watching": {"wait_for_end"},
-    "webhooks": {"checked_secrets"},
-    "locking": {"is_locked", "locked"},
-    "holding": {"Hold", "hold"},
-    "arguments": {
-        "check_directories",
-        "check_flags",
-        "check_job",
-        "check_seconds",
-        "checked_pairs",
-        "checked_source",
-        "checked_target",
-        "job_directory",
-        "shortened",
-    },
-    "attempts": {"Attempt", "JobRecord", "Tally"},
-    "admission": {"Admission", "has_no_room", "is_out_of_quota", "is_out_of_room", "room_limit"},
-    "entries": {"JobEntry", "attempts_in", "forget_job", "job_in", "put_attempts", "put_job", "sealed"},
-    "journal": {"Journal", "JournalView", "is_at_work", "journal_path", "read_attempts", "read_journal"},
-    "reconciling": {
-        "Reconciliation",
-        "ResendRule",
-        "check_size",
-        "custom_ids",
-        "reconcile",
-        "refused_results",
-        "result_blocks",
-        "write_requests",
-    },
-    "planning": {
-        "JOB_PREFIX",
-        "Plan",
-        "SourceFile",
-        "begin",
-        "draft_of",
-        "make_folders",
-        "planned",
-        "remove_draft",
-        "requests_folder",
-        "results_folder",
-        "service_place",
-        "settled",
-        "source_path",
-    },
-    "harvesting": {"Harvest", "attempt_results", "shard_results"},
-    "merging": {"in_source_order"},
-    "service": {"Service"},
-    "bookkeeping": {"Book"},
-    "sweeping": {"JOB_NAME", "Sweeper"},
-    "summaries": {"TokenSums"},
-    "launching": {"Launcher", "is_proven"},
-    "finishing": {"Finisher"},
-    "runner": {"Runner", "Settings"},
-    "discarding": {"discard", "was_begun"},
-    "adopting": {"adopted", "begun_with", "empty_job"},
-    "walking": {"JobWalk", "first_of"},
-    "stopping": {"checked_signals", "stopped_elsewhere", "stopping"},
-    "doctoring": {"Directories", "clean_up", "examine"},
-}
-
-# Reached under their own names only, so that start-up stays small.
-PORCH = {"cli", "emulator", "pytest_plugin"}
-
-# A room of one dunder name has no list of public ones.
-NO_ALL = {"version"}
+FOLDER = Path(openai_batches.__file__).parent
+FACES = (openai_batches, openai_batches.emulator)
+# These are used by their own names, and offer nothing through the package.
+APART = ("openai_batches.cli", "openai_batches.emulator", "openai_batches.pytest_plugin")
+EXPORTS: dict[str, Any] = {name: getattr(openai_batches, name) for name in openai_batches.__all__}
+MODULES: list[ModuleType] = [
+    importlib.import_module(found.name)
+    for found in pkgutil.walk_packages(openai_batches.__path__, f"{openai_batches.__name__}.")
+    if not found.ispkg and not found.name.endswith((".__main__", ".version"))
+]
 
 
-def _modules(package: ModuleType) -> Iterator[ModuleType]:
-    """The package's modules, at every depth; a `__main__` is run, not imported from."""
-    for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        if not found.name.endswith(".__main__"):
-            yield importlib.import_module(found.name)
-
-
-def _room(module: ModuleType) -> str:
-    return module.__name__.split(".")[1]
-
-
-def _ruffs_order(names: list[str]) -> list[str]:
-    """CONSTANTS, then Classes, then the rest, each in the order of the alphabet, as ruff sorts `__all__` (RUF022)."""
+def _as_ruff_sorts(names: list[str]) -> list[str]:
+    """CONSTANTS, then Classes, then the rest, each in the order of the alphabet (RUF022)."""
     return sorted(names, key=lambda name: (0 if name.isupper() else 1 if name[:1].isupper() else 2, name))
 
 
-def _needs_all(module: ModuleType) -> bool:
-    """Rooms and families list their names; inside a family, a module may."""
-    is_inside_a_family = module.__name__.count(".") > 1
-    return _room(module) not in NO_ALL and (not is_inside_a_family or hasattr(module, "__all__"))
+def _imported_names() -> set[tuple[str, str]]:
+    """The names that modules of the package import from one another, each with the module it comes from."""
+    return {
+        (node.module or "", alias.name)
+        for path in FOLDER.rglob("*.py")
+        if path != FOLDER / "__init__.py"
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
 
 
-ALL_MODULES = list(_modules(openai_batches))
-LISTING = [openai_batches, *filter(_needs_all, ALL_MODULES)]
-ROOMS = [module for module in ALL_MODULES if _needs_all(module) and _room(module) not in PORCH]
-EXPORTS: dict[str, Any] = {name: getattr(openai_batches, name, None) for name in getattr(openai_batches, "__all__", [])}
-CLASSES = {name: value for name, value in EXPORTS.items() if inspect.isclass(value)}
-DOCUMENTED = {name: value for name, value in EXPORTS.items() if inspect.isclass(value) or inspect.isroutine(value)}
-
-
-@pytest.mark.parametrize("module", LISTING, ids=lambda module: module.__name__)
-def test_every_room_lists_its_names_in_order(module: ModuleType) -> None:
-    """`__all__` is there, sorted, without doubles, and each of its names exists."""
-    assert module.__all__ == _ruffs_order(list(set(module.__all__)))
-    assert [name for name in module.__all__ if not hasattr(module, name)] == []
-
-
-@pytest.mark.parametrize("module", ROOMS, ids=lambda module: module.__name__)
-def test_a_rooms_public_names_are_exported_or_internal_on_purpose(module: ModuleType) -> None:
-    """Nobody has to import from a room: what is public is in the package, the very same object."""
-    missing = {name for name in module.__all__ if EXPORTS.get(name) is not getattr(module, name)}
-    assert missing == INTERNAL.get(_room(module), set())
-
-
-def test_the_package_exports_nothing_of_its_own() -> None:
-    """Each exported name is in the `__all__` of the room that defines it."""
-    listed = {name for module in ROOMS for name in module.__all__}
-    assert set(EXPORTS) - listed <= {"__version__"}
-
-
-def test_the_list_of_internal_names_has_no_dead_rooms() -> None:
-    """A room that is gone is gone from the list too."""
-    assert set(INTERNAL) <= {_room(module) for module in ROOMS}
-
-
-@pytest.mark.parametrize("name", DOCUMENTED)
-def test_every_exported_name_is_documented(name: str) -> None:
-    """Each exported class and function has a docstring of its own."""
-    assert (DOCUMENTED[name].__doc__ or "").strip()
-
-
-@pytest.mark.parametrize("name", CLASSES)
-def test_every_public_method_is_documented(name: str) -> None:
-    """So has each public method and property that a user can reach on an exported class, inherited ones included."""
+def test_every_module_lists_its_names_in_order() -> None:
+    """`__all__` is there, sorted, without doubles, and each of its names exists; in the emulator it may be left out."""
+    listing = [
+        module
+        for module in [*FACES, *MODULES]
+        if hasattr(module, "__all__") or not module.__name__.startswith("openai_batches.emulator.")
+    ]
+    assert len(listing) > 100
     assert [
-        f"{owner.__qualname__}.{attribute}"
-        for owner in CLASSES[name].__mro__
-        if owner.__module__.split(".")[0] == openai_batches.__name__
-        for attribute, value in vars(owner).items()
-        if not attribute.startswith("_")
-        and (inspect.isroutine(value) or isinstance(value, property))
-        and not (value.__doc__ or "").strip()
+        module.__name__
+        for module in listing
+        if module.__all__ != _as_ruff_sorts(list(set(module.__all__)))
+        or not all(hasattr(module, name) for name in module.__all__)
     ] == []
 
 
-@pytest.mark.parametrize("name", [name for name, value in CLASSES.items() if issubclass(value, Exception)])
-def test_every_exception_has_the_one_root(name: str) -> None:
+def test_a_public_name_is_offered_by_the_package_or_used_by_another_module() -> None:
+    """Nobody has to import from a module: what is there for users is in the package, the very same object."""
+    imported = _imported_names()
+    assert [
+        f"{module.__name__}.{name}"
+        for module in MODULES
+        if not module.__name__.startswith(APART)
+        for name in module.__all__
+        if EXPORTS.get(name) is not getattr(module, name)
+        and (module.__name__, name) not in imported
+        and (module.__name__.rpartition(".")[0], module.__name__.rpartition(".")[2]) not in imported
+    ] == []
+
+
+def test_the_package_offers_nothing_that_its_module_keeps_to_itself() -> None:
+    """Each exported name is in the `__all__` of the module that defines it."""
+    listed = {name for module in MODULES if not module.__name__.startswith(APART) for name in module.__all__}
+    assert set(EXPORTS) - listed == {"__version__"}
+
+
+def test_every_exported_name_is_documented() -> None:
+    """Each exported class and function, and what a user can reach on a class, has a docstring."""
+    classes = [value for value in EXPORTS.values() if inspect.isclass(value)]
+    functions = [value for value in EXPORTS.values() if inspect.isroutine(value)]
+    members = [
+        value
+        for exported in classes
+        for owner in exported.__mro__
+        if owner.__module__.split(".")[0] == openai_batches.__name__
+        for name, value in vars(owner).items()
+        if not name.startswith("_") and (inspect.isroutine(value) or isinstance(value, property))
+    ]
+    assert len(members) > 100
+    assert [value for value in [*classes, *functions, *members] if not (value.__doc__ or "").strip()] == []
+
+
+def test_every_exception_has_the_one_root() -> None:
     """`except BatchesError` misses nothing that the package raises by name; warnings are warned, not raised."""
-    assert issubclass(CLASSES[name], (EXPORTS["BatchesError"], Warning))
+    errors = [value for value in EXPORTS.values() if inspect.isclass(value) and issubclass(value, Exception)]
+    assert len(errors) > 20
+    assert [error for error in errors if not issubclass(error, (EXPORTS["BatchesError"], Warning))] == []
 
 
-def test_names_that_are_opened_later_are_shown_and_found() -> None:
-    """`dir()` shows what is not loaded yet, and a name that is nowhere is an AttributeError as ever."""
-    assert set(openai_batches.__all__) <= set(dir(openai_batches))
+@pytest.mark.parametrize("face", FACES, ids=lambda face: face.__name__)
+def test_names_that_are_loaded_later_are_shown_and_found(face: ModuleType) -> None:
+    """`dir()` shows what is not loaded yet, `import *` brings it, and an unknown name is an AttributeError."""
+    assert set(face.__all__) <= set(dir(face))
+    brought: dict[str, Any] = {}
+    exec(f"from {face.__name__} import *", brought)
+    assert set(face.__all__) <= set(brought)
     with pytest.raises(AttributeError, match="no attribute 'nowhere'"):
-        _ = openai_batches.nowhere
+        _ = face.nowhere
+
+
+def test_each_name_is_written_once() -> None:
+    """One line of the package's face makes a name public, and no second one has to agree with it."""
+    for face in FACES:
+        assert face.__file__ is not None
+        tree = ast.parse(Path(face.__file__).read_text("utf-8"))
+        offered = [alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names]
+        assert sorted(offered) == sorted({*face.__all__, "LazyNames", "load_old_names"})
+
+
+def test_the_face_works_without_docstrings_and_without_sources(tmp_path: Path) -> None:
+    """Under `-OO`, and where only compiled files were installed."""
+    code = (
+        "import compileall, pathlib, shutil, sys; source, target = sys.argv[1:]; "
+        "shutil.copytree(source, target, ignore=shutil.ignore_patterns('__pycache__', 'cli', 'emulator')); "
+        "compileall.compile_dir(target, quiet=1, legacy=True, optimize=2); "
+        "[path.unlink() for path in pathlib.Path(target).rglob('*.py')]"
+    )
+    target = tmp_path / "openai_batches"
+    subprocess.run([sys.executable, "-c", code, str(FOLDER), str(target)], check=True)
+    code = "import openai_batches as o; print(o.__file__); print(*[name for name in o.__all__ if getattr(o, name)])"
+    command = [sys.executable, "-OO", "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, env={"PYTHONPATH": "."})
+    file, names = done.stdout.splitlines()
+    assert Path(file).suffix == ".pyc"
+    assert names.split() == openai_batches.__all__

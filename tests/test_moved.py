@@ -21,7 +21,9 @@ _SAMPLES = json.loads(Path(__file__).with_name("samples").joinpath("pickles.json
 
 def _said(value: Any) -> Any:
     """What can be compared: errors are equal to themselves alone."""
-    return (type(value), value.args, vars(value)) if isinstance(value, BaseException) else value
+    if isinstance(value, BaseException):
+        return (type(value), value.args, vars(value))
+    return value.by_model if isinstance(value, openai_batches.Bill) else value
 
 
 @pytest.mark.parametrize("name", sorted(_SAMPLES))
@@ -33,13 +35,13 @@ def test_pickles_of_the_version_before_load(name: str) -> None:
         assert repr(loaded)
     elif name == "RequestFailedError":  # its result is compared apart
         assert (loaded.args, loaded.result) == (expected.args, expected.result)
-    elif name == "Bill":
-        assert loaded.by_model == expected.by_model
     else:
         assert repr(_said(loaded)) == repr(_said(expected))
 
 
-@pytest.mark.parametrize("name", ["BatchResult", "BatchRequest", "RateLimitError", "emulator.Fault", "emulator.Profile"])
+@pytest.mark.parametrize(
+    "name", ["BatchResult", "BatchRequest", "RateLimitError", "emulator.Fault", "emulator.Profile"]
+)
 def test_a_fresh_process_loads_them(name: str) -> None:
     """Nothing has been imported before the pickle asks for it."""
     code = "import base64, pickle, sys; print(type(pickle.loads(base64.b64decode(sys.argv[1]))).__name__)"

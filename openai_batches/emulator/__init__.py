@@ -32,8 +32,8 @@
 It shares no code with the client, so that the two can disagree.
 """
 
-from openai_batches._lazy import LazyNames
 from openai_batches._moved import load_old_names
+from openai_batches._names import LazyNames
 
 _names = LazyNames(globals())
 with _names:
@@ -128,6 +128,12 @@ with _names:
         WebhookRetries as WebhookRetries,
     )
 
-__getattr__ = _names.load
-__dir__ = _names.dir
 load_old_names("emulator.executors", "emulator.faults", "emulator.profiles")
+
+
+def __getattr__(name: str) -> object:
+    return _names.load(name)
+
+
+def __dir__() -> list[str]:
+    return _names.dir()
