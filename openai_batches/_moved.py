@@ -6,7 +6,6 @@ names are families now look there for what they lack.
 
 import sys
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -62,7 +61,9 @@ class _OldNames(ModuleType):
         return getattr(import_module(f"{_PACKAGE}.{_MOVED[self.__name__.removeprefix(f'{_PACKAGE}.')]}"), name)
 
 
-class _Finder(MetaPathFinder, Loader):
+class _Finder:
+    """Finds and loads modules that are gone; it has no base class, since ``importlib.abc`` takes long to import."""
+
     def find_spec(self, fullname: str, *_path_and_target: object) -> ModuleSpec | None:
         package, _, rest = fullname.partition(".")
         return ModuleSpec(fullname, self) if package == _PACKAGE and rest in _MOVED else None
