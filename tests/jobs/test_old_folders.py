@@ -41,7 +41,8 @@ async def test_a_finished_job_gives_its_results(folder: Path) -> None:
     ledger, ids = await _ledger_and_ids(folder / "finished")
     assert sorted(filter(None, ids)) == _IDS
     assert ledger.outcomes[Outcome.SUCCEEDED] == len(_IDS)
-    assert sum(model.requests or 0 for model in ledger.bill().by_model.values()) == len(_IDS)
+    tokens = {model: bill.usage.total_tokens for model, bill in ledger.bill().by_model.items()}
+    assert tokens == {"gpt-4.1": 33, "gpt-4o": 33}
 
 
 def test_an_open_job_is_known(folder: Path) -> None:
