@@ -6,7 +6,6 @@ Source: https://platform.openai.com/docs/guides/batch#1-prepare-your-batch-file
 from __future__ import annotations
 
 import re
-import string
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, overload
 
@@ -15,6 +14,7 @@ import msgspec
 
 from openai_batches.errors import DecodeError, InputError
 from openai_batches.requests.encode import encode
+from openai_batches.requests.templates import FormatString
 
 __all__ = ["BatchRequest", "Prompt", "RequestItem", "as_line", "encode_request", "parse_request", "requests_from"]
 
@@ -257,23 +257,10 @@ def _maker(
     if instructions := _SYSTEM_FIELDS.get(kind) if system is not None else None:
         given = {instructions: system, **given}
     chat_system = system if kind == "/chat/completions" else None
-    return _Maker(
-        endpoint, {"model": model}, field, given, chat_system, template, _template_fields(template), id_prefix
-    )
-
-
-def _template_fields(template: str | None) -> tuple[str, ...]:
-    if template is None:
-        return ()
-    if not isinstance(template, str):
+    if template is not None and not isinstance(template, str):
         raise InputError(f"template must be a str, not {_kind(template)}")
-    try:
-        names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
-    except ValueError as error:
-        raise InputError(f"template is no format string, {error}; a brace that is meant as one is doubled") from error
-    if not names:
-        raise InputError("template has no {field} for a prompt to go into")
-    return tuple(dict.fromkeys(re.split(r"[.\[]", name)[0] for name in names))
+    filled = None if template is None else FormatString(template)
+    return _Maker(endpoint, {"model": model}, field, given, chat_system, filled, id_prefix)
 
 
 @attrs.frozen
@@ -285,8 +272,7 @@ class _Maker:
     field: str
     parameters: dict[str, Any]
     chat_system: str | None
-    template: str | None
-    template_fields: tuple[str, ...]
+    template: FormatString | None
     id_prefix: str
 
     def request(self, number: int, prompt: Any) -> BatchRequest:
@@ -317,20 +303,7 @@ class _Maker:
     def _filled(self, values: str | Mapping[str, Any]) -> str:
         if self.template is None:
             raise InputError("it is a mapping, which needs template=; a single chat message belongs in a list")
-        if isinstance(values, str):
-            if len(self.template_fields) > 1:
-                raise InputError(
-                    f"it is a str, but the template has {len(self.template_fields)} fields: give a mapping"
-                )
-            name = self.template_fields[0]
-            if not name or name.isdecimal():
-                return self.template.format(values)
-            values = {name: values}
-        try:
-            return self.template.format_map(values)
-        except (LookupError, ValueError, TypeError, AttributeError) as error:
-            reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-            raise InputError(f"the template cannot be filled: {reason}") from error
+        return self.template.fill(values)
 
     def _messages(self, prompt: str | list[Any]) -> list[Any]:
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt

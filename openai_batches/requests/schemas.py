@@ -1,4 +1,4 @@
-"""A class as the strict schema of structured outputs: what the model is made to answer.
+"""Structured outputs: a class or a JSON schema as the parameters that make the model answer in its form.
 
 Strict mode knows a part of JSON Schema. What a class says beyond it is refused here, by the name of its field, rather
 than by the service for each request of a batch.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from inspect import get_annotations
-from typing import TYPE_CHECKING, Any, get_origin
+from typing import TYPE_CHECKING, Any, cast, get_origin
 
 import msgspec
 
@@ -20,9 +20,11 @@ from openai_batches.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["json_schema_format"]
+__all__ = ["format_parameters", "json_schema_format"]
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_RESPONSES = "/responses"
+_ENDPOINTS = ("/chat/completions", _RESPONSES)
 _ENDPOINT = re.compile(r"(?:/v\d+)?/(chat/completions|responses)")
 
 # The documented limits of one schema.
@@ -36,34 +38,15 @@ _MAX_LONG_ENUM_CHARS = 15_000
 # What strict mode takes, beside what is handled by name below.
 _KEPT = frozenset(
     [
-        "type",
-        "description",
-        "enum",
-        "const",
-        "pattern",
-        "format",
-        "multipleOf",
-        "minimum",
-        "maximum",
-        "exclusiveMinimum",
-        "exclusiveMaximum",
-        "minItems",
-        "maxItems",
+        *("type", "description", "enum", "const", "pattern", "format", "multipleOf", "minItems", "maxItems"),
+        *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
     ]
 )
 # Notes that do not change what is valid.
 _DROPPED = frozenset(
     [
-        "title",
-        "default",
-        "examples",
-        "deprecated",
-        "readOnly",
-        "writeOnly",
-        "discriminator",
-        "$comment",
-        "$schema",
-        "$defs",
+        *("title", "default", "examples", "deprecated", "readOnly", "writeOnly", "discriminator"),
+        *("$comment", "$schema", "$defs"),
     ]
 )
 # What is made anew from what it holds.
@@ -126,6 +109,36 @@ def json_schema_format(
     if flavour[1] == "responses":
         return {"type": "json_schema", **entry}
     return {"type": "json_schema", "json_schema": entry}
+
+
+def format_parameters(schema: Any, *, endpoint: str, name: str = "answer") -> dict[str, Any]:
+    """Return the parameters that ask an endpoint for structured output.
+
+    The schema is a class, as for :func:`json_schema_format`; a JSON schema, which becomes strict; or a mapping that
+    says more, as the service has it: with a ``schema`` and ``name``, ``strict`` and ``description`` beside it.
+    """
+    is_flat = endpoint.endswith(_RESPONSES)
+    given = cast("Mapping[str, Any]", schema) if isinstance(schema, Mapping) else {"title": True}
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64]
+    entry = _entry(given)
+    if entry is None:
+        made = json_schema_format(schema, endpoint=endpoint, name=None if given.get("title") else name)
+    elif not endpoint.endswith(_ENDPOINTS):
+        raise InputError(f"structured outputs are for /v1/chat/completions and /v1/responses, not for {endpoint!r}")
+    elif is_flat:
+        made = {"type": "json_schema", "name": name, **entry}
+    else:
+        made = {"type": "json_schema", "json_schema": {"name": name, **entry}}
+    return {"text": {"format": made}} if is_flat else {"response_format": made}
+
+
+def _entry(schema: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what stands around a schema, with it, or None where it stands alone."""
+    inner: Any = schema.get("json_schema", schema) if schema.get("type") == "json_schema" else schema
+    around: dict[str, Any] = dict(cast("Mapping[str, Any]", inner)) if isinstance(inner, Mapping) else {}
+    if not isinstance(around.get("schema"), Mapping) or "properties" in around:
+        return None
+    return {key: value for key, value in around.items() if (key, value) != ("type", "json_schema")}
 
 
 def _name_of(cls: Any) -> str:
@@ -225,11 +238,7 @@ class _Strict:
         self._found = found
 
     def made(self, schema: dict[str, Any], path: str) -> dict[str, Any]:
-        """Return a schema as strict mode wants it.
-
-        Raises:
-            InputError: strict mode has no words for it; the message starts from ``path``.
-        """
+        """Return a schema as strict mode wants it; ``path`` is what messages call it."""
         schema = _merged(schema)
         if target := _target(schema):
             return self._reference(target, schema.get("description"), path)

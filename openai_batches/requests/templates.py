@@ -1,9 +1,14 @@
-"""A text with places in it, which the fields of a row fill."""
+"""Templates: a text with places for fields, in the syntax of prompt files and in that of Python's format strings.
+
+Source: https://docs.python.org/3/library/string.html#format-specification-mini-language
+"""
 
 from __future__ import annotations
 
 import difflib
+import math
 import re
+import string
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -11,9 +16,8 @@ import attrs
 
 from openai_batches.errors import InputError
 from openai_batches.requests.encode import check_utf_8, encode
-from openai_batches.requests.value_formats import ValueFormat
 
-__all__ = ["FieldError", "Template", "TemplateError", "named_fields"]
+__all__ = ["FieldError", "FormatString", "Template", "TemplateError", "ValueFormat", "named_fields"]
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[{}]")
 # The parts of a way into an object: a.b, a[b].
@@ -22,8 +26,15 @@ _ABSENT = object()
 _MOST_NAMES = 10
 _NUMBERS = frozenset({int, float})
 _MOST_CHARS = 40
-# More digits than the place of any item has.
+# More digits than the index of any item has.
 _MOST_DIGITS = 18
+# Wider than any prompt needs, and quickly written.
+_MAX_WIDTH = 1_000
+_MAX_WIDTH_DIGITS = 9
+_COUNT = re.compile(r"(\.?)(\d+)")
+_ZEROS = re.compile(r"0\d")
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
 class TemplateError(InputError):
@@ -42,6 +53,63 @@ class FieldError(InputError):
         super().__init__(message)
         self.code = code
         self.field = field
+
+
+@attrs.frozen
+class ValueFormat:
+    """A way to write values, for texts, for numbers, or for both.
+
+    Attributes:
+        spec: in the words of Python's format strings, such as ``.2f`` or ``>10``; empty for values as they are.
+        fault: why nothing can be written so; empty where something can.
+        takes_text: whether a text can be written so as it is.
+        takes_whole: whether a whole number can.
+        takes_fraction: whether any other number can.
+    """
+
+    spec: str
+    fault: str
+    takes_text: bool
+    takes_whole: bool
+    takes_fraction: bool
+
+    @classmethod
+    def of(cls, spec: str) -> ValueFormat:
+        """Return the format that a text describes, which may be none."""
+        large = {
+            dot for dot, digits in _COUNT.findall(spec) if len(digits) > _MAX_WIDTH_DIGITS or int(digits) > _MAX_WIDTH
+        }
+        is_wide, is_precise = "" in large, "." in large
+        # Zeros before a number are no zeros behind a text, though Python sees it so.
+        takes_text = not is_wide and not _ZEROS.match(spec) and _takes(spec, "a")
+        # A character by its number, or a half of one, is not what a number means in a table.
+        takes_numbers = not is_wide and not is_precise and not spec.endswith("c")
+        takes_whole, takes_fraction = takes_numbers and _takes(spec, 1), takes_numbers and _takes(spec, 1.5)
+        fault = ""
+        if not (takes_text or takes_whole or takes_fraction):
+            fault = "has no known format behind its colon, such as .2f"
+            fault = f"asks for more than {_MAX_WIDTH:,} characters" if is_wide or is_precise else fault
+        return cls(spec, fault, takes_text, takes_whole, takes_fraction)
+
+    def written(self, value: str | float) -> str:
+        """Return a value as the format has it.
+
+        A text that is written as a number is one where the format needs it: a whole number or another, as it is
+        written. Nothing else is guessed.
+        It is a ValueError where it cannot be written so; the message is what it is not, such as ``"no number"``.
+        """
+        if isinstance(value, str) and not self.takes_text:
+            value = _number_in(value)
+        if isinstance(value, str):
+            return format(value, self.spec)
+        if not self.takes_whole and not self.takes_fraction:
+            raise ValueError("no text")
+        if isinstance(value, float) and not self.takes_fraction:
+            raise ValueError("no whole number")
+        try:
+            return format(value if self.takes_whole else float(value), self.spec)
+        except (OverflowError, ValueError) as error:
+            raise ValueError("too large") from error
 
 
 @attrs.frozen
@@ -117,16 +185,8 @@ class Template:
     (``{price:.2f}``, ``{name:>10}``): a text that is written as a number is one there, if one is needed. Text stands as
     it is; numbers, truth, objects and lists are written as JSON.
 
-    Args:
-        text: the template.
-        name: what to call it in errors, such as the path of its file.
-
     Attributes:
         fields: the names of the fields it asks for.
-
-    Raises:
-        InputError: a brace stands alone, a place has no name beside others, or there is no place at all; or the text
-            cannot be written in UTF-8.
     """
 
     def __init__(self, text: str, *, name: str = "the template") -> None:
@@ -147,9 +207,7 @@ class Template:
                 literal = ""
         self._pieces.append((literal + text[end:], None))
         self._places = list({place.text: place for _, place in self._pieces if place is not None}.values())
-        self.fields: tuple[str, ...] = tuple(dict.fromkeys(place.path[0] for place in self._places))
-        if not self._places:
-            raise InputError(f"{name} has no {{field}} for a prompt to go into")
+        self.fields: tuple[str, ...] = _fields_of((place.path[0] for place in self._places), name)
         if len(self.fields) > 1 and not all(self.fields):
             raise InputError(f"{name} has a place without a name: {{}} can only stand alone")
 
@@ -164,13 +222,7 @@ class Template:
     def fill(self, values: Mapping[str, Any], *, allow_empty: bool = False) -> str:
         """Return the text with the values in their places.
 
-        Args:
-            values: the fields of a row; others than those of the places are not looked at.
-            allow_empty: whether a value may be null, or text of nothing but spaces.
-
-        Raises:
-            FieldError: a value is missing, empty, or cannot be written as its place says.
-            TemplateError: no value can be written so.
+        With ``allow_empty`` a value may be null, or text of nothing but spaces.
         """
         parts: list[str] = []
         for literal, place in self._pieces:
@@ -192,6 +244,45 @@ class Template:
             raise TemplateError(f"{self._name}: {error}") from None
 
 
+class FormatString:
+    """A template in the syntax of Python's format strings, which :func:`requests_from` takes.
+
+    Attributes:
+        fields: the names of the fields it asks for.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        try:
+            names = [_PART.split(way)[0] for _, way, _, _ in string.Formatter().parse(text) if way is not None]
+        except ValueError as error:
+            message = f"template is no format string, {error}; a brace that is meant as one is doubled"
+            raise InputError(message) from error
+        self.fields: tuple[str, ...] = _fields_of(names, "template")
+
+    def fill(self, values: str | Mapping[str, Any]) -> str:
+        """Return the text with the values of a mapping in its places, or with a text in its only one."""
+        if isinstance(values, str):
+            if len(self.fields) > 1:
+                raise InputError(f"it is a str, but the template has {len(self.fields)} fields: give a mapping")
+            (name,) = self.fields
+            if not name or name.isdecimal():
+                return self._text.format(values)
+            values = {name: values}
+        try:
+            return self._text.format_map(values)
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
+            reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+            raise InputError(f"the template cannot be filled: {reason}") from error
+
+
+def _fields_of(names: Iterable[str], name: str) -> tuple[str, ...]:
+    """Return each field once, of which a template must have at least one."""
+    if not (fields := tuple(dict.fromkeys(names))):
+        raise InputError(f"{name} has no {{field}} for a prompt to go into")
+    return fields
+
+
 def _inside(value: Any, part: str) -> Any:
     if isinstance(value, Mapping):
         return cast("Mapping[str, Any]", value).get(part, _ABSENT)
@@ -199,6 +290,24 @@ def _inside(value: Any, part: str) -> Any:
         items, number = cast("Sequence[Any]", value), int(part)
         return items[number] if number < len(items) else _ABSENT
     return _ABSENT
+
+
+def _takes(spec: str, sample: str | float) -> bool:
+    try:
+        format(sample, spec)
+    except ValueError:
+        return False
+    return True
+
+
+def _number_in(text: str) -> int | float:
+    text = text.strip()
+    if not _NUMBER.fullmatch(text):
+        raise ValueError("no number")
+    # As many digits as Python makes a whole number of, and more, are beyond every format.
+    if len(text) > _MAX_WIDTH or not math.isfinite(float(text)):
+        raise ValueError("too large")
+    return int(text) if _WHOLE.fullmatch(text) else float(text)
 
 
 def named_fields(lacking: str, names: Iterable[str]) -> str:

@@ -22,7 +22,7 @@ from openai_batches.requests.build import Composer, LineMaker, id_template
 from openai_batches.requests.encode import check_utf_8, encode
 from openai_batches.requests.prompts import PromptFormat, PromptSource, RowReader
 from openai_batches.requests.read import in_threads
-from openai_batches.requests.response_formats import format_parameters
+from openai_batches.requests.schemas import format_parameters
 from openai_batches.requests.templates import Template
 from openai_batches.storage.atomic import PartFile
 from openai_batches.storage.compression import compression_of
