@@ -183,9 +183,9 @@ def test_a_release_after_the_end() -> None:
     thread = threading.Thread(target=asyncio.run, args=(life(),))
     thread.start()
     thread.join()
-    assert len(fault.held) == 1
+    assert len(fault.parameters.held) == 1
     fault.release()
-    assert fault.held == {}
+    assert fault.parameters.held == {}
 
 
 @shows("file_not_found_in_validation", "token_limit_exceeded", "billing_hard_limit_reached")

@@ -317,7 +317,7 @@ async def test_pages_that_repeat_themselves(server: BatchServer, raw: Raw) -> No
 
 @shows("missing_has_more", "missing_page_ids")
 async def test_pages_that_say_too_little(server: BatchServer, raw: Raw) -> None:
-    """The fields are not null, they are not there; listings of files are befallen too."""
+    """The fields are not null, they are not there; listings of files are struck too."""
     server.faults.add(Fault.missing_has_more(times=2), Fault.missing_page_ids())
     assert set(await page(raw)) == {"object", "data"}
     assert set((await raw("GET", "/files"))[1]) == {"object", "data", "first_id", "last_id"}

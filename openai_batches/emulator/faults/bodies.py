@@ -4,13 +4,14 @@ import asyncio
 import io
 from typing import Literal, Self, Unpack
 
+import attrs
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 from openai_batches.emulator.answers import Hangup, StreamedAnswer, abort
 from openai_batches.emulator.faults.aim import AimedFault, Where
 from openai_batches.emulator.faults.cases import CONTENT, Case
-from openai_batches.emulator.faults.kinds import kind
+from openai_batches.emulator.faults.kinds import field, kind
 
 _CHUNK_BYTES = 256 * 1024
 # Long enough for the peer to read what was sent before the reset overtakes it.
@@ -19,17 +20,41 @@ _BEFORE_RESET_S = 0.02
 _Ending = Literal["whole", "closed", "reset"]
 
 
+@attrs.frozen(kw_only=True)
+class _Cut:
+    """How much of a body passes before it breaks; None is half of it."""
+
+    after_bytes: int | None = field(least=0)
+
+
+@attrs.frozen(kw_only=True)
+class _Truncation(_Cut):
+    """Whether the body is sent in chunks, without a `Content-Length`."""
+
+    is_chunked: bool = field()
+
+
+@attrs.frozen(kw_only=True)
+class _Rate:
+    """In pieces of which size a body drips, and how fast in bytes per real second."""
+
+    bytes_per_s: float = field(above=0)
+    piece_bytes: int = field(above=0)
+
+
+@attrs.frozen(kw_only=True)
+class _Length:
+    """How much larger the `Content-Length` is than the body, in bytes; negative is smaller."""
+
+    off_by: int = field()
+
+
 class SpoiledAnswer(web.StreamResponse):
     """An answer whose body does not come as it is announced.
 
-    Args:
-        answer: What would have been said.
-        case: The case it is for.
-        stop: How many bytes of it are sent; None is all.
-        ending: What follows them: the end as it should be, the end of the connection, or a reset.
-        off_by: How much larger the announced length is than the body.
-        piece_bytes: Size of the pieces that are sent.
-        pause_s: Real seconds between two of them.
+    `stop` is how many of its bytes are sent, None is all; `ending` is what follows them: the end as it should be, the
+    end of the connection, or a reset. They are sent in pieces, with `pause_s` real seconds between two of them, and
+    the announced length is `off_by` bytes larger than the body.
     """
 
     def __init__(
@@ -40,6 +65,7 @@ class SpoiledAnswer(web.StreamResponse):
         stop: int | None = None,
         ending: _Ending = "whole",
         off_by: int = 0,
+        is_chunked: bool = False,
         piece_bytes: int = _CHUNK_BYTES,
         pause_s: float = 0.0,
     ) -> None:
@@ -50,7 +76,7 @@ class SpoiledAnswer(web.StreamResponse):
         self._ending = ending
         self._piece_bytes, self._pause_s, self._closing = piece_bytes, pause_s, case.closing
         self._surplus = b""
-        if case.fault.is_chunked:
+        if is_chunked:
             self.enable_chunked_encoding()
             return
         self.content_length = max(0, answer.span + off_by)
@@ -97,35 +123,35 @@ async def _streamed(case: Case) -> web.StreamResponse:
     return answer
 
 
-async def _cut(case: Case, ending: _Ending) -> web.StreamResponse:
+async def _cut(case: Case, cut: _Cut, ending: _Ending, *, is_chunked: bool = False) -> web.StreamResponse:
     answer = await _streamed(case)
     if not isinstance(answer, StreamedAnswer):
         return answer
-    stop = answer.span // 2 if case.fault.after_bytes is None else case.fault.after_bytes
-    return SpoiledAnswer(answer, case, stop=stop, ending=ending)
+    stop = answer.span // 2 if cut.after_bytes is None else cut.after_bytes
+    return SpoiledAnswer(answer, case, stop=stop, ending=ending, is_chunked=is_chunked)
 
 
-async def _cut_body(case: Case) -> web.StreamResponse:
-    return await _cut(case, "reset")
+async def _cut_body(case: Case, cut: _Cut) -> web.StreamResponse:
+    return await _cut(case, cut, "reset")
 
 
-async def _truncated(case: Case) -> web.StreamResponse:
-    return await _cut(case, "closed")
+async def _truncated(case: Case, cut: _Truncation) -> web.StreamResponse:
+    return await _cut(case, cut, "closed", is_chunked=cut.is_chunked)
 
 
-async def _slow_drip(case: Case) -> web.StreamResponse:
-    answer, fault = await _streamed(case), case.fault
-    if not isinstance(answer, StreamedAnswer):
-        return answer
-    pause_s = fault.piece_bytes / fault.bytes_per_s
-    return SpoiledAnswer(answer, case, piece_bytes=fault.piece_bytes, pause_s=pause_s)
-
-
-async def _wrong_length(case: Case) -> web.StreamResponse:
+async def _slow_drip(case: Case, rate: _Rate) -> web.StreamResponse:
     answer = await _streamed(case)
     if not isinstance(answer, StreamedAnswer):
         return answer
-    return SpoiledAnswer(answer, case, ending="closed", off_by=case.fault.off_by)
+    pause_s = rate.piece_bytes / rate.bytes_per_s
+    return SpoiledAnswer(answer, case, piece_bytes=rate.piece_bytes, pause_s=pause_s)
+
+
+async def _wrong_length(case: Case, length: _Length) -> web.StreamResponse:
+    answer = await _streamed(case)
+    if not isinstance(answer, StreamedAnswer):
+        return answer
+    return SpoiledAnswer(answer, case, ending="closed", off_by=length.off_by)
 
 
 async def _range_ignored(case: Case) -> web.StreamResponse:
@@ -140,31 +166,31 @@ class BodyFaults(AimedFault):
     __slots__ = ()
 
     @classmethod
-    @kind(_cut_body)
+    @kind(_cut_body, _Cut)
     def cut_body(cls, *, after_bytes: int | None = None, **where: Unpack[Where]) -> Self:
         """Act, announce the whole answer, send a part of its body and reset the connection."""
         return cls("cut_body", after_bytes=after_bytes, **where)
 
     @classmethod
-    @kind(_truncated)
+    @kind(_truncated, _Truncation)
     def truncated(cls, *, after_bytes: int | None = None, is_chunked: bool = False, **where: Unpack[Where]) -> Self:
         """Act, send a part of the body and close the connection in good order, short of its length or last chunk."""
         return cls("truncated", after_bytes=after_bytes, is_chunked=is_chunked, **where)
 
     @classmethod
-    @kind(_slow_drip)
+    @kind(_slow_drip, _Rate)
     def slow_drip(cls, *, bytes_per_s: float = 1024.0, piece_bytes: int = 16, **where: Unpack[Where]) -> Self:
         """Act, and send the answer's body in tiny pieces at the given rate."""
         return cls("slow_drip", bytes_per_s=bytes_per_s, piece_bytes=piece_bytes, **where)
 
     @classmethod
-    @kind(_wrong_length)
+    @kind(_wrong_length, _Length)
     def wrong_length(cls, *, off_by: int = 10, **where: Unpack[Where]) -> Self:
         """Act, and send the whole body under a `Content-Length` that is too large, or too small if negative."""
         return cls("wrong_length", off_by=off_by, **where)
 
     @classmethod
-    @kind(_range_ignored, befalls="answer", method="GET", path=CONTENT)
+    @kind(_range_ignored, subject="answer", method="GET", path=CONTENT)
     def range_ignored(cls, **where: Unpack[Where]) -> Self:
         """Answer a request for a range with 200 and all bytes."""
         return cls("range_ignored", **where)

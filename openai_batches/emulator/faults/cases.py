@@ -1,4 +1,4 @@
-"""One request that a fault befalls, and what all the faults on requests share."""
+"""One request that a fault strikes, and the paths that faults on requests strike by default."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,11 +7,10 @@ import attrs
 from aiohttp import web
 
 from openai_batches.emulator.answers import StreamedAnswer
-from openai_batches.emulator.faults.aim import AimedFault
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-# Where faults on batches and listings strike unless they are told otherwise; dialects put other words before.
+# Where faults on batches and listings strike unless they are told otherwise; some services have other prefixes.
 CREATE = r"/batches/?$"
 ONE_BATCH = r"/batches/[^/]+$"
 BATCHES = r"/batches(/[^/]+(/cancel)?)?/?$"
@@ -23,17 +22,8 @@ CONTENT = r"/files/[^/]+/content$"
 
 @attrs.frozen
 class Case:
-    """One request that a fault befalls.
+    """One request that a fault strikes; `closing` is set when the server closes, `now` tells its time."""
 
-    Args:
-        fault: The fault.
-        request: What is asked.
-        handler: Does what is asked.
-        closing: Set when the server closes.
-        now: Returns the server's time in Unix seconds.
-    """
-
-    fault: AimedFault
     request: web.Request
     handler: Handler
     closing: asyncio.Event
@@ -43,7 +33,7 @@ class Case:
         """Do what was asked."""
         return await self.handler(self.request)
 
-    async def act_unheard(self) -> None:
+    async def act_and_drop(self) -> None:
         """Do what was asked, and drop the answer."""
         answer = await self.act()
         if isinstance(answer, StreamedAnswer):

@@ -1,21 +1,29 @@
-"""Faults of the road: connections that break, and answers that do not come."""
+"""Faults of connections: those that break, and answers that do not come."""
 
 import asyncio
 from typing import Self, Unpack
 
+import attrs
 from aiohttp import web
 
 from openai_batches.emulator.answers import Hangup
 from openai_batches.emulator.faults.aim import AimedFault, Where
 from openai_batches.emulator.faults.cases import FILES, Case
-from openai_batches.emulator.faults.kinds import kind
+from openai_batches.emulator.faults.kinds import field, kind
 
 # How often a hanging answer looks whether its client has gone.
 _LOOK_S = 0.02
 
 
+@attrs.frozen(kw_only=True)
+class _After:
+    """How much of a body passes before the connection is reset; None is half of it."""
+
+    after_bytes: int | None = field(least=0)
+
+
 async def _lost_answer(case: Case) -> web.StreamResponse:
-    await case.act_unheard()
+    await case.act_and_drop()
     return Hangup()
 
 
@@ -23,11 +31,9 @@ async def _reset_before(_: Case) -> web.StreamResponse:
     return Hangup()
 
 
-async def _reset_upload(case: Case) -> web.StreamResponse:
-    length = case.request.content_length
-    limit = case.fault.after_bytes
-    if limit is None:
-        limit = (length or 0) // 2
+async def _reset_upload(case: Case, cut: _After) -> web.StreamResponse:
+    half = (case.request.content_length or 0) // 2
+    limit = half if cut.after_bytes is None else cut.after_bytes
     received = 0
     async for chunk in case.request.content.iter_any():
         received += len(chunk)
@@ -43,7 +49,7 @@ async def _hang_before(case: Case) -> web.StreamResponse:
 
 
 async def _hang_after(case: Case) -> web.StreamResponse:
-    await case.act_unheard()
+    await case.act_and_drop()
     return await _hang_before(case)
 
 
@@ -65,7 +71,7 @@ class ConnectionFaults(AimedFault):
         return cls("reset_before", **where)
 
     @classmethod
-    @kind(_reset_upload, method="POST", path=FILES)
+    @kind(_reset_upload, _After, method="POST", path=FILES)
     def reset_upload(cls, *, after_bytes: int | None = None, **where: Unpack[Where]) -> Self:
         """Reset the connection in the middle of the request's body."""
         return cls("reset_upload", after_bytes=after_bytes, **where)

@@ -1,26 +1,24 @@
-"""Faults: the ways in which a service, or the road to it, disappoints its clients."""
+"""The faults of a server: which of them strike a request, a batch or a webhook, and what is noted of that."""
 
 import asyncio
 import functools
 import math
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self, get_args
+from typing import Any, Protocol, Self, Unpack
 
 import attrs
 from aiohttp import web
 
-from openai_batches.emulator.faults.aim import WORDS, AimedFault
+from openai_batches.emulator.faults.aim import AimedFault, Where
 from openai_batches.emulator.faults.bodies import BodyFaults
 from openai_batches.emulator.faults.cases import Case, Handler
 from openai_batches.emulator.faults.connections import ConnectionFaults
-from openai_batches.emulator.faults.deliveries import Delays, DeliveryFaults
-from openai_batches.emulator.faults.kinds import KINDS, Subject
+from openai_batches.emulator.faults.kinds import KINDS, Subject, field, kind
 from openai_batches.emulator.faults.lines import LineFaults, spoil_lines
-from openai_batches.emulator.faults.lives import LifeFaults
+from openai_batches.emulator.faults.lives import LifeFaults, Stuck
 from openai_batches.emulator.faults.pages import PageFaults
 from openai_batches.emulator.faults.records import RecordFaults
 from openai_batches.emulator.faults.refusals import RefusalFaults
@@ -29,6 +27,60 @@ from openai_batches.emulator.store.records import StoredBatch
 from openai_batches.emulator.validation import Verdict
 
 _REMEMBERED_FIRINGS = 100_000
+
+
+# When each copy of an event is sent, in emulated seconds from now.
+Delays = tuple[float, ...]
+
+
+@attrs.frozen(kw_only=True)
+class _Delay:
+    """Emulated seconds by which a webhook comes late."""
+
+    delay_s: float = field(least=0)
+
+
+@attrs.frozen(kw_only=True)
+class _Copies(_Delay):
+    """How often a webhook is delivered, with the delay between two of them."""
+
+    copies: int = field(least=0)
+
+
+def _duplicate_webhook(repeated: _Copies) -> Delays:
+    return tuple(number * repeated.delay_s for number in range(repeated.copies))
+
+
+def _late_webhook(late: _Delay) -> Delays:
+    return (late.delay_s,)
+
+
+def _lost_webhook() -> Delays:
+    return ()
+
+
+class DeliveryFaults(AimedFault):
+    """Names the faults of webhooks."""
+
+    __slots__ = ()
+
+    @classmethod
+    @kind(_duplicate_webhook, _Copies, subject="delivery")
+    def duplicate_webhook(cls, *, copies: int = 2, delay_s: float = 0.0, **where: Unpack[Where]) -> Self:
+        """Deliver an event so many times, `delay_s` emulated seconds apart."""
+        return cls("duplicate_webhook", copies=copies, delay_s=delay_s, **where)
+
+    @classmethod
+    @kind(_late_webhook, _Delay, subject="delivery")
+    def reordered_webhook(cls, *, delay_s: float = 60.0, **where: Unpack[Where]) -> Self:
+        """Deliver an event late by `delay_s` emulated seconds, so that younger ones overtake it."""
+        return cls("reordered_webhook", delay_s=delay_s, **where)
+
+    @classmethod
+    @kind(_lost_webhook, subject="delivery")
+    def lost_webhook(cls, **where: Unpack[Where]) -> Self:
+        """Never deliver an event."""
+        return cls("lost_webhook", **where)
 
 
 class Fault(
@@ -42,57 +94,6 @@ class Fault(
 
     __slots__ = ()
 
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Return the fault that a compact text describes, such as `lost_answer:method=POST,path=/v1/batches$,times=2`.
-
-        Args:
-            text: The kind, and behind a colon its parameters, separated by commas. Numbers are written as such, truth
-                as `true` and `false`, nothing as `none`. A value may hold commas, unless what follows reads `name=`.
-
-        Raises:
-            TypeError: It is no text.
-            ValueError: The text does not describe a fault; the message names the part at fault.
-        """
-        if not isinstance(text, str):
-            raise TypeError(f"a fault is a Fault, or a text such as 'lost_answer:times=2', not {text!r}")
-        name, _, rest = text.strip().partition(":")
-        about = KINDS.get(name)
-        if about is None:
-            raise ValueError(f"fault {text!r}: unknown kind of fault {name!r}; there are {', '.join(sorted(KINDS))}")
-        given: dict[str, Any] = {}
-        for part in re.split(r",(?=\s*[a-z_]+\s*=)", rest) if rest.strip() else ():
-            field, equals, value = (piece.strip() for piece in part.partition("="))
-            if not equals or field not in about.takes:
-                raise ValueError(f"fault {text!r}: {name} takes no {field!r}; it takes {', '.join(about.takes)}")
-            if field in given:
-                raise ValueError(f"fault {text!r}: {field} is given twice")
-            try:
-                given[field] = _value(field, value)
-            except ValueError as error:
-                raise ValueError(f"fault {text!r}: {error}") from None
-        try:
-            return cls(name, **{**about.parameters, **given})
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"fault {text!r}: {error}") from None
-
-
-def _value(name: str, text: str) -> Any:
-    """Return what the text of a parameter stands for, by the type of the field that it goes to."""
-    wanted: Any = attrs.fields_dict(AimedFault)[name].type
-    allows_none = type(None) in get_args(wanted)
-    simple: Any = next((each for each in get_args(wanted) if each is not type(None)), wanted)
-    if allows_none and text.lower() == "none":
-        return None
-    if simple is bool and text.lower() in {"true", "false"}:
-        return text.lower() == "true"
-    try:
-        if simple is not bool and text:
-            return simple(text)
-    except ValueError:
-        pass
-    raise ValueError(f"{name} must be {WORDS[simple]}{' or none' if allows_none else ''}, not {text!r}")
-
 
 @attrs.frozen(kw_only=True)
 class Firing:
@@ -101,7 +102,7 @@ class Firing:
     Args:
         fault: The fault.
         time: When, in emulated Unix seconds.
-        subject: What it befell: a method and a path, the id of a batch, or an event and the id of its batch.
+        subject: What it struck: a method and a path, the id of a batch, or an event and the id of its batch.
     """
 
     fault: Fault
@@ -155,9 +156,9 @@ class Faults:
         Args:
             faults: Faults with parameters of their own; `probability` is their share, `times` their number.
             seed: Makes the throws repeatable.
-            method: HTTP method of the requests that the named kinds befall.
-            path: Regular expression of the paths that the named kinds befall.
-            shares: The share of requests, 0 to 1, that a kind befalls, without end.
+            method: HTTP method of the requests that the named kinds strike.
+            path: Regular expression of the paths that the named kinds strike.
+            shares: The share of requests, 0 to 1, that a kind strikes, without end.
 
         Raises:
             ValueError: A kind does not exist, a share is wrong, or all shares are more than 1 together.
@@ -199,7 +200,7 @@ class Faults:
             fault.release()
 
     async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Answer through the faults that befall the request, or undisturbed."""
+        """Answer through the faults that strike the request, or undisturbed."""
         faults = tuple(self)
         thrown = {fault.share[0] for fault in faults if fault.share is not None}
         for dice in thrown:
@@ -214,38 +215,37 @@ class Faults:
         async def changed(request: web.Request) -> web.StreamResponse:
             through = handler
             for fault in faults:
-                if fault.about.befalls == "answer" and fault.befalls(request):
+                if fault.about.subject == "answer" and fault.strikes(request):
                     through = functools.partial(self._through, fault, handler=through)
             return await through(request)
 
         for fault in faults:
-            if fault.about.befalls == "request" and fault.befalls(request):
+            if fault.about.subject == "request" and fault.strikes(request):
                 return await self._through(fault, request, changed)
         return await changed(request)
 
     async def _through(self, fault: Fault, request: web.Request, handler: Handler) -> web.StreamResponse:
         self._note(fault, f"{request.method} {request.path}")
-        case = Case(fault, request, handler, self.closing, self._now)
-        answer: web.StreamResponse = await fault.about.act(case)
+        answer: web.StreamResponse = await fault.act(Case(request, handler, self.closing, self._now))
         return answer
 
     def begin(self, batch: StoredBatch) -> None:
-        """Let faults have their way with a batch that was just made."""
+        """Let the first fault that strikes a new batch change it."""
         for fault in self:
             if fault.share is not None:
                 # Thrown for now, so that the order in which batches were made decides.
                 fault.share[0].shows(batch.id)
         if (first := self._first(batch, "birth")) is not None:
-            first.about.act(first, batch)
+            first.act(batch)
 
     def refusing(self, batch: StoredBatch) -> Callable[[Verdict], None] | None:
         """Return what adds to the verdict on a batch that will be validated, or None to leave it alone."""
         fault = self._first(batch, "verdict")
-        return None if fault is None else functools.partial(fault.about.act, fault, batch)
+        return None if fault is None else functools.partial(fault.act, batch)
 
     def _first(self, batch: StoredBatch, subject: Subject) -> Fault | None:
         for fault in self._of(subject):
-            if fault.befalls_batch(batch):
+            if fault.strikes_batch(batch):
                 self._note(fault, batch.id)
                 return fault
         return None
@@ -253,20 +253,18 @@ class Faults:
     def hold(self, batch: StoredBatch, again: Callable[[float], None]) -> bool:
         """Tell whether a batch is stuck in its state.
 
-        Args:
-            batch: The batch, whose next step is due.
-            again: Called in the running loop with the moment (Unix seconds) at which to ask once more.
+        `again` is called in the running loop with the moment (Unix seconds) at which to ask once more.
         """
         now = self._now()
         for fault in self._of("state"):
             before = fault.fired
-            until: float | None = fault.about.act(fault, batch, now)
+            until: float | None = fault.act(batch, now, fault.strikes_batch)
             if fault.fired > before:
                 self._note(fault, batch.id)
             if until is not None:
                 if until == math.inf:
                     loop = asyncio.get_running_loop()
-                    fault.held[batch.id] = functools.partial(_call_in, loop, functools.partial(again, now))
+                    fault.parameters.held[batch.id] = functools.partial(_call_in, loop, functools.partial(again, now))
                 else:
                     again(until)
                 return True
@@ -274,14 +272,14 @@ class Faults:
 
     def is_holding(self, batch: StoredBatch) -> bool:
         """Tell whether a batch is stuck where it is until its fault is released."""
-        return any(fault.state == batch.status and batch.id in fault.held for fault in self)
+        return any(stuck.state == batch.status and batch.id in stuck.held for stuck in self._stuck())
 
     def spoiling(self, batch: StoredBatch) -> Callable[[dict[str, Path]], None] | None:
         """Return what rewrites the result files of a batch, for a worker thread, or None to leave them.
 
         It takes the paths of the files by their names, `output` and `error`.
         """
-        hitting = [fault for fault in self._of("lines") if fault.befalls_batch(batch)]
+        hitting = [fault for fault in self._of("lines") if fault.strikes_batch(batch)]
         for fault in hitting:
             self._note(fault, batch.id)
         return functools.partial(spoil_lines, faults=hitting) if hitting else None
@@ -289,14 +287,17 @@ class Faults:
     def deliveries(self, message: _Message) -> Delays:
         """Return after how many emulated seconds each copy of a webhook is sent."""
         for fault in self._of("delivery"):
-            if fault.befalls_event(message.event_type, message.batch_id):
+            if fault.strikes_event(message.event_type, message.batch_id):
                 self._note(fault, f"{message.event_type} {message.batch_id}")
-                delays: Delays = fault.about.act(fault)
+                delays: Delays = fault.act()
                 return delays
         return (0.0,)
 
     def _of(self, subject: Subject) -> Iterator[Fault]:
-        return (fault for fault in self if fault.about.befalls == subject)
+        return (fault for fault in self if fault.about.subject == subject)
+
+    def _stuck(self) -> Iterator[Stuck]:
+        return (fault.parameters for fault in self._of("state"))
 
     def _note(self, fault: Fault, subject: str) -> None:
         self.fired.append(Firing(fault=fault, time=self._now(), subject=subject))

@@ -10,7 +10,23 @@ import attrs
 import msgspec
 
 from openai_batches.emulator.faults.aim import AimedFault, Where
-from openai_batches.emulator.faults.kinds import kind
+from openai_batches.emulator.faults.kinds import field, kind
+
+_RESULT_FILES = ("output", "error", "both")
+
+
+@attrs.frozen(kw_only=True)
+class _File:
+    """Which result file is struck."""
+
+    file: str = field(known=_RESULT_FILES)
+
+
+@attrs.frozen(kw_only=True)
+class _Lines(_File):
+    """How many lines of a result file are struck, chosen by the seed."""
+
+    lines: int = field(least=0)
 
 
 @attrs.define
@@ -29,20 +45,18 @@ class LinePlan:
         self.source.seek(self.offsets[entry])
         return self.source.read(self.offsets[entry + 1] - self.offsets[entry]).rstrip(b"\n")
 
-    def choose(self, fault: AimedFault, chance: random.Random) -> list[int]:
-        """Return as many places as the fault hits, in order."""
-        return sorted(chance.sample(range(len(self.order)), min(fault.lines, len(self.order))))
+    def choose(self, chance: random.Random, struck: _Lines) -> list[int]:
+        """Return as many places as the fault strikes, in order."""
+        return sorted(chance.sample(range(len(self.order)), min(struck.lines, len(self.order))))
 
 
 def spoil_lines(paths: dict[str, Path], faults: Sequence[AimedFault]) -> None:
-    """Rewrite result files as faults will have it; meant for a worker thread, holds one line at a time.
+    """Change the result files, named `output` and `error`, by one fault after the other.
 
-    Args:
-        paths: Where the files `output` and `error` are, if there are any.
-        faults: What happens to them, one after the other.
+    It is called in a worker thread, and holds one line at a time.
     """
     for name, path in paths.items():
-        hitting = [fault for fault in faults if fault.file in {name, "both"}]
+        hitting = [fault for fault in faults if fault.parameters.file in {name, "both"}]
         if hitting and path.exists():
             _rewrite(path, hitting)
 
@@ -56,40 +70,40 @@ def _rewrite(path: Path, faults: Sequence[AimedFault]) -> None:
         plan = LinePlan(source, offsets, list(range(len(offsets) - 1)))
         for fault in faults:
             # Text as a seed gives the same numbers in every process.
-            fault.about.act(fault, plan, random.Random(f"{fault.kind} {fault.seed} {fault.fired}"))
+            fault.act(plan, random.Random(f"{fault.kind} {fault.seed} {fault.fired}"))
         for place in range(len(plan.order)):
             target.write(plan.line(place) + b"\n")
     spoiled.replace(path)
 
 
-def _shuffled_lines(_: AimedFault, plan: LinePlan, chance: random.Random) -> None:
+def _shuffled_lines(plan: LinePlan, chance: random.Random, _: _File) -> None:
     chance.shuffle(plan.order)
 
 
-def _missing_lines(fault: AimedFault, plan: LinePlan, chance: random.Random) -> None:
-    for place in reversed(plan.choose(fault, chance)):
+def _missing_lines(plan: LinePlan, chance: random.Random, struck: _Lines) -> None:
+    for place in reversed(plan.choose(chance, struck)):
         del plan.order[place]
 
 
-def _doubled_lines(fault: AimedFault, plan: LinePlan, chance: random.Random) -> None:
-    plan.order += [plan.order[place] for place in plan.choose(fault, chance)]
+def _doubled_lines(plan: LinePlan, chance: random.Random, struck: _Lines) -> None:
+    plan.order += [plan.order[place] for place in plan.choose(chance, struck)]
 
 
-def _foreign_lines(fault: AimedFault, plan: LinePlan, chance: random.Random) -> None:
-    for place in plan.choose(fault, chance):
+def _foreign_lines(plan: LinePlan, chance: random.Random, struck: _Lines) -> None:
+    for place in plan.choose(chance, struck):
         record = _record(plan, place)
         record["custom_id"] = f"foreign-{chance.getrandbits(64):016x}"
         plan.order.append(msgspec.json.encode(record))
 
 
-def _unparseable_lines(fault: AimedFault, plan: LinePlan, chance: random.Random) -> None:
-    for place in plan.choose(fault, chance):
+def _unparseable_lines(plan: LinePlan, chance: random.Random, struck: _Lines) -> None:
+    for place in plan.choose(chance, struck):
         line = plan.line(place)
         plan.order[place] = line[: 2 * len(line) // 3]
 
 
-def _status_zero_lines(fault: AimedFault, plan: LinePlan, chance: random.Random) -> None:
-    for place in plan.choose(fault, chance):
+def _status_zero_lines(plan: LinePlan, chance: random.Random, struck: _Lines) -> None:
+    for place in plan.choose(chance, struck):
         record = _record(plan, place)
         record["response"] = {"status_code": 0, "request_id": "", "body": ""}
         plan.order[place] = msgspec.json.encode(record)
@@ -108,37 +122,37 @@ class LineFaults(AimedFault):
     __slots__ = ()
 
     @classmethod
-    @kind(_shuffled_lines, befalls="lines")
+    @kind(_shuffled_lines, _File, subject="lines")
     def shuffled_lines(cls, *, file: str = "output", **where: Unpack[Where]) -> Self:
         """Shuffle the lines of a result file."""
         return cls("shuffled_lines", file=file, **where)
 
     @classmethod
-    @kind(_missing_lines, befalls="lines")
+    @kind(_missing_lines, _Lines, subject="lines")
     def missing_lines(cls, *, lines: int = 1, file: str = "output", **where: Unpack[Where]) -> Self:
         """Leave lines of a result file out."""
         return cls("missing_lines", lines=lines, file=file, **where)
 
     @classmethod
-    @kind(_doubled_lines, befalls="lines")
+    @kind(_doubled_lines, _Lines, subject="lines")
     def doubled_lines(cls, *, lines: int = 1, file: str = "output", **where: Unpack[Where]) -> Self:
         """Write lines of a result file a second time, at its end."""
         return cls("doubled_lines", lines=lines, file=file, **where)
 
     @classmethod
-    @kind(_foreign_lines, befalls="lines")
+    @kind(_foreign_lines, _Lines, subject="lines")
     def foreign_lines(cls, *, lines: int = 1, file: str = "output", **where: Unpack[Where]) -> Self:
         """Add lines to a result file whose `custom_id` belongs to no request."""
         return cls("foreign_lines", lines=lines, file=file, **where)
 
     @classmethod
-    @kind(_unparseable_lines, befalls="lines")
+    @kind(_unparseable_lines, _Lines, subject="lines")
     def unparseable_lines(cls, *, lines: int = 1, file: str = "output", **where: Unpack[Where]) -> Self:
         """Break lines of a result file off, so that they are no JSON."""
         return cls("unparseable_lines", lines=lines, file=file, **where)
 
     @classmethod
-    @kind(_status_zero_lines, befalls="lines")
+    @kind(_status_zero_lines, _Lines, subject="lines")
     def status_zero_lines(cls, *, lines: int = 1, file: str = "output", **where: Unpack[Where]) -> Self:
         """Answer lines of a result file with `status_code` 0 and an empty body."""
         return cls("status_zero_lines", lines=lines, file=file, **where)

@@ -3,19 +3,34 @@
 from collections.abc import Callable, Iterator
 from typing import Any, Self, Unpack
 
+import attrs
 import msgspec
 from aiohttp import web
 
 from openai_batches.emulator.faults.aim import AimedFault, Where
 from openai_batches.emulator.faults.cases import BATCHES, Case
-from openai_batches.emulator.faults.kinds import kind
+from openai_batches.emulator.faults.kinds import field, kind
 
 _FILE_IDS = ("output_file_id", "error_file_id")
 _COUNTS = ("total", "completed", "failed")
 
 
+@attrs.frozen(kw_only=True)
+class _Nulls:
+    """Whether the counts are there, and their members are null."""
+
+    has_members: bool = field()
+
+
+@attrs.frozen(kw_only=True)
+class _Word:
+    """The status that the service makes up."""
+
+    word: str = field()
+
+
 async def changed(case: Case, change: Callable[[dict[str, Any]], None]) -> web.StreamResponse:
-    """Do what was asked, and let `change` have its way with the JSON object of a good answer."""
+    """Do what was asked, and let `change` alter the JSON object of a good answer."""
 
     def rewrite(data: bytes) -> bytes:
         body = msgspec.json.decode(data, type=dict[str, Any])
@@ -61,18 +76,18 @@ async def _lying_counts(case: Case) -> web.StreamResponse:
     return await changed(case, lie)
 
 
-async def _null_counts(case: Case) -> web.StreamResponse:
+async def _null_counts(case: Case, nulls: _Nulls) -> web.StreamResponse:
     def erase(body: dict[str, Any]) -> None:
         for batch in _batches(body):
-            batch["request_counts"] = dict.fromkeys(_COUNTS) if case.fault.has_members else None
+            batch["request_counts"] = dict.fromkeys(_COUNTS) if nulls.has_members else None
 
     return await changed(case, erase)
 
 
-async def _unknown_status(case: Case) -> web.StreamResponse:
+async def _unknown_status(case: Case, made_up: _Word) -> web.StreamResponse:
     def rename(body: dict[str, Any]) -> None:
         for batch in _batches(body):
-            batch["status"] = case.fault.word
+            batch["status"] = made_up.word
 
     return await changed(case, rename)
 
@@ -83,31 +98,31 @@ class RecordFaults(AimedFault):
     __slots__ = ()
 
     @classmethod
-    @kind(_garbled_json, befalls="answer")
+    @kind(_garbled_json, subject="answer")
     def garbled_json(cls, **where: Unpack[Where]) -> Self:
         """Act, and answer 200 with the first half of the JSON alone."""
         return cls("garbled_json", **where)
 
     @classmethod
-    @kind(_blank_file_ids, befalls="answer", path=BATCHES)
+    @kind(_blank_file_ids, subject="answer", path=BATCHES)
     def blank_file_ids(cls, **where: Unpack[Where]) -> Self:
         """Say `""` where the id of a result file is null."""
         return cls("blank_file_ids", **where)
 
     @classmethod
-    @kind(_lying_counts, befalls="answer", path=BATCHES)
+    @kind(_lying_counts, subject="answer", path=BATCHES)
     def lying_counts(cls, **where: Unpack[Where]) -> Self:
         """Count every request as completed and none as failed."""
         return cls("lying_counts", **where)
 
     @classmethod
-    @kind(_null_counts, befalls="answer", path=BATCHES)
+    @kind(_null_counts, _Nulls, subject="answer", path=BATCHES)
     def null_counts(cls, *, has_members: bool = False, **where: Unpack[Where]) -> Self:
         """Say null instead of the counts, or for each of their members."""
         return cls("null_counts", has_members=has_members, **where)
 
     @classmethod
-    @kind(_unknown_status, befalls="answer", path=BATCHES)
+    @kind(_unknown_status, _Word, subject="answer", path=BATCHES)
     def unknown_status(cls, word: str = "paused", **where: Unpack[Where]) -> Self:
         """Give a batch a status that no document names."""
         return cls("unknown_status", word=word, **where)

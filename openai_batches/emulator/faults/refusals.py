@@ -3,15 +3,55 @@
 import email.utils
 from typing import Any, Self, Unpack
 
+import attrs
 import msgspec
 from aiohttp import web
 
 from openai_batches.emulator.answers import APIError
 from openai_batches.emulator.faults.aim import AimedFault, Where
 from openai_batches.emulator.faults.cases import CREATE, ONE_BATCH, Case
-from openai_batches.emulator.faults.kinds import kind
+from openai_batches.emulator.faults.kinds import field, kind
 from openai_batches.emulator.rules import ORGANIZATION
 from openai_batches.emulator.validation import not_found, token_limit_reached
+
+
+def _is_http_status(_: object, attribute: "attrs.Attribute[int]", value: int) -> None:
+    if value not in range(100, 600):
+        raise ValueError(f"{attribute.name} must be an HTTP status, not {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class _AsPage:
+    """Whether the answer is a page of HTML, as a proxy's, instead of JSON."""
+
+    html: bool = field()
+
+
+@attrs.frozen(kw_only=True)
+class _Status(_AsPage):
+    """The HTTP status of the answer, and how it is written."""
+
+    status: int = attrs.field(validator=_is_http_status)
+
+
+@attrs.frozen(kw_only=True)
+class _Waiting:
+    """The headers that say how long to wait; None leaves one out.
+
+    They are `Retry-After` in seconds, `retry-after-ms`, and `Retry-After` as a date so many seconds from the server's
+    present.
+    """
+
+    retry_after_s: float | None = field()
+    retry_after_ms: float | None = field()
+    retry_after_date_s: float | None = field()
+
+
+@attrs.frozen(kw_only=True)
+class _Limit:
+    """Enqueued tokens that the service says it allows."""
+
+    limit: int = field(least=0)
 
 
 def _page(status: int) -> web.Response:
@@ -26,29 +66,29 @@ def _error(status: int, *, html: bool) -> web.Response:
     return APIError(message, status=status, type="server_error").to_response()
 
 
-async def _error_before(case: Case) -> web.StreamResponse:
-    return _error(case.fault.status, html=case.fault.html)
+async def _error_before(_: Case, error: _Status) -> web.StreamResponse:
+    return _error(error.status, html=error.html)
 
 
-async def _error_after(case: Case) -> web.StreamResponse:
-    await case.act_unheard()
-    return _error(case.fault.status, html=case.fault.html)
+async def _error_after(case: Case, error: _Status) -> web.StreamResponse:
+    await case.act_and_drop()
+    return _error(error.status, html=error.html)
 
 
-async def _too_large(case: Case) -> web.StreamResponse:
-    if case.fault.html:
+async def _too_large(_: Case, written: _AsPage) -> web.StreamResponse:
+    if written.html:
         return _page(413)
     return APIError("The request is too large.", status=413).to_response()
 
 
-async def _rate_limited(case: Case) -> web.StreamResponse:
-    fault, headers = case.fault, dict[str, str]()
-    if fault.retry_after_s is not None:
-        headers["Retry-After"] = f"{fault.retry_after_s:g}"
-    if fault.retry_after_date_s is not None:
-        headers["Retry-After"] = email.utils.formatdate(case.now() + fault.retry_after_date_s, usegmt=True)
-    if fault.retry_after_ms is not None:
-        headers["retry-after-ms"] = f"{fault.retry_after_ms:g}"
+async def _rate_limited(case: Case, waiting: _Waiting) -> web.StreamResponse:
+    headers: dict[str, str] = {}
+    if waiting.retry_after_s is not None:
+        headers["Retry-After"] = f"{waiting.retry_after_s:g}"
+    if waiting.retry_after_date_s is not None:
+        headers["Retry-After"] = email.utils.formatdate(case.now() + waiting.retry_after_date_s, usegmt=True)
+    if waiting.retry_after_ms is not None:
+        headers["retry-after-ms"] = f"{waiting.retry_after_ms:g}"
     raise APIError(
         "Rate limit reached for requests.", status=429, type="requests", code="rate_limit_exceeded", headers=headers
     )
@@ -71,8 +111,8 @@ async def _file_not_found_once(case: Case) -> web.StreamResponse:
     raise APIError(not_found(str(file_id), ORGANIZATION), param="file_id")
 
 
-async def _token_limit_at_create(case: Case) -> web.StreamResponse:
-    raise APIError(token_limit_reached("this model", case.fault.limit, ORGANIZATION), code="token_limit_exceeded")
+async def _token_limit_at_create(_: Case, allowed: _Limit) -> web.StreamResponse:
+    raise APIError(token_limit_reached("this model", allowed.limit, ORGANIZATION), code="token_limit_exceeded")
 
 
 async def _unseen_batch(case: Case) -> web.StreamResponse:
@@ -86,25 +126,25 @@ class RefusalFaults(AimedFault):
     __slots__ = ()
 
     @classmethod
-    @kind(_error_before)
+    @kind(_error_before, _Status)
     def error_before(cls, status: int = 500, *, html: bool = False, **where: Unpack[Where]) -> Self:
         """Answer with `status` before acting, as JSON or as a page of HTML."""
         return cls("error_before", status=status, html=html, **where)
 
     @classmethod
-    @kind(_error_after)
+    @kind(_error_after, _Status)
     def error_after(cls, status: int = 500, *, html: bool = False, **where: Unpack[Where]) -> Self:
         """Act, then answer with `status` all the same."""
         return cls("error_after", status=status, html=html, **where)
 
     @classmethod
-    @kind(_too_large, method="POST")
+    @kind(_too_large, _AsPage, method="POST")
     def too_large(cls, *, html: bool = False, **where: Unpack[Where]) -> Self:
         """Answer 413 before acting, as JSON or as a proxy's page of HTML."""
         return cls("too_large", html=html, **where)
 
     @classmethod
-    @kind(_rate_limited)
+    @kind(_rate_limited, _Waiting)
     def rate_limited(
         cls,
         *,
@@ -138,7 +178,7 @@ class RefusalFaults(AimedFault):
         return cls("file_not_found_once", **where)
 
     @classmethod
-    @kind(_token_limit_at_create, method="POST", path=CREATE)
+    @kind(_token_limit_at_create, _Limit, method="POST", path=CREATE)
     def token_limit_at_create(cls, *, limit: int = 2_000_000, **where: Unpack[Where]) -> Self:
         """Refuse to create a batch with 400 `token_limit_exceeded`, as Azure does where it fails fast."""
         return cls("token_limit_at_create", limit=limit, **where)
