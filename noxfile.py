@@ -28,10 +28,13 @@ INSTALLED = {**NO_KEY, "PYTHONSAFEPATH": "1"}
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style and format."""
-    session.install("ruff>=0.15")
+    """Style, format, spelling, metadata, and who imports whom."""
+    session.install(".", "codespell>=2.4", "import-linter>=2.4", "ruff>=0.15", "validate-pyproject>=0.24")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("codespell")
+    session.run("validate-pyproject", "pyproject.toml")
+    session.run("lint-imports", "--no-cache")
 
 
 @nox.session
