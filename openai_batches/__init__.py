@@ -252,9 +252,6 @@ with _names:
     from openai_batches.report.write import (
         write_report as write_report,
     )
-    from openai_batches.requests.findings import (
-        ValidationReport as ValidationReport,
-    )
     from openai_batches.requests.packing import (
         Shard as Shard,
     )
@@ -286,10 +283,13 @@ with _names:
         iter_shards as iter_shards,
     )
     from openai_batches.requests.shards import (
-        validate_requests as validate_requests,
-    )
-    from openai_batches.requests.shards import (
         write_shards as write_shards,
+    )
+    from openai_batches.requests.validate import (
+        ValidationReport as ValidationReport,
+    )
+    from openai_batches.requests.validate import (
+        validate_requests as validate_requests,
     )
     from openai_batches.requests.write import (
         RequestFile as RequestFile,

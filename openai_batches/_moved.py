@@ -29,7 +29,7 @@ _MOVED = {
     "problems": "models",
     "progress": "resources.progress",
     "protocol": "http.wire",
-    "reports": "requests.findings",
+    "reports": "requests.validate",
     "request_files": "requests.write",
     "requests": "requests.request",
     "results": "results.result",

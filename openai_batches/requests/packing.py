@@ -25,7 +25,7 @@ from openai_batches.providers import OPENAI, Provider
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
-    from openai_batches.requests.validate import Rows
+    from openai_batches.requests.check_block import Rows
 
 __all__ = ["Append", "Draft", "Finish", "Packer", "Refuse", "Shard", "ShardLimits", "estimate_tokens"]
 

@@ -17,7 +17,7 @@ import attrs
 from openai_batches.errors import InputError
 from openai_batches.requests.encode import check_utf_8, encode
 
-__all__ = ["FieldError", "FormatString", "Template", "TemplateError", "ValueFormat", "named_fields"]
+__all__ = ["FieldError", "FormatString", "Template", "TemplateError", "named_fields"]
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[{}]")
 # The parts of a way into an object: a.b, a[b].

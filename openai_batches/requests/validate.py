@@ -1,403 +1,309 @@
-"""Find what the service would refuse in an input file, before a byte of it is sent.
+"""Find what the service would refuse in requests, before a byte of them is sent, and report it.
 
-A block of lines is first read in one call, and looked at as a whole: if its requests are all as they should be, no line
-of it costs a step of Python. Only in a block with anything unusual is each line judged by itself; that finds what is
-wrong, or that nothing is.
+The requests are read once, block by block, in a thread; what is held is 8 bytes for each ``custom_id``, up to a million
+of them, and the first problems.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from io import BytesIO
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
+import asyncio
+import os
+import time
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
 import attrs
-import msgspec
 
+from openai_batches._arguments import unknown_endpoint
+from openai_batches.errors import InputError, InvalidRequestsError
 from openai_batches.problems import Problem, Repair
-from openai_batches.requests.check_line import count_inputs, is_embedding, judge, needed_fields, shown
-from openai_batches.requests.findings import ValidationReport
+from openai_batches.providers import OPENAI, Provider
+from openai_batches.requests.check_block import BlockChecker
+from openai_batches.requests.check_line import shown
+from openai_batches.requests.duplicates import DuplicateFinder
+from openai_batches.requests.read import MAX_LINE_BYTES, RequestSource, blocks_of_path, iter_blocks
 
 if TYPE_CHECKING:
-    from openai_batches.providers import Provider
-    from openai_batches.requests.check_line import Judged
-    from openai_batches.requests.findings import ProblemList
+    from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 
-__all__ = ["Checked", "LineNumbers", "RequestChecker", "Rows"]
+    from openai_batches.requests.check_block import Checked
 
-# The numbers of lines: a range where they follow each other.
-LineNumbers: TypeAlias = "Sequence[int]"
-_Key: TypeAlias = "tuple[str, str | None]"
+__all__ = [
+    "MAX_PROBLEMS",
+    "Inspection",
+    "ValidationReport",
+    "checked_endpoint",
+    "checked_maximum",
+    "in_thread",
+    "path_of",
+    "validate_requests",
+    "work_through",
+]
 
-_BOM = b"\xef\xbb\xbf"
-# What msgspec raises for bytes that are no such JSON: it leaves strings in another encoding to Python.
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-# msgspec takes no factory for a Raw.
-_NOTHING = msgspec.Raw()
-# Nothing shorter than this can be told from an absent value by its length alone.
-_NULL = b"null"
-_FIRST, _LAST = itemgetter(0), itemgetter(-2)
-_OPENING, _CLOSING = b"{}"
+P = ParamSpec("P")
+T = TypeVar("T")
 
-
-@attrs.frozen(kw_only=True)
-class Rows:
-    r"""Good requests of one endpoint and one model, in the order in which they came.
-
-    Attributes:
-        endpoint: their endpoint.
-        model: their model; None only where the body is left to the service.
-        data: their lines, each ended by ``\n``.
-        lines: the numbers of their lines.
-        inputs: how many inputs each asks the embeddings of; None for other endpoints.
-    """
-
-    endpoint: str
-    model: str | None
-    data: bytes
-    lines: LineNumbers
-    inputs: Sequence[int] | None = None
+MAX_PROBLEMS = 100
+_SHOWN_PROBLEMS = 3
+# How long a thread works before it looks whether anyone still wants it to.
+_WHILE_S = 0.05
 
 
 @attrs.frozen(kw_only=True)
-class Checked:
-    """One block, checked.
+class ValidationReport:
+    """What is in the requests that were looked at, and what is wrong with them.
 
     Attributes:
-        rows: its good requests.
-        custom_ids: the ids of all its requests, good and bad.
-        lines: the number of the line of each of these ids.
-        problems: what is wrong, in the order of the lines.
+        requests: how many requests there are, good and bad; blank lines are none.
+        bytes: how large the good ones are as lines of a file, after repairs.
+        models: the models of the good ones, in the order in which they appear.
+        endpoints: the endpoints of the good ones, likewise.
+        embedding_inputs: how many inputs the embedding requests among them have together.
+        problems: what is wrong, in the order of the lines; what is about the whole file comes last.
+        more_problems: how many more there are than ``problems`` holds.
+        repairs: what was put right: byte order marks, line ends, blank lines.
     """
 
-    rows: Sequence[Rows] = ()
-    custom_ids: Sequence[str] = ()
-    lines: LineNumbers = ()
-    problems: Sequence[Problem] = ()
+    requests: int = 0
+    bytes: int = 0
+    models: tuple[str, ...] = ()
+    endpoints: tuple[str, ...] = ()
+    embedding_inputs: int = 0
+    problems: tuple[Problem, ...] = ()
+    more_problems: int = 0
+    repairs: tuple[Repair, ...] = ()
 
+    @property
+    def is_valid(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
 
-class _Body(msgspec.Struct, gc=False):
-    model: str | None = None
-    stream: bool | None = None
-    messages: msgspec.Raw = _NOTHING
-    input: msgspec.Raw = _NOTHING
-    prompt: msgspec.Raw = _NOTHING
+    def raise_for_problems(self) -> None:
+        """Raise what is wrong, if anything is.
 
-
-class _EmbeddingBody(msgspec.Struct, gc=False):
-    model: str | None = None
-    stream: bool | None = None
-    input: Any = None
-
-
-class _LaxBody(msgspec.Struct, gc=False):
-    model: str | None = None
-    input: msgspec.Raw = _NOTHING
-
-
-class _LaxEmbeddingBody(msgspec.Struct, gc=False):
-    model: str | None = None
-    input: Any = None
-
-
-_BodyT = TypeVar("_BodyT")
-
-
-class _Line(msgspec.Struct, Generic[_BodyT], gc=False):
-    custom_id: str
-    method: Literal["POST"]
-    url: str
-    body: _BodyT
-
-
-def _decoder(body: type[Any]) -> msgspec.json.Decoder[Any]:
-    # Numbers beyond a float are no error of the grammar, which is all that is judged.
-    return msgspec.json.Decoder(_Line[body], float_hook=float)  # type: ignore[valid-type]
-
-
-# Where inputs are counted they are read along with the rest; elsewhere they are passed over, which is faster.
-_decoders = {True: _decoder(_Body), False: _decoder(_LaxBody)}
-_embedding_decoders = {True: _decoder(_EmbeddingBody), False: _decoder(_LaxEmbeddingBody)}
-_input_decoder = msgspec.json.Decoder(Any, float_hook=float)
-
-
-class RequestChecker:
-    """Checks an input file, block by block.
-
-    Args:
-        endpoint: what every request's ``url`` must be; None: what the first one's is, or with ``one_batch`` False, any.
-        one_batch: whether all requests are to go into one batch, and so must have one endpoint and one model.
-        strict: False leaves what is in the bodies to the service.
-        max_line_bytes: a longer line is a problem; None: no line is too long.
-        file: the path to name in problems.
-    """
-
-    def __init__(
-        self,
-        *,
-        endpoint: str | None = None,
-        one_batch: bool = True,
-        strict: bool = True,
-        max_line_bytes: int | None = None,
-        file: str | None = None,
-    ) -> None:
-        self._endpoint = endpoint
-        self._endpoint_line: int | None = None
-        self._model: str | None = None
-        self._model_line: int | None = None
-        self._one_batch = one_batch
-        self._one_model = one_batch and strict
-        self._strict = strict
-        self._max_line_bytes = max_line_bytes
-        self._file = file
-        self._expects_embeddings = False
-        self._lines = 0
-        self._requests = 0
-        self._bytes = 0
-        self._inputs = 0
-        # Dicts, for their order.
-        self._models: dict[str, None] = {}
-        self._endpoints: dict[str, None] = {}
-        self._repairs: dict[str, Repair] = {}
-
-    def check(self, block: bytes) -> Checked:
-        r"""Return what is in a block of whole lines, each ended by ``\n``: good requests, ids and problems."""
-        first = self._lines + 1
-        # To look for one byte is many times faster than to look for two.
-        if b"\r" in block and (ends := block.count(b"\r\n")):
-            place = block.index(b"\r\n")
-            self._repaired("crlf", first + block.count(b"\n", 0, place), ends)
-            # A control character cannot stand in a string: no request is changed by this.
-            block = block.replace(b"\r\n", b"\n")
-        checked = self._read_at_once(block, first) or self._read_each(block, first)
-        for part in checked.rows:
-            self._bytes += len(part.data)
-            self._inputs += sum(part.inputs or ())
-            self._endpoints[part.endpoint] = None
-            if part.model is not None:
-                self._models[part.model] = None
-        return checked
-
-    def report(self, problems: ProblemList) -> ValidationReport:
-        """Return what was found, after the last block, with these problems."""
-        if not self._requests:
-            blank = "has only blank lines" if self._lines else "is empty"
-            message = f"The input file {blank}. Please ensure that the batch contains at least one request."
-            if self._file is None:
-                message = "The source gave no request. A generator or an open file can be read only once."
-            code = "empty_batch" if self._lines else "empty_file"
-            problems.add([Problem(code=code, message=message, file=self._file)])
-        return ValidationReport(
-            requests=self._requests,
-            bytes=self._bytes,
-            models=tuple(self._models),
-            endpoints=tuple(self._endpoints),
-            embedding_inputs=self._inputs,
-            problems=tuple(problems.kept),
-            more_problems=problems.more,
-            repairs=tuple(self._repairs.values()),
+        Raises:
+            InvalidRequestsError: there are problems; it has all that the report has.
+        """
+        if self.is_valid:
+            return
+        count = len(self.problems) + self.more_problems
+        named = [str(problem) for problem in self.problems[:_SHOWN_PROBLEMS]]
+        if count > _SHOWN_PROBLEMS:
+            named.append(f"and {count - _SHOWN_PROBLEMS:,} more")
+        raise InvalidRequestsError(
+            f"{count:,} problem{'s' if count > 1 else ''} in the requests: {'; '.join(named)}",
+            problems=self.problems,
+            more_problems=self.more_problems,
         )
 
-    def whole_file_problems(self, provider: Provider) -> list[Problem]:
-        """Return what is wrong with the file as the input of one batch, whose lines may all be right."""
-        found = []
-        for code, what, have, maximum in (
-            ("too_many_tasks", "requests", self._requests, provider.max_requests),
-            ("file_too_large", "bytes", self._bytes, provider.max_bytes),
-            ("too_many_inputs", "embedding inputs", self._inputs, provider.max_embedding_inputs),
-        ):
-            if have > maximum:
-                message = f"There are {have:,} {what}, one batch of {provider.name} can have {maximum:,}."
-                found.append(Problem(code=code, message=message, file=self._file))
-        return found
 
-    def _repaired(self, code: str, line: int, count: int = 1) -> None:
-        before = self._repairs.get(code)
-        if before is not None:
-            line, count = before.first_line, before.count + count
-        self._repairs[code] = Repair(code=code, count=count, first_line=line)
+async def validate_requests(
+    source: RequestSource,
+    *,
+    endpoint: str | None = None,
+    provider: Provider = OPENAI,
+    strict: bool = True,
+    max_problems: int = MAX_PROBLEMS,
+    one_batch: bool = True,
+) -> ValidationReport:
+    """Return what the service would refuse in some requests, line by line, and what there is in them.
 
-    def _read_at_once(self, block: bytes, first: int) -> Checked | None:
-        """Return the requests of a block in which everything is as it should be, or None."""
-        if self._max_line_bytes is not None and len(block) > self._max_line_bytes:
-            return None
-        try:
-            parsed = self._parsed(block)
-        except _UNREADABLE:
-            return None
-        texts = BytesIO(block).readlines()
-        if not _has_one_line_each(texts, len(parsed)) or not (block.isascii() or _are_utf8(texts)):
-            return None
-        custom_ids = [line.custom_id for line in parsed]
-        if not all(custom_ids):
-            return None
-        lines = range(first, first + len(parsed))
-        rows = self._routed(block, texts, parsed, lines)
-        if rows is None:
-            return None
-        self._lines += len(parsed)
-        self._requests += len(parsed)
-        return Checked(rows=rows, custom_ids=custom_ids, lines=lines)
+    Nothing is sent. The requests are read once, as a stream. Byte order marks, line ends as on Windows and blank lines
+    are reported as repairs, not as problems: :func:`write_shards` leaves them out.
 
-    def _parsed(self, block: bytes) -> list[Any]:
-        if self._expects_embeddings:
-            parsed: list[Any] = _embedding_decoders[self._strict].decode_lines(block)
-            if all(map(is_embedding, {line.url for line in parsed})):
-                return parsed
-        parsed = _decoders[self._strict].decode_lines(block)
-        self._expects_embeddings = all(map(is_embedding, {line.url for line in parsed}))
-        return parsed
+    Args:
+        source: a path (``.jsonl``, ``.jsonl.gz``, ``.jsonl.zst``), or an iterable or async iterable of requests,
+            mappings and raw lines.
+        endpoint: what the ``url`` of each request must be; None: what that of the first is.
+        provider: the service, for its limits.
+        strict: False leaves what is in the bodies to the service: model, streaming, messages, input.
+        max_problems: how many problems to name, at least 1; the others are counted.
+        one_batch: False judges requests for :func:`write_shards`: there may be any number of them, of several endpoints
+            and models.
 
-    def _routed(self, block: bytes, texts: list[bytes], parsed: list[Any], lines: LineNumbers) -> list[Rows] | None:
-        urls = {line.url for line in parsed}
-        models = {line.body.model or None for line in parsed}
-        if not self._is_expected(urls, models, lines[0]):
-            return None
-        if len(urls) == len(models) == 1:
-            whole = self._rows((urls.pop(), models.pop()), block, parsed, lines)
-            return None if whole is None else [whole]
-        groups: dict[_Key, list[int]] = {}
-        for index, line in enumerate(parsed):
-            groups.setdefault((line.url, line.body.model or None), []).append(index)
-        routed = []
-        for key, indexes in groups.items():
-            part = self._rows(
-                key,
-                b"".join([texts[index] for index in indexes]),
-                [parsed[index] for index in indexes],
-                [lines[index] for index in indexes],
-            )
-            if part is None:
-                return None
-            routed.append(part)
-        return routed
-
-    def _is_expected(self, urls: set[str], models: set[str | None], line: int) -> bool:
-        if self._strict and None in models:
-            return False
-        if self._endpoint is None and not self._one_batch:
-            return all(url.startswith("/") for url in urls)
-        # One batch has no room for a second one: which line has it is found by judging each.
-        if len(urls) > 1 or (self._one_model and len(models) > 1):
-            return False
-        if self._endpoint is None and all(url.startswith("/") for url in urls):
-            (self._endpoint,), self._endpoint_line = urls, line
-        if self._one_model and self._model is None:
-            (self._model,), self._model_line = models, line
-        return urls == {self._endpoint} and (not self._one_model or models == {self._model})
-
-    def _rows(self, key: _Key, data: bytes, parsed: list[Any], lines: LineNumbers) -> Rows | None:
-        url, model = key
-        bodies = [line.body for line in parsed]
-        if self._strict and not {body.stream for body in bodies} <= {False, None}:
-            return None
-        inputs = None
-        if is_embedding(url):
-            values = _inputs(bodies)
-            if self._strict and None in values:
-                return None
-            inputs = [1 if type(value) is str else count_inputs(value) for value in values]
-        elif self._strict and not _are_complete(url, bodies):
-            return None
-        return Rows(endpoint=url, model=model, data=data, lines=lines, inputs=inputs)
-
-    def _read_each(self, block: bytes, first: int) -> Checked:
-        """Return what is in a block, line by line."""
-        groups: dict[_Key, list[tuple[bytes, Judged]]] = {}
-        custom_ids: list[str] = []
-        lines: list[int] = []
-        problems: list[Problem] = []
-        for number, line in enumerate(block.split(b"\n")[:-1], start=first):
-            self._lines = number
-            text = line
-            if line.startswith(_BOM):
-                self._repaired("bom", number)
-                text = line.removeprefix(_BOM)
-            if not text.strip(b" \t\r"):
-                self._repaired("blank_line", number)
-                continue
-            self._requests += 1
-            judged = judge(text, number, max_line_bytes=self._max_line_bytes, strict=self._strict, file=self._file)
-            self._compare(judged)
-            if judged.custom_id is not None:
-                custom_ids.append(judged.custom_id)
-                lines.append(number)
-            problems.extend(judged.problems)
-            if not judged.problems:
-                groups.setdefault((judged.url, judged.model), []).append((text, judged))
-        rows = [_rows_of(key, members) for key, members in groups.items()]
-        return Checked(rows=rows, custom_ids=custom_ids, lines=lines, problems=problems)
-
-    def _compare(self, judged: Judged) -> None:
-        """Blame what does not go together with the other lines."""
-        url, model = judged.url, judged.model
-        if url and not url.startswith("/"):
-            message = f"The URL must be a path such as '/v1/chat/completions', not {shown(url)}."
-            judged.blame("invalid_url", message, param="url")
-        elif url and self._endpoint is None and self._one_batch:
-            self._endpoint, self._endpoint_line = url, judged.line
-        elif url and self._endpoint is not None and url != self._endpoint:
-            message = (
-                "The URL provided for this request does not match the batch endpoint: "
-                f"{shown(url)} is not {shown(self._endpoint)}."
-            )
-            judged.blame("invalid_url", message, param="url", first_line=self._endpoint_line)
-        if not self._one_model or model is None:
-            return
-        if self._model is None:
-            self._model, self._model_line = model, judged.line
-        elif model != self._model:
-            message = (
-                f"The model {shown(model)} for this request does not match the rest of the batch, which began with "
-                f"{shown(self._model)} on line {self._model_line}. Each batch must contain requests for a single model."
-            )
-            judged.blame("mismatched_model", message, param="body.model", first_line=self._model_line)
-
-
-def _inputs(bodies: list[Any]) -> list[Any]:
-    values = [body.input for body in bodies]
-    if isinstance(values[0], msgspec.Raw):
-        return [_input_decoder.decode(value) if value else None for value in values]
-    return values
-
-
-def _are_complete(url: str, bodies: list[_Body]) -> bool:
-    needed = needed_fields(url)
-    if not needed:
-        return True
-    name = needed[0]
-    raws = [getattr(body, name) or body.prompt for body in bodies] if len(needed) > 1 else _fields(bodies, name)
-    return min(map(len, raws)) > len(_NULL) or not any(bytes(raw) in {b"", _NULL} for raw in raws)
-
-
-def _fields(bodies: list[_Body], name: str) -> list[msgspec.Raw]:
-    return [getattr(body, name) for body in bodies]
-
-
-def _has_one_line_each(texts: list[bytes], count: int) -> bool:
-    """Return whether each of so many objects has a line of its own."""
-    # Where a line ends after "}" and the next begins with "{", one object has ended and another begins.
-    return len(texts) == count and set(map(_FIRST, texts)) == {_OPENING} and set(map(_LAST, texts)) == {_CLOSING}
-
-
-def _are_utf8(texts: list[bytes]) -> bool:
-    """Return whether lines are UTF-8: the decoder does not look into the strings it passes over."""
-    try:
-        # A line at a time: whole blocks make wide strings, which take three times as long.
-        for text in texts:
-            if not text.isascii():
-                text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _rows_of(key: _Key, members: list[tuple[bytes, Judged]]) -> Rows:
-    return Rows(
-        endpoint=key[0],
-        model=key[1],
-        data=b"\n".join([text for text, _ in members]) + b"\n",
-        lines=[judged.line for _, judged in members],
-        inputs=[judged.inputs for _, judged in members] if is_embedding(key[0]) else None,
+    Raises:
+        InputError: the source is none, cannot be read to its end, or ``endpoint`` is no path.
+        OSError: the file cannot be read.
+    """
+    file = path_of(source)
+    checker = BlockChecker(
+        endpoint=checked_endpoint(endpoint, provider),
+        one_batch=one_batch,
+        strict=strict,
+        max_line_bytes=provider.max_bytes,
+        file=file,
     )
+    inspection = Inspection(checker, checked_maximum(max_problems), file)
+    try:
+        async with aclosing(work_through(source, provider.max_bytes, inspection.look_at)) as steps:
+            async for _ in steps:
+                pass
+        return await in_thread(inspection.report, provider if one_batch else None)
+    finally:
+        await in_thread(inspection.close)
+
+
+class Inspection:
+    """What is known about the requests seen so far."""
+
+    def __init__(self, checker: BlockChecker, max_problems: int, file: str | None) -> None:
+        self.problems = ProblemList(max_problems)
+        self._checker = checker
+        self._file = file
+        self._duplicates = DuplicateFinder()
+
+    def look_at(self, block: bytes) -> Checked:
+        """Check a block; its problems are noted."""
+        checked = self._checker.check(block)
+        self._duplicates.add(checked.custom_ids, checked.lines)
+        if checked.problems:
+            self.problems.add(checked.problems)
+        return checked
+
+    def report(self, provider: Provider | None = None) -> ValidationReport:
+        """Return the report of all that was seen; with a provider, as the input file of one of its batches."""
+        found, more = self._duplicates.find(self.problems.maximum)
+        duplicates = [
+            Problem(
+                code="duplicate_custom_id",
+                message=(
+                    f"The custom_id {shown(custom_id)} for this request is a duplicate of that on line {first}. "
+                    "The custom_id parameter must be unique for each request."
+                ),
+                line=line,
+                param="custom_id",
+                custom_id=custom_id,
+                first_line=first,
+                file=self._file,
+            )
+            for custom_id, line, first in found
+        ]
+        self.problems.add(duplicates, more=more)
+        if provider is not None:
+            self.problems.add(whole_file_problems(self._checker, provider))
+        return report_of(self._checker, self.problems)
+
+    def close(self) -> None:
+        """Remove what is on disk."""
+        self._duplicates.close()
+
+
+class ProblemList:
+    """The first problems of a file, as many as ``maximum`` says, and the number of the others."""
+
+    def __init__(self, maximum: int) -> None:
+        self.maximum = maximum
+        self.kept: list[Problem] = []
+        self.more: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.kept)
+
+    def add(self, problems: Iterable[Problem], *, more: int = 0) -> None:
+        """Add problems, which may stand anywhere among those that are there, and the number of some others."""
+        self.kept = sorted((*self.kept, *problems), key=_by_line)
+        self.more += max(len(self.kept) - self.maximum, 0) + more
+        del self.kept[self.maximum :]
+
+
+def _by_line(problem: Problem) -> tuple[bool, int]:
+    return problem.line is None, problem.line or 0
+
+
+def report_of(checker: BlockChecker, problems: ProblemList) -> ValidationReport:
+    """Return what a checker found in all blocks, with these problems."""
+    if not checker.requests:
+        blank = "has only blank lines" if checker.lines else "is empty"
+        message = f"The input file {blank}. Please ensure that the batch contains at least one request."
+        if checker.file is None:
+            message = "The source gave no request. A generator or an open file can be read only once."
+        code = "empty_batch" if checker.lines else "empty_file"
+        problems.add([Problem(code=code, message=message, file=checker.file)])
+    return ValidationReport(
+        requests=checker.requests,
+        bytes=checker.bytes,
+        models=tuple(checker.models),
+        endpoints=tuple(checker.endpoints),
+        embedding_inputs=checker.inputs,
+        problems=tuple(problems.kept),
+        more_problems=problems.more,
+        repairs=tuple(checker.repairs.values()),
+    )
+
+
+def whole_file_problems(checker: BlockChecker, provider: Provider) -> list[Problem]:
+    """Return what is wrong with the file as the input of one batch, whose lines may all be right."""
+    found = []
+    for code, what, have, maximum in (
+        ("too_many_tasks", "requests", checker.requests, provider.max_requests),
+        ("file_too_large", "bytes", checker.bytes, provider.max_bytes),
+        ("too_many_inputs", "embedding inputs", checker.inputs, provider.max_embedding_inputs),
+    ):
+        if have > maximum:
+            message = f"There are {have:,} {what}, one batch of {provider.name} can have {maximum:,}."
+            found.append(Problem(code=code, message=message, file=checker.file))
+    return found
+
+
+def path_of(source: RequestSource) -> str | None:
+    """Return the path of a source to name in problems."""
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else None
+
+
+def checked_endpoint(endpoint: str | None, provider: Provider) -> str | None:
+    """Return the endpoint that all requests must have, which must be a path."""
+    if endpoint is not None:
+        unknown_endpoint(endpoint, provider.endpoints, service=provider.name)
+    return endpoint
+
+
+def checked_maximum(max_problems: int) -> int:
+    """Return how many problems are named."""
+    if isinstance(max_problems, bool) or not isinstance(max_problems, int) or max_problems < 1:
+        raise InputError(f"max_problems must be a whole number of at least 1, not {max_problems!r}")
+    return max_problems
+
+
+async def work_through(
+    source: RequestSource, max_bytes: int, work: Callable[[bytes], object], is_due: Callable[[], bool] = lambda: False
+) -> AsyncGenerator[None, None]:
+    """Do some work for each block of a source, in a thread; yield now and then, and whenever something is due."""
+    max_line_bytes = max(max_bytes, MAX_LINE_BYTES)
+    if isinstance(source, str | os.PathLike) and await in_thread(os.path.isfile, source):
+        # To go to a thread and come back takes a third as long as a block does: a file is worked through from within.
+        from_path = blocks_of_path(source, max_line_bytes=max_line_bytes)
+        try:
+            while await in_thread(_work_for_a_while, from_path, work, is_due):
+                yield
+        finally:
+            await in_thread(from_path.close)
+        return
+    blocks = cast("AsyncGenerator[bytes, None]", iter_blocks(source, max_line_bytes=max_line_bytes))
+    async with aclosing(blocks):
+        async for block in blocks:
+            await in_thread(work, block)
+            yield
+
+
+def _work_for_a_while(blocks: Iterator[bytes], work: Callable[[bytes], object], is_due: Callable[[], bool]) -> bool:
+    """Return whether there may be more to do."""
+    end = time.monotonic() + _WHILE_S
+    for block in blocks:
+        work(block)
+        if is_due() or time.monotonic() > end:
+            return True
+    return False
+
+
+async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a function in a thread; a cancelled caller waits for its end, so that nothing runs on behind its back."""
+    task = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        # Its exception is looked at, so that it is not reported as lost.
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        raise

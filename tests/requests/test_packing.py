@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_batches import OPENAI, InputError
+from openai_batches.requests.check_block import BlockChecker, Checked
 from openai_batches.requests.packing import Append, Draft, Finish, Packer, Refuse, Shard, ShardLimits, estimate_tokens
-from openai_batches.requests.validate import Checked, RequestChecker
 
 CHAT = "/v1/chat/completions"
 EMBEDDINGS = "/v1/embeddings"
@@ -50,7 +50,7 @@ class Packed:
 
 def pack(*blocks: bytes, **limits: Any) -> Packed:
     """Run a packer as its door does, in memory."""
-    checker = RequestChecker(one_batch=False)
+    checker = BlockChecker(one_batch=False)
     packer = Packer(ShardLimits(**limits), file="in.jsonl")
     packed = Packed([], {}, [], 0)
     drafts: dict[int, Draft] = {}
@@ -103,7 +103,7 @@ def test_what_fits_into_one_shard_is_one_shard() -> None:
 def test_a_shard_is_whole_as_soon_as_it_is_full() -> None:
     """The 50,000th request ends it; nobody waits for the next."""
     packer = Packer(ShardLimits(max_requests=2))
-    (rows,) = RequestChecker().check(encode(chat("a"), chat("b"))).rows
+    (rows,) = BlockChecker().check(encode(chat("a"), chat("b"))).rows
     assert [type(step) for step in packer.place(rows)] == [Append, Finish]
     assert list(packer.finish()) == []
 

@@ -18,17 +18,19 @@ import pytest
 from openai_batches import OPENAI, InputError
 from openai_batches.errors import InvalidRequestsError
 from openai_batches.problems import Repair
-from openai_batches.requests import shards as door
+from openai_batches.requests import shards as shards_module
+from openai_batches.requests import validate as validate_module
 from openai_batches.requests.packing import ShardLimits
 from openai_batches.requests.request import BatchRequest
-from openai_batches.requests.shards import iter_shards, validate_requests, write_shards
+from openai_batches.requests.shards import iter_shards, write_shards
+from openai_batches.requests.validate import validate_requests
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from openai_batches.requests.findings import ValidationReport
     from openai_batches.requests.packing import Shard
+    from openai_batches.requests.validate import ValidationReport
 
 CHAT = "/v1/chat/completions"
 BODY = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
@@ -178,9 +180,9 @@ async def test_a_long_file_is_worked_through_in_stages(tmp_path: Path, monkeypat
     """A thread that works through a file looks now and then whether it is still wanted."""
     source = tmp_path / "in.jsonl"
     source.write_bytes(b"".join(line(number, pad="x" * 700_000) for number in range(1, 6)))
-    monkeypatch.setattr(door, "_WHILE_S", 0.0)
+    monkeypatch.setattr(validate_module, "_WHILE_S", 0.0)
     stages = 0
-    async with aclosing(door._work_through(source, 1, len)) as steps:
+    async with aclosing(validate_module.work_through(source, 1, len)) as steps:
         async for _ in steps:
             stages += 1
     assert stages >= 3
@@ -234,7 +236,7 @@ async def test_a_disk_that_fails_leaves_nothing_behind(
     if name == "file":
         monkeypatch.setattr(os, "fsync", fail)
     else:
-        monkeypatch.setattr(door, "_flush_directory", fail)
+        monkeypatch.setattr(shards_module, "_flush_directory", fail)
     with pytest.raises(OSError, match="No space left"):
         await write_shards(requests(3), tmp_path)
     assert files_in(tmp_path) == []

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from openai_batches import OPENAI, InputError
 from openai_batches.errors import InvalidRequestsError
 from openai_batches.problems import Problem, Repair
+from openai_batches.requests.check_block import BlockChecker, Checked
 from openai_batches.requests.check_line import Judged, count_inputs, judge
-from openai_batches.requests.findings import ProblemList, ValidationReport
-from openai_batches.requests.validate import Checked, RequestChecker
+from openai_batches.requests.validate import ProblemList, ValidationReport, report_of, whole_file_problems
 
 CHAT = "/v1/chat/completions"
 EMBEDDINGS = "/v1/embeddings"
@@ -45,12 +45,12 @@ def block(*lines: Any) -> bytes:
 
 
 def check(*blocks: bytes, **options: Any) -> tuple[list[Checked], ValidationReport]:
-    checker = RequestChecker(**options)
+    checker = BlockChecker(**options)
     checked = [checker.check(part) for part in blocks]
     problems = ProblemList(100)
     for part in checked:
         problems.add(part.problems)
-    return checked, checker.report(problems)
+    return checked, report_of(checker, problems)
 
 
 def problems_of(*lines: Any, **options: Any) -> list[Problem]:
@@ -335,11 +335,11 @@ def test_a_line_larger_than_a_file_is_named() -> None:
 
 def test_limits_of_one_batch_are_checked_at_the_end() -> None:
     """Too many requests, bytes or inputs are problems of the file, not of a line."""
-    checker = RequestChecker()
+    checker = BlockChecker()
     checker.check(block(*[request(n, url=EMBEDDINGS, body={"model": "m", "input": ["a", "b"]}) for n in range(3)]))
-    assert checker.whole_file_problems(OPENAI) == []
+    assert whole_file_problems(checker, OPENAI) == []
     small = attrs.evolve(OPENAI, max_requests=2, max_bytes=10, max_embedding_inputs=5)
-    found = checker.whole_file_problems(small)
+    found = whole_file_problems(checker, small)
     assert named(found) == [(code, None, None) for code in ("too_many_tasks", "file_too_large", "too_many_inputs")]
     assert found[0].message == "There are 3 requests, one batch of OpenAI can have 2."
 
@@ -453,11 +453,11 @@ def test_fast_and_slow_agree(texts: list[bytes], cuts: list[int], one_batch: boo
     blocks = [block(*texts[begin:end]) for begin, end in itertools.pairwise(places)]
     fast = found_in(*check(*filter(None, blocks), **options))
     single = found_in(*check(*(block(text) for text in texts), **options))
-    checker = RequestChecker(**options)
+    checker = BlockChecker(**options)
     checker._read_at_once = lambda *_: None  # type: ignore[method-assign]
     checked = [checker.check(part) for part in blocks if part]
     problems = ProblemList(100)
     problems.add(problem for part in checked for problem in part.problems)
-    slow = found_in(checked, checker.report(problems))
+    slow = found_in(checked, report_of(checker, problems))
     assert fast == slow
     assert single == slow

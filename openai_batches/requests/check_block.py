@@ -1,0 +1,368 @@
+"""Check the lines of an input file a block at a time.
+
+A block is first decoded in one call and looked at as a whole: if its requests are all as they should be, no line of it
+costs a step of Python. Only in a block with anything unusual is each line checked by itself, as ``check_line`` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
+
+import attrs
+import msgspec
+
+from openai_batches.problems import Problem, Repair
+from openai_batches.requests.check_line import count_inputs, is_embedding, judge, needed_fields, shown
+
+if TYPE_CHECKING:
+    from openai_batches.requests.check_line import Judged
+
+__all__ = ["BlockChecker", "Checked", "Rows"]
+
+# The numbers of lines: a range where they follow each other.
+LineNumbers: TypeAlias = "Sequence[int]"
+_Key: TypeAlias = "tuple[str, str | None]"
+
+_BOM = b"\xef\xbb\xbf"
+# What msgspec raises for bytes that are no such JSON: it leaves strings in another encoding to Python.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+# msgspec takes no factory for a Raw.
+_NOTHING = msgspec.Raw()
+# Nothing shorter than this can be told from an absent value by its length alone.
+_NULL = b"null"
+_FIRST, _LAST = itemgetter(0), itemgetter(-2)
+_OPENING, _CLOSING = b"{}"
+
+
+@attrs.frozen(kw_only=True)
+class Rows:
+    r"""Good requests of one endpoint and one model, in the order in which they came.
+
+    Attributes:
+        endpoint: their endpoint.
+        model: their model; None only where the body is left to the service.
+        data: their lines, each ended by ``\n``.
+        lines: the numbers of their lines.
+        inputs: how many inputs each asks the embeddings of; None for other endpoints.
+    """
+
+    endpoint: str
+    model: str | None
+    data: bytes
+    lines: LineNumbers
+    inputs: Sequence[int] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Checked:
+    """One block, checked.
+
+    Attributes:
+        rows: its good requests.
+        custom_ids: the ids of all its requests, good and bad.
+        lines: the number of the line of each of these ids.
+        problems: what is wrong, in the order of the lines.
+    """
+
+    rows: Sequence[Rows] = ()
+    custom_ids: Sequence[str] = ()
+    lines: LineNumbers = ()
+    problems: Sequence[Problem] = ()
+
+
+class _Body(msgspec.Struct, gc=False):
+    model: str | None = None
+    stream: bool | None = None
+    messages: msgspec.Raw = _NOTHING
+    input: msgspec.Raw = _NOTHING
+    prompt: msgspec.Raw = _NOTHING
+
+
+class _EmbeddingBody(msgspec.Struct, gc=False):
+    model: str | None = None
+    stream: bool | None = None
+    input: Any = None
+
+
+class _LaxBody(msgspec.Struct, gc=False):
+    model: str | None = None
+    input: msgspec.Raw = _NOTHING
+
+
+class _LaxEmbeddingBody(msgspec.Struct, gc=False):
+    model: str | None = None
+    input: Any = None
+
+
+_BodyT = TypeVar("_BodyT")
+
+
+class _Line(msgspec.Struct, Generic[_BodyT], gc=False):
+    custom_id: str
+    method: Literal["POST"]
+    url: str
+    body: _BodyT
+
+
+def _decoder(body: type[Any]) -> msgspec.json.Decoder[Any]:
+    # Numbers beyond a float are no error of the grammar, which is all that is judged.
+    return msgspec.json.Decoder(_Line[body], float_hook=float)  # type: ignore[valid-type]
+
+
+# Where inputs are counted they are read along with the rest; elsewhere they are passed over, which is faster.
+_decoders = {True: _decoder(_Body), False: _decoder(_LaxBody)}
+_embedding_decoders = {True: _decoder(_EmbeddingBody), False: _decoder(_LaxEmbeddingBody)}
+_input_decoder = msgspec.json.Decoder(Any, float_hook=float)
+
+
+class BlockChecker:
+    """Checks an input file, block by block.
+
+    Args:
+        endpoint: what every request's ``url`` must be; None: what the first one's is, or with ``one_batch`` False, any.
+        one_batch: whether all requests are to go into one batch, and so must have one endpoint and one model.
+        strict: False leaves what is in the bodies to the service.
+        max_line_bytes: a longer line is a problem; None: no line is too long.
+        file: the path to name in problems.
+
+    The counts say what was met so far; bytes, inputs, models and endpoints are those of good requests.
+    """
+
+    def __init__(
+        self,
+        *,
+        endpoint: str | None = None,
+        one_batch: bool = True,
+        strict: bool = True,
+        max_line_bytes: int | None = None,
+        file: str | None = None,
+    ) -> None:
+        self._endpoint = endpoint
+        self._endpoint_line: int | None = None
+        self._model: str | None = None
+        self._model_line: int | None = None
+        self._one_batch = one_batch
+        self._one_model = one_batch and strict
+        self._strict = strict
+        self._max_line_bytes = max_line_bytes
+        self.file = file
+        self._expects_embeddings = False
+        self.lines = 0
+        self.requests = 0
+        self.bytes = 0
+        self.inputs = 0
+        # Dicts, for their order.
+        self.models: dict[str, None] = {}
+        self.endpoints: dict[str, None] = {}
+        self.repairs: dict[str, Repair] = {}
+
+    def check(self, block: bytes) -> Checked:
+        r"""Return what is in a block of whole lines, each ended by ``\n``: good requests, ids and problems."""
+        first = self.lines + 1
+        # To look for one byte is many times faster than to look for two.
+        if b"\r" in block and (ends := block.count(b"\r\n")):
+            place = block.index(b"\r\n")
+            self._repaired("crlf", first + block.count(b"\n", 0, place), ends)
+            # A control character cannot stand in a string: no request is changed by this.
+            block = block.replace(b"\r\n", b"\n")
+        checked = self._read_at_once(block, first) or self._read_each(block, first)
+        for part in checked.rows:
+            self.bytes += len(part.data)
+            self.inputs += sum(part.inputs or ())
+            self.endpoints[part.endpoint] = None
+            if part.model is not None:
+                self.models[part.model] = None
+        return checked
+
+    def _repaired(self, code: str, line: int, count: int = 1) -> None:
+        before = self.repairs.get(code)
+        if before is not None:
+            line, count = before.first_line, before.count + count
+        self.repairs[code] = Repair(code=code, count=count, first_line=line)
+
+    def _read_at_once(self, block: bytes, first: int) -> Checked | None:
+        """Return the requests of a block in which everything is as it should be, or None."""
+        if self._max_line_bytes is not None and len(block) > self._max_line_bytes:
+            return None
+        try:
+            parsed = self._parsed(block)
+        except _UNREADABLE:
+            return None
+        texts = BytesIO(block).readlines()
+        if not _has_one_line_each(texts, len(parsed)) or not (block.isascii() or _are_utf8(texts)):
+            return None
+        custom_ids = [line.custom_id for line in parsed]
+        if not all(custom_ids):
+            return None
+        lines = range(first, first + len(parsed))
+        rows = self._routed(block, texts, parsed, lines)
+        if rows is None:
+            return None
+        self.lines += len(parsed)
+        self.requests += len(parsed)
+        return Checked(rows=rows, custom_ids=custom_ids, lines=lines)
+
+    def _parsed(self, block: bytes) -> list[Any]:
+        if self._expects_embeddings:
+            parsed: list[Any] = _embedding_decoders[self._strict].decode_lines(block)
+            if all(map(is_embedding, {line.url for line in parsed})):
+                return parsed
+        parsed = _decoders[self._strict].decode_lines(block)
+        self._expects_embeddings = all(map(is_embedding, {line.url for line in parsed}))
+        return parsed
+
+    def _routed(self, block: bytes, texts: list[bytes], parsed: list[Any], lines: LineNumbers) -> list[Rows] | None:
+        urls = {line.url for line in parsed}
+        models = {line.body.model or None for line in parsed}
+        if not self._is_expected(urls, models, lines[0]):
+            return None
+        if len(urls) == len(models) == 1:
+            whole = self._rows((urls.pop(), models.pop()), block, parsed, lines)
+            return None if whole is None else [whole]
+        groups: dict[_Key, list[int]] = {}
+        for index, line in enumerate(parsed):
+            groups.setdefault((line.url, line.body.model or None), []).append(index)
+        routed = []
+        for key, indexes in groups.items():
+            part = self._rows(
+                key,
+                b"".join([texts[index] for index in indexes]),
+                [parsed[index] for index in indexes],
+                [lines[index] for index in indexes],
+            )
+            if part is None:
+                return None
+            routed.append(part)
+        return routed
+
+    def _is_expected(self, urls: set[str], models: set[str | None], line: int) -> bool:
+        if self._strict and None in models:
+            return False
+        if self._endpoint is None and not self._one_batch:
+            return all(url.startswith("/") for url in urls)
+        # One batch has no room for a second one: which line has it is found by judging each.
+        if len(urls) > 1 or (self._one_model and len(models) > 1):
+            return False
+        if self._endpoint is None and all(url.startswith("/") for url in urls):
+            (self._endpoint,), self._endpoint_line = urls, line
+        if self._one_model and self._model is None:
+            (self._model,), self._model_line = models, line
+        return urls == {self._endpoint} and (not self._one_model or models == {self._model})
+
+    def _rows(self, key: _Key, data: bytes, parsed: list[Any], lines: LineNumbers) -> Rows | None:
+        url, model = key
+        bodies = [line.body for line in parsed]
+        if self._strict and not {body.stream for body in bodies} <= {False, None}:
+            return None
+        inputs = None
+        if is_embedding(url):
+            values = _inputs(bodies)
+            if self._strict and None in values:
+                return None
+            inputs = [1 if type(value) is str else count_inputs(value) for value in values]
+        elif self._strict and not _are_complete(url, bodies):
+            return None
+        return Rows(endpoint=url, model=model, data=data, lines=lines, inputs=inputs)
+
+    def _read_each(self, block: bytes, first: int) -> Checked:
+        """Return what is in a block, line by line."""
+        groups: dict[_Key, list[tuple[bytes, Judged]]] = {}
+        custom_ids: list[str] = []
+        lines: list[int] = []
+        problems: list[Problem] = []
+        for number, line in enumerate(block.split(b"\n")[:-1], start=first):
+            self.lines = number
+            text = line
+            if line.startswith(_BOM):
+                self._repaired("bom", number)
+                text = line.removeprefix(_BOM)
+            if not text.strip(b" \t\r"):
+                self._repaired("blank_line", number)
+                continue
+            self.requests += 1
+            judged = judge(text, number, max_line_bytes=self._max_line_bytes, strict=self._strict, file=self.file)
+            self._compare(judged)
+            if judged.custom_id is not None:
+                custom_ids.append(judged.custom_id)
+                lines.append(number)
+            problems.extend(judged.problems)
+            if not judged.problems:
+                groups.setdefault((judged.url, judged.model), []).append((text, judged))
+        rows = [_rows_of(key, members) for key, members in groups.items()]
+        return Checked(rows=rows, custom_ids=custom_ids, lines=lines, problems=problems)
+
+    def _compare(self, judged: Judged) -> None:
+        """Blame what does not go together with the other lines."""
+        url, model = judged.url, judged.model
+        if url and not url.startswith("/"):
+            message = f"The URL must be a path such as '/v1/chat/completions', not {shown(url)}."
+            judged.blame("invalid_url", message, param="url")
+        elif url and self._endpoint is None and self._one_batch:
+            self._endpoint, self._endpoint_line = url, judged.line
+        elif url and self._endpoint is not None and url != self._endpoint:
+            message = (
+                "The URL provided for this request does not match the batch endpoint: "
+                f"{shown(url)} is not {shown(self._endpoint)}."
+            )
+            judged.blame("invalid_url", message, param="url", first_line=self._endpoint_line)
+        if not self._one_model or model is None:
+            return
+        if self._model is None:
+            self._model, self._model_line = model, judged.line
+        elif model != self._model:
+            message = (
+                f"The model {shown(model)} for this request does not match the rest of the batch, which began with "
+                f"{shown(self._model)} on line {self._model_line}. Each batch must contain requests for a single model."
+            )
+            judged.blame("mismatched_model", message, param="body.model", first_line=self._model_line)
+
+
+def _inputs(bodies: list[Any]) -> list[Any]:
+    values = [body.input for body in bodies]
+    if isinstance(values[0], msgspec.Raw):
+        return [_input_decoder.decode(value) if value else None for value in values]
+    return values
+
+
+def _are_complete(url: str, bodies: list[_Body]) -> bool:
+    needed = needed_fields(url)
+    if not needed:
+        return True
+    name = needed[0]
+    raws = [getattr(body, name) or body.prompt for body in bodies] if len(needed) > 1 else _fields(bodies, name)
+    return min(map(len, raws)) > len(_NULL) or not any(bytes(raw) in {b"", _NULL} for raw in raws)
+
+
+def _fields(bodies: list[_Body], name: str) -> list[msgspec.Raw]:
+    return [getattr(body, name) for body in bodies]
+
+
+def _has_one_line_each(texts: list[bytes], count: int) -> bool:
+    """Return whether each of so many objects has a line of its own."""
+    # Where a line ends after "}" and the next begins with "{", one object has ended and another begins.
+    return len(texts) == count and set(map(_FIRST, texts)) == {_OPENING} and set(map(_LAST, texts)) == {_CLOSING}
+
+
+def _are_utf8(texts: list[bytes]) -> bool:
+    """Return whether lines are UTF-8: the decoder does not look into the strings it passes over."""
+    try:
+        # A line at a time: whole blocks make wide strings, which take three times as long.
+        for text in texts:
+            if not text.isascii():
+                text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _rows_of(key: _Key, members: list[tuple[bytes, Judged]]) -> Rows:
+    return Rows(
+        endpoint=key[0],
+        model=key[1],
+        data=b"\n".join([text for text, _ in members]) + b"\n",
+        lines=[judged.line for _, judged in members],
+        inputs=[judged.inputs for _, judged in members] if is_embedding(key[0]) else None,
+    )
