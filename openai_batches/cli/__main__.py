@@ -1,4 +1,4 @@
-"""`python -m openai_batches.cli` is `openai-batches`."""
+"""``python -m openai_batches.cli``, which is the same as ``openai-batches``."""
 
 from openai_batches.cli import main
 

@@ -1,4 +1,4 @@
-"""Command lines that a person is told to type: the one that goes on with what was stopped, and others like it."""
+"""Command lines that the user is advised to type, such as the one that continues a job that was stopped."""
 
 import contextvars
 import shlex

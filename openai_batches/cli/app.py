@@ -1,4 +1,4 @@
-"""The table of commands. Each is loaded when it is called, so that `--help` is there at once."""
+"""The table of commands. The module of a command is imported when the command is called, so ``--help`` is quick."""
 
 from cyclopts import App, Group, Parameter
 

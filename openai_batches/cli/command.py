@@ -1,4 +1,4 @@
-"""How a command is made: its name and examples, in the program's one style."""
+"""``command()``, with which each command makes its cyclopts app, so that all have the same style of help."""
 
 import inspect
 from typing import Any

@@ -1,4 +1,4 @@
-"""How a command ends: exit codes, and errors that carry the sentence and the advice for the person."""
+"""The exit codes, and the errors that carry a message and advice for the user."""
 
 import enum
 from collections.abc import Sequence

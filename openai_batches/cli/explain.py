@@ -1,4 +1,4 @@
-"""Each error in two lines, what happened and what to do, and with the exit code it ends the program with."""
+"""What the user is told of an error: a message, advice, and the exit code of the program."""
 
 import asyncio
 import difflib
@@ -38,13 +38,14 @@ from openai_batches import (
 )
 from openai_batches._text import as_count
 from openai_batches.cli.errors import CommandError, ExitCode, UnknownOptionError
+from openai_batches.cli.output.terminal import say_advice, say_error
 from openai_batches.cli.output.texts import lasting_text, one_line, path_text
 from openai_batches.jobs.admission import has_no_room
 
 if TYPE_CHECKING:
     from cyclopts.argument import Argument
 
-__all__ = ["Explanation", "explain"]
+__all__ = ["Explanation", "Failures", "explain"]
 
 
 @attrs.frozen
@@ -252,3 +253,28 @@ def _help(tokens: Sequence[str]) -> str:
 
     chain, _, _ = app.parse_commands(list(tokens))
     return f"`{' '.join(['openai-batches', *chain, '--help'])}`"
+
+
+class Failures:
+    """Tells what went wrong with some of several things, and what to do about it once.
+
+    Attributes:
+        code: the worst exit code of them; DONE while there are none.
+    """
+
+    def __init__(self) -> None:
+        self.code: ExitCode = ExitCode.DONE
+        self._advice: dict[str, None] = {}
+
+    def tell(self, subject: str, error: Exception) -> None:
+        """Say what happened to one of them."""
+        explanation = explain(error)
+        self.code = max(self.code, explanation.code)
+        if explanation.advice:
+            self._advice[explanation.advice] = None
+        say_error(f"{subject}: {explanation.message}")
+
+    def advise(self) -> None:
+        """Say what to do about all of them."""
+        for advice in self._advice:
+            say_advice(advice)

@@ -1,4 +1,4 @@
-"""What the library warns of, and writes to its log, in the program's own words."""
+"""The library's warnings and log records, written to standard error."""
 
 import contextvars
 import logging

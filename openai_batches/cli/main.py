@@ -1,4 +1,4 @@
-"""The program: runs the command that was typed, says what went wrong, and ends with the right code."""
+"""Run a command line: call the command, report its error if it fails, and return the exit code."""
 
 import io
 import sys

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from openai_batches import AZURE, GROQ, OPENAI
-from openai_batches.cli.options.addressing import addressed
-from openai_batches.cli.options.service import Service, confirm_above_usd, local_data
+from openai_batches.cli.options.service import Service, addressed, confirm_above_usd, local_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -11,7 +11,7 @@ import pytest
 from support.batch_stage import ask, asked, cancel, held, interrupted_when, submit
 
 from openai_batches.cli.errors import CommandError
-from openai_batches.cli.failures import Failures
+from openai_batches.cli.explain import Failures
 from openai_batches.cli.main import run
 from openai_batches.emulator import Fault, RealClock
 

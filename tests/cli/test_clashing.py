@@ -10,7 +10,7 @@ import pytest
 from support.request_lines import write_requests
 
 from openai_batches.cli.errors import CommandError
-from openai_batches.cli.output.clashing import check_apart
+from openai_batches.cli.output.save import check_apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable

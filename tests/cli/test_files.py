@@ -14,7 +14,7 @@ import pytest
 from support.bad_service import answering
 from support.ended_batches import asked, ended, names, request_line
 
-from openai_batches.cli.commands.file_names import safe_name
+from openai_batches.cli.output.save import safe_name
 from openai_batches.emulator import Fault
 
 if TYPE_CHECKING:
@@ -99,9 +99,9 @@ def test_a_list_asks_for_no_more_than_it_shows(cli: Cli, service: BackgroundServ
 
 def test_a_list_goes_on_page_after_page(cli: Cli, service: BackgroundServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """All files, one head, and columns that do not shift."""
-    from openai_batches.cli.commands import files_list
+    from openai_batches.cli.commands import files
 
-    monkeypatch.setattr(files_list, "_PAGE", 2)
+    monkeypatch.setattr(files, "_PAGE", 2)
     for number in range(5):
         uploaded(service, f"{number}.txt")
     lines = cli("files", "list").out.splitlines()
@@ -122,11 +122,11 @@ def test_a_long_name_is_cut_at_the_end_of_the_line(
     cli: Cli, service: BackgroundServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a terminal alone, and however narrow it is."""
-    from openai_batches.cli.commands import files_list
+    from openai_batches.cli.commands import files
 
     uploaded(service, "abc" * 30)
     for is_terminal, length in ((True, 80), (False, 153)):
-        monkeypatch.setattr(files_list, "out_is_terminal", lambda is_terminal=is_terminal: is_terminal)
+        monkeypatch.setattr(files, "out_is_terminal", lambda is_terminal=is_terminal: is_terminal)
         assert len(cli("files", "list").out.splitlines()[1]) == length
 
 
@@ -457,11 +457,12 @@ def test_standard_output_in_a_file_shows_progress(
     """`-o - > file`: a person would see nothing otherwise."""
     from rich.console import Console
 
-    from openai_batches.cli.commands import files_download, transferring
+    from openai_batches.cli.commands import files
+    from openai_batches.cli.output import live
 
-    monkeypatch.setattr(files_download, "out_is_file", lambda: True)
-    monkeypatch.setattr(transferring, "progress_is_shown", lambda: True)
-    monkeypatch.setattr(transferring, "stderr", lambda: Console(file=sys.stderr, force_terminal=True, width=80))
+    monkeypatch.setattr(files, "out_is_file", lambda: True)
+    monkeypatch.setattr(live, "progress_is_shown", lambda: True)
+    monkeypatch.setattr(live, "stderr", lambda: Console(file=sys.stderr, force_terminal=True, width=80))
     done = cli("files", "download", uploaded(service).id, "-o", "-")
     assert done.out.encode() == DATA
     assert "Downloading" in done.err
@@ -533,13 +534,13 @@ def test_a_person_is_asked_first(service: BackgroundServer, terminal: Terminal, 
 
 def test_a_no_deletes_nothing(cli: Cli, service: BackgroundServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The service is not asked for anything."""
-    from openai_batches.cli.commands import files_delete
+    from openai_batches.cli.commands import files
 
     async def no(question: str) -> bool:
         return question != "Delete file-1 and file-2?"
 
-    monkeypatch.setattr(files_delete, "can_ask", lambda: True)
-    monkeypatch.setattr(files_delete, "confirmed", no)
+    monkeypatch.setattr(files, "can_ask", lambda: True)
+    monkeypatch.setattr(files, "confirmed", no)
     assert cli("files", "delete", "file-1", "file-2") == (130, "", "Nothing was deleted.\n")
     assert service.requests == []
 

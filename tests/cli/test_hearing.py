@@ -16,8 +16,7 @@ import pytest
 from support.batch_stage import lines, submit
 from support.machine_needs import needs_bash
 
-from openai_batches.cli.output.interrupting import left_at_ctrl_z
-from openai_batches.cli.output.signals import heard_as_interrupts
+from openai_batches.cli.output.signals import heard_as_interrupts, left_at_ctrl_z
 from openai_batches.emulator import Fault, SteppedClock
 
 if TYPE_CHECKING:

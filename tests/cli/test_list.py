@@ -14,7 +14,7 @@ import pytest
 from support.batch_stage import asked, every_state, held, in_terminal, interrupted_when, lines, submit, until
 
 from openai_batches import Batch, BatchStatus, RequestCounts
-from openai_batches.cli.commands.list_watching import ListView
+from openai_batches.cli.commands.list import ListView
 from openai_batches.cli.options.selection import BatchFilter, status_names
 from openai_batches.cli.output.batch_table import BatchTable
 from openai_batches.emulator import Fault

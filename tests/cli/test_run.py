@@ -15,7 +15,6 @@ from support.run_stage import LOCAL, ask_often, ids_in, write_requests
 
 from openai_batches import BatchJob, TransportError
 from openai_batches.cli.run import run as run_module
-from openai_batches.cli.run import run_reporting
 from openai_batches.emulator import Fault, LineError, ScriptExecutor, SteppedClock
 
 if TYPE_CHECKING:
@@ -330,7 +329,7 @@ class TestReport:
             await asyncio.sleep(0)
             raise OSError("the disk is full")
 
-        monkeypatch.setattr(run_reporting, "write_report", full)
+        monkeypatch.setattr(run_module, "write_report", full)
         done = cli("run", "requests.jsonl", "--report", "report.html", *LOCAL)
         assert done.code == 0
         assert "warning: The report could not be written: the disk is full" in done.err

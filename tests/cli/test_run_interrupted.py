@@ -18,7 +18,7 @@ import pytest
 from support.run_stage import LOCAL, ids_in, write_requests
 
 from openai_batches import BatchJob
-from openai_batches.cli.output.interrupting import stopped_by_signals
+from openai_batches.cli.output.signals import stopped_by_signals
 from openai_batches.cli.run import run
 from openai_batches.emulator import SteppedClock
 

@@ -30,7 +30,6 @@ from openai_batches.cli.errors import CommandError, ExitCode
 from openai_batches.cli.output import terminal as terminal_of_program
 from openai_batches.cli.output.streams import OutputStream
 from openai_batches.cli.run import run as run_module
-from openai_batches.cli.run import run_reporting
 from openai_batches.cli.run.save import Output
 
 if TYPE_CHECKING:
@@ -231,7 +230,7 @@ class TestEnds:
             await reported(errand)
 
         monkeypatch.setattr(run_module.Errand, "_reported", report)
-        monkeypatch.setattr(run_reporting, "write_report", write)
+        monkeypatch.setattr(run_module, "write_report", write)
         before = signal.getsignal(signal.SIGINT)
         try:
             done = cli("run", "requests.jsonl", "-o", "out.jsonl", "--report", "report.html", *LOCAL)

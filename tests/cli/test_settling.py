@@ -16,7 +16,7 @@ from support.batch_stage import in_terminal
 
 from openai_batches.cli.output import terminal
 from openai_batches.cli.output.documents import write_document
-from openai_batches.cli.output.interrupting import interruptible
+from openai_batches.cli.output.signals import interruptible
 from openai_batches.cli.output.terminal import busy, say, settle_output, table, write
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ import sys
 from openai_batches.cli.errors import ExitCode
 from openai_batches.cli import main
 from openai_batches.cli.app import app
-from openai_batches.cli.output.interrupting import interruptible
+from openai_batches.cli.output.signals import interruptible
 from openai_batches.cli.output.terminal import note, progress_is_shown, say, table, warn
 from rich.text import Text
 

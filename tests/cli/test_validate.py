@@ -13,7 +13,7 @@ from support.request_lines import line, write_lines, write_requests
 
 from openai_batches import AZURE, OPENAI, SILICONFLOW
 from openai_batches.cli.options import sources
-from openai_batches.cli.options.endpoints import endpoint_of
+from openai_batches.cli.options.selection import endpoint_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

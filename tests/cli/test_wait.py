@@ -14,7 +14,7 @@ from support.batch_stage import ask, asked, every_state, held, in_terminal, inte
 
 from openai_batches.cli.commands import _follow as follow_module
 from openai_batches.cli.commands._follow import Following
-from openai_batches.cli.failures import Failures
+from openai_batches.cli.explain import Failures
 from openai_batches.cli.options.service import Service
 from openai_batches.cli.output import live
 from openai_batches.emulator import Fault, RealClock, ScriptExecutor

@@ -26,10 +26,8 @@ from aiohttp import web
 from openai import OpenAI
 
 from openai_batches import Batch, InputError, RequestCounts, make_converter, sign_webhook
-from openai_batches.cli.commands import listening
 from openai_batches.cli.commands import webhook as webhook_room
-from openai_batches.cli.commands.handing_on import HandingOn
-from openai_batches.cli.commands.listening import Arrivals
+from openai_batches.cli.commands.webhook import Arrivals, HandingOn
 from openai_batches.cli.errors import CommandError
 from openai_batches.cli.options.local import announced
 from openai_batches.cli.output import terminal as terminal_room
@@ -87,7 +85,8 @@ def hear(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Finished]:
 
         def note(text: str) -> None:
             terminal_room.note(text)
-            address.set_result(text.removeprefix("Listening at ").partition(" ")[0])
+            if text.startswith("Listening at "):
+                address.set_result(text.removeprefix("Listening at ").partition(" ")[0])
 
         def tell() -> None:
             url = address.result(60)
@@ -266,7 +265,7 @@ async def test_few_commands_run_at_once(capfd: pytest.CaptureFixture[str]) -> No
 
 async def test_more_than_can_wait_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where events pile up, the service is asked to send the next one again later, instead of it being lost."""
-    monkeypatch.setattr(listening, "_MOST_WAITING", 0)
+    monkeypatch.setattr(webhook_room, "_MOST_WAITING", 0)
     answer = await Arrivals(SECRET).handle(None)  # type: ignore[arg-type]
     assert isinstance(answer, web.Response)
     assert answer.status == 503
@@ -294,7 +293,7 @@ def test_with_a_local_emulator(hear: Callable[..., Finished], monkeypatch: pytes
 
 def test_the_emulator_ends(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who listens to another command's emulator is told when that has ended, instead of waiting for ever."""
-    monkeypatch.setattr(listening, "_LOOK_S", 0.01)
+    monkeypatch.setattr(webhook_room, "_LOOK_S", 0.01)
     monkeypatch.setattr("openai_batches.policies.RetryPolicy.delay_s", lambda *_, **__: None)
     data = Path("openai-batches-local")
     with contextlib.ExitStack() as stack:
@@ -375,11 +374,11 @@ def test_an_address_of_another_machine(
 
 def test_addresses() -> None:
     """What listens everywhere is called on this machine."""
-    with listening.listener("0.0.0.0", 0) as opened:
-        assert listening.address_of(opened, "/x").startswith("http://127.0.0.1:")
+    with webhook_room.listener("0.0.0.0", 0) as opened:
+        assert webhook_room.address_of(opened, "/x").startswith("http://127.0.0.1:")
     try:
-        with listening.listener("::1", 0) as opened:
-            assert listening.address_of(opened, "/x").startswith("http://[::1]:")
+        with webhook_room.listener("::1", 0) as opened:
+            assert webhook_room.address_of(opened, "/x").startswith("http://[::1]:")
     except CommandError:
         pytest.skip("no IPv6 loopback")
 

@@ -1,5 +1,5 @@
-"""The commands of the program, one file each.
+"""The commands of the program, one module for each.
 
-Begin with ``list``, a short one; ``cli.command`` makes them and ``cli.app`` names them.
-Imports the rest of ``cli``.
+Begin with ``wait``, a short one. ``cli.command`` makes the app of a command, and ``cli.app`` lists all of them; a new
+command is a module here and a line there. Imports the rest of ``cli``.
 """

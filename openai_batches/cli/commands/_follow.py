@@ -1,4 +1,4 @@
-"""Wait for batches: a line for each while it goes on, a word when it ends."""
+"""Wait for batches and show their progress, for the commands ``wait``, ``cancel`` and ``create``."""
 
 import asyncio
 import datetime as dt
@@ -13,7 +13,7 @@ from rich.text import Text
 from openai_batches import Batch, PollPolicy
 from openai_batches._text import as_count
 from openai_batches.cli.errors import ExitCode
-from openai_batches.cli.failures import Failures
+from openai_batches.cli.explain import Failures
 from openai_batches.cli.output.batch_cells import (
     counts_cell,
     failed_count,

@@ -1,4 +1,4 @@
-"""``openai-batches adopt``: batches that were made elsewhere become part of a job."""
+"""``openai-batches adopt``: add batches that already exist to a job."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,7 @@ from openai_batches._text import as_count
 from openai_batches.cli.advice import command_line
 from openai_batches.cli.command import command
 from openai_batches.cli.errors import ExitCode
-from openai_batches.cli.options.batch_ids import BatchId, batch_ids
+from openai_batches.cli.options.selection import BatchId, batch_ids
 from openai_batches.cli.options.service import DEFAULT_SERVICE, Service, connected
 from openai_batches.cli.output.terminal import note, say
 from openai_batches.cli.output.texts import clean, path_text

@@ -1,4 +1,4 @@
-"""``openai-batches cancel``: end batches before their time."""
+"""``openai-batches cancel``: cancel batches."""
 
 import asyncio
 from typing import TYPE_CHECKING
@@ -10,11 +10,11 @@ from openai_batches.cli.advice import command_line
 from openai_batches.cli.command import command
 from openai_batches.cli.commands._follow import Following, say_status
 from openai_batches.cli.errors import ExitCode
-from openai_batches.cli.failures import Failures
+from openai_batches.cli.explain import Failures
 from openai_batches.cli.options.amounts import Seconds, check_interval
-from openai_batches.cli.options.batch_ids import BatchId, batch_ids
+from openai_batches.cli.options.selection import BatchId, batch_ids
 from openai_batches.cli.options.service import DEFAULT_SERVICE, Service, connected
-from openai_batches.cli.output.interrupting import interruptible
+from openai_batches.cli.output.signals import interruptible
 from openai_batches.cli.output.terminal import note
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""``openai-batches --install-completion``: the shell completes commands, options and what they can be."""
+"""``openai-batches --install-completion``: install the completion script of the shell."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""``openai-batches doctor``: what is at the service that nobody needs, knows, or will get any more."""
+"""``openai-batches doctor``: show files and batches at the service that are no longer needed, and other problems."""
 
 import shlex
 from pathlib import Path
@@ -19,7 +19,7 @@ from openai_batches.cli.output.documents import write_document
 from openai_batches.cli.output.file_rows import file_row, now
 from openai_batches.cli.output.terminal import busy, say, table
 from openai_batches.cli.output.texts import age_text, one_line, path_text, size_text
-from openai_batches.cli.run.job_folders import job_folders
+from openai_batches.cli.run.job_on_disk import job_folders
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

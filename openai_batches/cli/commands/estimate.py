@@ -1,4 +1,4 @@
-"""``openai-batches estimate``: what requests will cost, before they are sent."""
+"""``openai-batches estimate``: show what request files will cost."""
 
 import shlex
 from decimal import Decimal
@@ -14,18 +14,20 @@ from openai_batches.cli.command import command
 from openai_batches.cli.errors import CommandError, ExitCode
 from openai_batches.cli.options.service import DEFAULT_SERVICE, Service
 from openai_batches.cli.options.sources import SourceName, check_read_once, request_source, source_name
-from openai_batches.cli.output.cost_texts import (
+from openai_batches.cli.output.documents import write_document
+from openai_batches.cli.output.terminal import note, say, table, warn
+from openai_batches.cli.output.texts import (
     NO_MODEL,
     condition,
     costs_of,
+    money_text,
     no_price,
+    one_line,
+    path_text,
     range_text,
     standard_costs_of,
     uncounted,
 )
-from openai_batches.cli.output.documents import write_document
-from openai_batches.cli.output.terminal import note, say, table, warn
-from openai_batches.cli.output.texts import money_text, one_line, path_text
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -1,4 +1,4 @@
-"""``openai-batches gc``: delete what jobs have left behind at the service."""
+"""``openai-batches gc``: delete the files that jobs have left at the service."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +18,7 @@ from openai_batches.cli.output.file_rows import file_row
 from openai_batches.cli.output.questions import can_ask, confirmed
 from openai_batches.cli.output.terminal import busy, note, progress_is_shown, say, stderr, table
 from openai_batches.cli.output.texts import lasting_text, one_line, size_text
-from openai_batches.cli.run.job_folders import job_folders
+from openai_batches.cli.run.job_on_disk import job_folders
 
 if TYPE_CHECKING:
     from openai_batches import BatchSession, FileObject

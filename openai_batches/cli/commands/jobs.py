@@ -1,4 +1,4 @@
-"""``openai-batches jobs``: the jobs on this machine, as their journals tell of them."""
+"""``openai-batches jobs``: list, show and cancel the jobs on this machine."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from openai_batches.cli.command import command
 from openai_batches.cli.errors import CommandError, ExitCode
 from openai_batches.cli.options.service import DEFAULT_SERVICE, Service, connected
 from openai_batches.cli.output.documents import write_document
-from openai_batches.cli.output.interrupting import stopped_by_signals
+from openai_batches.cli.output.signals import stopped_by_signals
 from openai_batches.cli.output.terminal import (
     facts,
     note,

@@ -1,4 +1,4 @@
-"""``openai-batches requests``: prompts from a file, and a template, become a request file."""
+"""``openai-batches requests``: write a request file from prompts and a template."""
 
 import json
 import tempfile
@@ -12,11 +12,10 @@ from openai_batches import InputError, InvalidRequestsError, write_request_file
 from openai_batches._text import as_count
 from openai_batches.cli.command import command
 from openai_batches.cli.errors import CommandError, ExitCode
-from openai_batches.cli.options.endpoints import endpoint_of
+from openai_batches.cli.options.selection import endpoint_of
 from openai_batches.cli.options.service import DEFAULT_SERVICE, Service, provider_of
 from openai_batches.cli.options.sources import STDIN, SourceName, opened_sources, source_name
-from openai_batches.cli.output.clashing import check_apart
-from openai_batches.cli.output.save import STDOUT, OutputName, refuse_file
+from openai_batches.cli.output.save import STDOUT, OutputName, check_apart, refuse_file
 from openai_batches.cli.output.streams import OutputStream
 from openai_batches.cli.output.terminal import note, warn
 from openai_batches.cli.output.texts import one_line, path_text, size_text

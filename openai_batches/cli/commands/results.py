@@ -1,37 +1,36 @@
-"""``openai-batches results``: what became of the requests of a batch that has ended."""
+"""``openai-batches results``: write the results of a batch, and the requests that should be sent again."""
 
 import contextlib
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from openai_batches import BatchResults, NotFoundError, Outcome, RequestCounts
+from openai_batches import BatchResults, NotFoundError, Outcome, RequestCounts, to_requests
 from openai_batches._text import as_count
 from openai_batches.cli.advice import resume_command
 from openai_batches.cli.command import command
-from openai_batches.cli.commands.resending import Resending
-from openai_batches.cli.commands.result_summaries import exit_code, summary_text
 from openai_batches.cli.errors import CommandError, ExitCode
 from openai_batches.cli.options.amounts import Seconds, check_interval
 from openai_batches.cli.options.service import DEFAULT_SERVICE, Service, connected
 from openai_batches.cli.options.sources import STDIN, request_source
-from openai_batches.cli.output.clashing import check_apart
-from openai_batches.cli.output.interrupting import interruptible
 from openai_batches.cli.output.result_lines import Counts
 from openai_batches.cli.output.result_shapes import Shape, result_sink, shape_of
-from openai_batches.cli.output.save import STDOUT, FileName, OutputName, refuse_file
+from openai_batches.cli.output.save import STDOUT, FileName, OutputName, check_apart, opened_output, refuse_file
+from openai_batches.cli.output.signals import interruptible
 from openai_batches.cli.output.streams import gathered
 from openai_batches.cli.output.terminal import note, progress_is_shown, stderr, warn
-from openai_batches.cli.output.texts import one_line
+from openai_batches.cli.output.texts import money_text, one_line, path_text
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
 
     from openai_batches import Batch, BatchResult, BatchSession, RequestSource, ResultSummary
 
-__all__ = ["app"]
+
+__all__ = ["Resending", "app", "exit_code", "summary_text"]
 
 app: App = command(
     "results",
@@ -43,6 +42,76 @@ openai-batches results batch_abc --failed | jq .error_message
 openai-batches results batch_abc --resend again.jsonl
 openai-batches results batch_abc --raw | jq .response.body""",
 )
+_SETTLED = frozenset({Outcome.SUCCEEDED, Outcome.FOREIGN})
+
+
+class Resending:
+    """Notes which requests are worth another try, and writes them to a file.
+
+    Args:
+        path: the file; None writes none.
+        takes_all: whether all that did not succeed are; otherwise, those that did not run, or failed for a reason that
+            may pass.
+    """
+
+    def __init__(self, path: Path | None, *, takes_all: bool) -> None:
+        self._path = path
+        self._takes_all = takes_all
+        self._ids: set[str] = set()
+        self._left_out = 0
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether there is a file to write."""
+        return self._path is not None
+
+    def note(self, results: "Sequence[BatchResult]") -> None:
+        """Look at the next results, which are joined with their requests: each request has one."""
+        if self._path is None:
+            return
+        for result in results:
+            # A line without an id is no request's: that of which it may have been is among the others.
+            if result.outcome in _SETTLED or result.custom_id is None:
+                continue
+            if self._takes_all or result.never_ran or result.is_retryable:
+                self._ids.add(result.custom_id)
+            else:
+                self._left_out += 1
+
+    async def write(
+        self, session: "BatchSession", summary: "ResultSummary", inputs: str | None, *, force: bool
+    ) -> None:
+        """Write the file, of lines of the inputs as they are.
+
+        Args:
+            session: where the requests are taken from, if they are in no file.
+            summary: what all results came to.
+            inputs: the file of its requests, or None.
+            force: whether a file that exists is replaced.
+
+        Raises:
+            CommandError: it cannot be written, or these are the requests of another batch.
+            InputError: a request is not among the inputs any more.
+        """
+        if self._path is None or summary.batch is None:
+            return
+        if summary.is_of_other_inputs:
+            raise CommandError(
+                f"None of the requests of {inputs} is in batch {summary.batch.id}",
+                "Name the file of requests that it was made of: --inputs FILE",
+            )
+        left_out = f"; {as_count(self._left_out, 'request')} would fail again" if self._left_out else ""
+        if not self._ids:
+            note(f"There is nothing to send again{left_out}")
+            return
+        path = None if self._path == STDOUT else self._path
+        async with _requests(session, summary.batch, inputs) as source, opened_output(path, force=force) as write:
+            lines = to_requests(self._ids, source)
+            async with contextlib.aclosing(gathered(lines, weigh=len)) as pieces:
+                async for piece in pieces:
+                    await write(functools.partial(b"".join, piece))
+        where = "" if path is None else f" in {path_text(path)}"
+        note(f"{as_count(len(self._ids), 'request')} to send again{where}{left_out}")
 
 
 @app.default
@@ -216,3 +285,42 @@ def _gone(batch: "Batch", error: NotFoundError) -> CommandError:
         advice = "Name a copy of the requests that the batch was made of: --inputs FILE"
     text = f"The files of batch {batch.id} are not all at the service any more: {error}"
     return CommandError(text, advice, ExitCode.REFUSED)
+
+
+@contextlib.asynccontextmanager
+async def _requests(
+    session: "BatchSession", batch: "Batch", inputs: str | None
+) -> "AsyncGenerator[Path | AsyncIterator[bytes]]":
+    if inputs is not None:
+        yield Path(inputs)
+        return
+    async with (
+        session.files.content(batch.input_file_id) as content,
+        contextlib.aclosing(content.iter_lines()) as lines,
+    ):
+        yield lines
+
+
+def summary_text(summary: "ResultSummary") -> str:
+    """Return the outcomes, tokens and cost: ``3 results: 2 succeeded, 1 failed; 20 tokens in, 8 out; $0.42``."""
+    outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in summary.outcomes.items() if count)
+    text = as_count(summary.total, "result") + (f": {outcomes}" if outcomes else "")
+    if summary.doubled:
+        text += f", {summary.doubled:,} doubled and left out"
+    usage = summary.usage
+    if not usage.total_tokens:
+        return text
+    bill = summary.bill()
+    cost = money_text(bill.cost)
+    if bill.cost is None:
+        cost = f"no price known for {', '.join(model or 'an unnamed model' for model in bill.unpriced_models)}"
+    return f"{text}; {usage.input_tokens:,} tokens in, {usage.output_tokens:,} out; {cost}"
+
+
+def exit_code(summary: "ResultSummary") -> ExitCode:
+    """Return whether all requests of the batch succeeded, and the service says so too, as far as can be told."""
+    counts = summary.batch.request_counts if summary.batch is not None else None
+    succeeded = summary.outcomes[Outcome.SUCCEEDED]
+    is_short = summary.inputs is None and counts is not None and succeeded < counts.total
+    is_whole = not is_short and succeeded >= summary.total and not summary.disagreements
+    return ExitCode.DONE if is_whole else ExitCode.FAILED

@@ -1,4 +1,4 @@
-"""``openai-batches run``: any number of requests carried to their results, through whatever happens."""
+"""``openai-batches run``: the options of the command that runs a job; what it does is in ``cli.run``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +10,7 @@ from openai_batches import ShardLimits
 from openai_batches.cli.command import command
 from openai_batches.cli.errors import CommandError, ExitCode
 from openai_batches.cli.options.amounts import Bytes, Usd
-from openai_batches.cli.options.pairs import pairs_of
+from openai_batches.cli.options.selection import pairs_of
 from openai_batches.cli.options.service import DEFAULT_SERVICE, Service, confirm_above_usd
 from openai_batches.cli.options.sources import refuse_options
 from openai_batches.cli.run.plan import ASSUMED_TOKENS

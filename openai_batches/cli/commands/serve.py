@@ -1,4 +1,4 @@
-"""``openai-batches serve``: the emulator as a program."""
+"""``openai-batches serve``: run the emulator."""
 
 import contextlib
 import errno

@@ -1,4 +1,4 @@
-"""``openai-batches show``: all that is known of a batch, once or until it has ended."""
+"""``openai-batches show``: show everything that is known of some batches, once or until they have ended."""
 
 import contextlib
 import datetime as dt
@@ -11,14 +11,14 @@ from rich.text import Text
 from openai_batches import Batch, BatchesError, PollPolicy, make_converter
 from openai_batches.cli.command import command
 from openai_batches.cli.errors import CommandError, ExitCode
-from openai_batches.cli.failures import Failures
+from openai_batches.cli.explain import Failures
 from openai_batches.cli.options.amounts import Seconds, check_interval
-from openai_batches.cli.options.batch_ids import BatchId, batch_ids
+from openai_batches.cli.options.selection import BatchId, batch_ids
 from openai_batches.cli.options.service import DEFAULT_SERVICE, Service, connected
 from openai_batches.cli.output.batch_page import batch_page
 from openai_batches.cli.output.documents import write_document
-from openai_batches.cli.output.interrupting import interruptible
 from openai_batches.cli.output.live import check_can_watch, screen_drawn
+from openai_batches.cli.output.signals import interruptible
 from openai_batches.cli.output.terminal import out_is_terminal, say, stdout
 from openai_batches.cli.output.texts import cut
 

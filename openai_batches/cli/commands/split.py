@@ -1,4 +1,4 @@
-"""``openai-batches split``: request files into files that fit a batch each."""
+"""``openai-batches split``: cut a request file into shards."""
 
 import contextlib
 from pathlib import Path
@@ -12,7 +12,7 @@ from openai_batches._text import as_count
 from openai_batches.cli.command import command
 from openai_batches.cli.errors import CommandError, ExitCode
 from openai_batches.cli.options.amounts import Bytes
-from openai_batches.cli.options.endpoints import endpoint_of
+from openai_batches.cli.options.selection import endpoint_of
 from openai_batches.cli.options.service import DEFAULT_SERVICE, Service, provider_of
 from openai_batches.cli.options.sources import STDIN, SourceName, request_source, source_name
 from openai_batches.cli.output.documents import write_document

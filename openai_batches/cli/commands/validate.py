@@ -1,4 +1,4 @@
-"""``openai-batches validate``: what the service would refuse, found before anything is sent."""
+"""``openai-batches validate``: check request files before they are sent."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +11,7 @@ from openai_batches import make_converter, validate_requests
 from openai_batches._text import as_count
 from openai_batches.cli.command import command
 from openai_batches.cli.errors import ExitCode
-from openai_batches.cli.options.endpoints import endpoint_of
+from openai_batches.cli.options.selection import endpoint_of
 from openai_batches.cli.options.service import DEFAULT_SERVICE, Service, provider_of
 from openai_batches.cli.options.sources import STDIN, SourceName, check_read_once, request_source, source_name
 from openai_batches.cli.output.documents import write_document

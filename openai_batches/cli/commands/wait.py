@@ -1,4 +1,4 @@
-"""``openai-batches wait``: until batches have ended."""
+"""``openai-batches wait``: wait until batches have ended."""
 
 from cyclopts import App
 
@@ -6,11 +6,11 @@ from openai_batches.cli.advice import command_line
 from openai_batches.cli.command import command
 from openai_batches.cli.commands._follow import Following
 from openai_batches.cli.errors import ExitCode
-from openai_batches.cli.failures import Failures
+from openai_batches.cli.explain import Failures
 from openai_batches.cli.options.amounts import Seconds, check_times
-from openai_batches.cli.options.batch_ids import BatchId, batch_ids
+from openai_batches.cli.options.selection import BatchId, batch_ids
 from openai_batches.cli.options.service import DEFAULT_SERVICE, Service, connected
-from openai_batches.cli.output.interrupting import interruptible
+from openai_batches.cli.output.signals import interruptible
 from openai_batches.cli.output.terminal import note
 
 __all__ = ["app"]

@@ -1,32 +1,43 @@
-"""``openai-batches webhook``: receive the service's webhooks."""
+"""``openai-batches webhook``: receive the webhooks of the service."""
 
 import asyncio
 import contextlib
 import datetime as dt
 import os
+import shlex
+import shutil
 import signal
-from collections.abc import Awaitable, Coroutine
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Coroutine, Generator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
 import msgspec
+from aiohttp import web
 from cyclopts import App, Parameter, validators
 
-from openai_batches import BatchesError, InputError, make_converter
+from openai_batches import (
+    BatchesError,
+    BatchSession,
+    InputError,
+    TransportError,
+    WebhookEvent,
+    WebhookReceiver,
+    make_converter,
+)
 from openai_batches._text import as_count
 from openai_batches.cli.command import command
-from openai_batches.cli.commands.handing_on import HandingOn
-from openai_batches.cli.commands.listening import Arrivals, Arrived, LocalEndpoint, address_of, arriving, listener
 from openai_batches.cli.errors import CommandError, ExitCode
 from openai_batches.cli.options.service import DEFAULT_SERVICE, Service, connected
 from openai_batches.cli.output.streams import OutputStream, in_background
 from openai_batches.cli.output.terminal import note, say, warn
 from openai_batches.cli.output.texts import one_line, time_text
+from openai_batches.emulator.webhooks.endpoints import EVENT_TYPES
 
 if TYPE_CHECKING:
-    from openai_batches import Batch, BatchSession
+    from openai_batches import Batch
 
-__all__ = ["app"]
+__all__ = ["Arrivals", "Arrived", "HandingOn", "LocalEndpoint", "address_of", "app", "arriving", "listener"]
 
 _EXAMPLES = """\
 # Try it without a key; `openai-batches run FILE --local` in another terminal:
@@ -42,6 +53,158 @@ _SECRET_ENV = "OPENAI_WEBHOOK_SECRET"  # noqa: S105  # its name, not itself
 app: App = command("webhook", examples=_EXAMPLES, help="Receive the service's webhooks.")
 _listen = command("listen", examples=_EXAMPLES)
 app.command(_listen, name="listen")
+# More events than this wait for nobody: the service is asked to send further ones again, later.
+_MOST_WAITING = 1_000
+_BACKLOG = 128
+_SHUTDOWN_S = 2.0
+_LOOK_S = 5.0
+# What listens everywhere is called here.
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # it is told from them, not bound to them
+_AT_ONCE = 4
+_STDERR = 2
+
+
+class Arrived(msgspec.Struct, frozen=True):
+    """A webhook whose signature was right: its event, and the event as the service wrote it."""
+
+    event: WebhookEvent
+    body: bytes
+
+
+class Arrivals(WebhookReceiver):
+    """Keeps what arrives, once each, for whoever takes it from the queue; None in the queue is the end.
+
+    Args:
+        secret: the secret of the endpoint.
+    """
+
+    def __init__(self, secret: str) -> None:
+        super().__init__(None, secret)
+        self.queue: asyncio.Queue[Arrived | None] = asyncio.Queue()
+
+    async def receive(self, headers: Mapping[str, str], body: bytes) -> WebhookEvent:
+        """Return the event in a webhook, which waits in the queue if it is new."""
+        event = await super().receive(headers, body)
+        if not event.is_repeated:
+            self.queue.put_nowait(Arrived(event, body))
+        return event
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answer a webhook: 503, so that it is sent again, where too many wait."""
+        if self.queue.qsize() >= _MOST_WAITING:
+            return web.Response(status=503, text="busy")
+        return await super().handle(request)
+
+
+class LocalEndpoint:
+    """An endpoint at a local emulator, which calls an address.
+
+    Args:
+        session: the session with the emulator.
+        id: the endpoint's.
+        secret: what the emulator signs with.
+    """
+
+    def __init__(self, session: BatchSession, id: str, secret: str) -> None:
+        self._session = session
+        self._path = f"/webhook_endpoints/{id}"
+        self.secret = secret
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def made(cls, session: BatchSession, url: str) -> AsyncGenerator["LocalEndpoint"]:
+        """Make one for as long as it is needed."""
+        order = {"name": "openai-batches webhook listen", "url": url, "event_types": list(EVENT_TYPES)}
+        answer = await session.request("POST", "/webhook_endpoints", json=order)
+        record = answer.json()
+        endpoint = cls(session, record["id"], record["signing_secret"])
+        try:
+            yield endpoint
+        finally:
+            await endpoint.remove()
+
+    async def remove(self) -> None:
+        """Let the emulator forget it, if the emulator is still there."""
+        with contextlib.suppress(TransportError):
+            await self._session.request("DELETE", self._path)
+
+    async def watch(self) -> None:
+        """Look after it until that fails, as it does when the emulator ends."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            await self._session.request("GET", self._path)
+
+
+class HandingOn:
+    """Runs a command for each event, at most four at a time, and tells of those that fail.
+
+    No shell reads the command or the event. What the command writes goes to standard error.
+
+    Args:
+        command: a program and its arguments, quoted as for a shell.
+
+    Raises:
+        CommandError: there is no such program.
+    """
+
+    def __init__(self, command: str) -> None:
+        try:
+            self._argv = shlex.split(command)
+        except ValueError as error:
+            raise CommandError(f"The command {command!r} cannot be read: {error}", "Mend its quotes") from error
+        if not self._argv or shutil.which(self._argv[0]) is None:
+            name = repr(self._argv[0]) if self._argv else "no name"
+            advice = "Give a program and its arguments; for more than one, a script: --exec ./on-event.sh"
+            raise CommandError(f"There is no program {name} to be run", advice)
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self, event: bytes, name: str) -> None:
+        """Start the command, as soon as there is room for one more.
+
+        Args:
+            event: what it gets.
+            name: what the person is told the event by, should it fail.
+        """
+        await self._slots.acquire()
+        task = asyncio.create_task(self._run(event, name))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def finish(self) -> None:
+        """Return when no command runs any more; if that is cancelled, they are ended."""
+        if not self._tasks:
+            return
+        note(f"Waiting for {as_count(len(self._tasks), 'command')}; Ctrl-C ends at once")
+        try:
+            await asyncio.wait(self._tasks)
+        except asyncio.CancelledError:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks)
+            raise
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._slots.release()
+
+    async def _run(self, event: bytes, name: str) -> None:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._argv, stdin=asyncio.subprocess.PIPE, stdout=_STDERR, stderr=_STDERR
+            )
+        except OSError as error:
+            warn(f"{one_line(self._argv[0])} cannot be run for {one_line(name)}: {error.strerror or error}")
+            return
+        try:
+            await process.communicate(event)
+        except asyncio.CancelledError:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            await process.wait()
+            raise
+        if process.returncode:
+            warn(f"{one_line(self._argv[0])} ended with {process.returncode} for {one_line(name)}")
 
 
 @_listen.default
@@ -196,3 +359,42 @@ async def _until_stopped(address: str, *ends: Awaitable[None] | Coroutine[Any, A
 async def _ended(task: "asyncio.Future[Any]") -> None:
     task.cancel()
     await asyncio.wait({task})
+
+
+@contextlib.contextmanager
+def listener(host: str, port: int) -> Generator[socket.socket]:
+    """Open a socket that listens.
+
+    Raises:
+        CommandError: the address cannot be listened on.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        opened = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        advice = "Choose another port with --port, or let it choose a free one: --port 0"
+        raise CommandError(f"Nothing can listen on {host}, port {port}: {reason}", advice) from error
+    with opened:
+        yield opened
+
+
+def address_of(opened: socket.socket, path: str) -> str:
+    """Return the URL at which a socket is called from this machine."""
+    own: tuple[str, int] = opened.getsockname()[:2]
+    host, port = _WILDCARDS.get(own[0], own[0]), own[1]
+    return f"http://[{host}]:{port}{path}" if ":" in host else f"http://{host}:{port}{path}"
+
+
+@contextlib.asynccontextmanager
+async def arriving(arrivals: Arrivals, opened: socket.socket, path: str) -> AsyncGenerator[None]:
+    """Take in what arrives at a socket meanwhile."""
+    app = web.Application()
+    app.router.add_post(path, arrivals.handle)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, opened).start()
+        yield
+    finally:
+        await runner.cleanup()

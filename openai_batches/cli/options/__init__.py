@@ -1,5 +1,5 @@
 """What the options of the commands mean.
 
-Begin with ``service``: which service, with which key; the environment, the configuration file and the flags decide.
+Begin with ``service``: which service, and which key; flags, the environment and the configuration file decide.
 Imports ``cli.output`` and ``cli.errors``.
 """

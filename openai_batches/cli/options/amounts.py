@@ -1,4 +1,4 @@
-"""Lengths of time, sizes and money, as a person types them."""
+"""Options that take a length of time, a size or an amount of money, such as ``2h``, ``200MB`` and ``$5``."""
 
 import re
 from collections.abc import Mapping, Sequence

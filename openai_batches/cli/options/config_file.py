@@ -1,6 +1,6 @@
-"""The configuration file: which service is meant when the command line does not say, and named profiles of services.
+"""The configuration file ``openai-batches.toml``: named profiles of services, and the default one.
 
-It is ``openai-batches.toml`` in ``$XDG_CONFIG_HOME`` or ``~/.config``, and it never holds a key.
+It is in ``$XDG_CONFIG_HOME`` or ``~/.config``, and it never holds a key.
 """
 
 import difflib

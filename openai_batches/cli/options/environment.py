@@ -1,4 +1,4 @@
-"""The program's own environment variables; one that is empty counts as not set."""
+"""The names of the program's environment variables, and how they are read."""
 
 import os
 

@@ -1,18 +1,30 @@
-"""Which batches of the list are meant."""
+"""Options that select batches and requests: ids, statuses, ages, metadata pairs, models and endpoints."""
 
+import asyncio
 import datetime as dt
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
 
 import attrs
+from cyclopts import Parameter
 
-from openai_batches import Batch, BatchStatus
-from openai_batches.cli.errors import CommandError
+from openai_batches import OPENAI, Batch, BatchStatus
+from openai_batches.cli.errors import CommandError, UnknownOptionError
+from openai_batches.cli.options.sources import STDIN, request_source
 
-__all__ = ["BatchFilter", "status_names", "statuses_of"]
+if TYPE_CHECKING:
+    from openai_batches import Provider
+
+__all__ = ["BatchFilter", "BatchId", "batch_ids", "endpoint_of", "pairs_of", "status_names", "statuses_of"]
 
 _ENDED = frozenset(status for status in BatchStatus if status.is_terminal)
 _GROUPS = {"ended": _ENDED, "open": frozenset(BatchStatus) - _ENDED}
+# What `list` writes above its ids.
+_HEAD = b"id"
+_PIECE_BYTES = 65_536
+_VERSION = re.compile(r"^/v[0-9]+(?=/)")
 
 
 def status_names(_: object) -> list[str]:
@@ -89,3 +101,75 @@ class BatchFilter:
 
 def _fits_end(endpoint: str, pattern: str) -> bool:
     return fnmatchcase(endpoint, pattern) or fnmatchcase(endpoint, f"*/{pattern.lstrip('/')}")
+
+
+def _check(_: object, given: str) -> None:
+    if given.startswith("-") and given != STDIN:
+        raise UnknownOptionError(given)
+
+
+# Annotation of a command's `*ids`: "-" is no option.
+BatchId = Annotated[str, Parameter(metavar="ID", required=True, allow_leading_hyphen=True, validator=_check)]
+
+
+async def batch_ids(given: Sequence[str]) -> list[str]:
+    """Return ids, each once; ``-`` stands for the first words of the lines of standard input.
+
+    Raises:
+        CommandError: there is no id.
+    """
+    ids: dict[str, None] = {}
+    for each in given:
+        ids.update(dict.fromkeys(await asyncio.to_thread(_read) if each == STDIN else [each]))
+    if not ids:
+        raise CommandError("There is no id on standard input", "Give one id a line")
+    return list(ids)
+
+
+def _read() -> list[str]:
+    with request_source(STDIN) as source:
+        file = cast("BinaryIO", source)
+        text = b"".join(iter(lambda: file.read(_PIECE_BYTES), b""))
+    words = [line.split()[0] for line in text.splitlines() if line.strip()]
+    return [word.decode("utf-8", "replace") for word in words if word != _HEAD]
+
+
+def endpoint_of(text: str | None, provider: "Provider") -> str | None:
+    """Return the whole path of an endpoint that may be named without ``/v1``, or without a slash in front.
+
+    Args:
+        text: what was typed; None where nothing was.
+        provider: the service, which knows some endpoints; another one has to be named whole.
+
+    Raises:
+        CommandError: it is no path, and the service has no such endpoint.
+    """
+    known = provider.endpoints or OPENAI.endpoints
+    if text is None or text in known:
+        return text
+    path = f"/{text.lstrip('/')}"
+    # The one without a version goes before the one with it, where a service has both.
+    for whole in sorted(known, key=len):
+        if path in {whole, _VERSION.sub("", whole)}:
+            return whole
+    if text.startswith("/"):
+        return text
+    shown = ", ".join(sorted({_VERSION.sub("", whole).lstrip("/") for whole in known}))
+    raise CommandError(f"There is no endpoint {text!r}", f"Known are {shown}; name another one whole: /v1/{text}")
+
+
+def pairs_of(texts: Iterable[str]) -> dict[str, str]:
+    """Return ``key=value`` texts as a dict; the value may have further ``=`` in it, or be empty.
+
+    Raises:
+        CommandError: one has no key or no ``=``, or two have the same key.
+    """
+    pairs: dict[str, str] = {}
+    for text in texts:
+        key, sign, value = text.partition("=")
+        if not sign or not key:
+            raise CommandError(f"{text!r} is no pair of metadata", "Write --metadata key=value")
+        if key in pairs:
+            raise CommandError(f"The metadata key {key!r} is given twice", "Give each key once")
+        pairs[key] = value
+    return pairs

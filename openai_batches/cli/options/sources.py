@@ -1,4 +1,4 @@
-"""A source of requests, as a person names it: a file, or ``-`` for standard input; large files with progress."""
+"""Arguments that name a source of requests: a file, or ``-`` for standard input."""
 
 import contextlib
 import os
@@ -12,8 +12,7 @@ from cyclopts import Parameter
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from openai_batches.cli.errors import CommandError, UnknownOptionError
-from openai_batches.cli.output.keyboard import opened_keyboard
-from openai_batches.cli.output.terminal import note, progress_is_shown, stderr
+from openai_batches.cli.output.terminal import note, opened_keyboard, progress_is_shown, stderr
 from openai_batches.cli.output.texts import cut
 
 if TYPE_CHECKING:

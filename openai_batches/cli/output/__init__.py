@@ -1,4 +1,4 @@
-"""What the commands print: text, tables, JSON, files, and pictures that change.
+"""What the commands write: text, tables, JSON, files, and live displays.
 
 Begin with ``terminal``, which alone writes to standard output and standard error.
 Imports ``cli.errors``.

@@ -1,4 +1,4 @@
-"""One batch in a few characters: its status, its counts, its age, its progress."""
+"""Cells for one batch: its status, counts, age, progress bar and metadata."""
 
 import datetime as dt
 

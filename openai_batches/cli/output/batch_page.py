@@ -1,4 +1,4 @@
-"""One batch on a page: all that is known of it, in groups."""
+"""One batch on a page: everything that is known of it, in groups."""
 
 import datetime as dt
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Batches as a table, page after page, with the columns that the terminal has room for."""
+"""The table of batches, with as many columns as fit into the terminal."""
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence

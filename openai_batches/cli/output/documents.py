@@ -1,4 +1,4 @@
-"""What ``--json`` and ``--jsonl`` write: a document, or records of the service as they come, in its own words."""
+"""The output of ``--json`` and ``--jsonl``: one document, or one record of the service on each line."""
 
 import json
 from collections.abc import Iterable

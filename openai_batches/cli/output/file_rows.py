@@ -1,4 +1,4 @@
-"""Files at the service, as rows of a table."""
+"""Table rows for files at the service."""
 
 import datetime as dt
 import time

@@ -1,4 +1,4 @@
-"""What a terminal shows while something goes on: some lines that change, or a whole screen."""
+"""Output that changes while a command runs: lines or a whole screen that is drawn again, and progress bars."""
 
 import asyncio
 import contextlib
@@ -9,17 +9,19 @@ from collections.abc import AsyncGenerator, Callable, Generator
 
 from rich.console import Console, RenderableType
 from rich.live import Live
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from openai_batches.cli.errors import CommandError
-from openai_batches.cli.output.interrupting import left_at_ctrl_z
+from openai_batches.cli.output.signals import left_at_ctrl_z
 from openai_batches.cli.output.terminal import out_is_terminal, progress_is_shown, stderr, stdout
-from openai_batches.cli.output.texts import one_line
+from openai_batches.cli.output.texts import cut, one_line
 
-__all__ = ["Drawing", "check_can_watch", "lines_drawn", "screen_drawn"]
+__all__ = ["Drawing", "check_can_watch", "lines_drawn", "screen_drawn", "transfer_shown"]
 
 # Ages and a new size of the terminal are seen this often.
 _REFRESH_S = 0.25
 _MOMENT_S = 0.1
+_MOST_CHARS = 28
 
 
 class Drawing:
@@ -147,3 +149,26 @@ def _log_lines_told(tell: Callable[[str], object]) -> Generator[None]:
         yield
     finally:
         logger.handlers = handlers
+
+
+@contextlib.contextmanager
+def transfer_shown(what: str, *, is_shown: bool = True) -> "Generator[Callable[[int, int | None], None] | None]":
+    """Give what is told the bytes that are there and the bytes in all, and shows them with the speed and the time left.
+
+    Args:
+        what: what goes on, in some words.
+        is_shown: whether it is worth showing; in any case, only a terminal shows it, and None is given elsewhere.
+    """
+    if not (is_shown and progress_is_shown()):
+        yield None
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=stderr(), transient=True, expand=True) as bar:
+        task = bar.add_task(cut(what, _MOST_CHARS), total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

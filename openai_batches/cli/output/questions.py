@@ -1,4 +1,4 @@
-"""Questions to the person at the terminal."""
+"""Yes-or-no questions to the user at the terminal."""
 
 import asyncio
 import contextlib
@@ -8,8 +8,7 @@ from collections.abc import Generator
 
 from rich.text import Text
 
-from openai_batches.cli.output.keyboard import opened_keyboard
-from openai_batches.cli.output.terminal import stderr
+from openai_batches.cli.output.terminal import opened_keyboard, stderr
 
 __all__ = ["can_ask", "confirmed"]
 

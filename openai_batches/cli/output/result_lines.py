@@ -1,4 +1,4 @@
-"""Results as the bytes of lines: rows of JSON or CSV, the service's own lines, or the answers' texts alone."""
+"""Results as lines of bytes: JSON or CSV rows, the service's own lines, or the texts of the answers."""
 
 import io
 from typing import TYPE_CHECKING, Protocol

@@ -1,4 +1,4 @@
-"""In which shape results are written, and where to."""
+"""In which format results are written and where to, by the options of the command and the name of the file."""
 
 import contextlib
 from pathlib import Path
@@ -8,19 +8,17 @@ import attrs
 
 from openai_batches import ParquetWriter
 from openai_batches.cli.errors import CommandError
-from openai_batches.cli.output.result_formats import chosen_format
 from openai_batches.cli.output.result_lines import Counts, LineMaker, RawLines, RowLines, TextLines
 from openai_batches.cli.output.save import STDOUT, opened_output, refuse_file
 from openai_batches.cli.output.terminal import out_is_file
-from openai_batches.results.formats import format_of
+from openai_batches.results.formats import OutputFormat, format_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from openai_batches import BatchResult
-    from openai_batches.results.formats import OutputFormat
 
-__all__ = ["Shape", "Sink", "result_sink", "shape_of"]
+__all__ = ["Shape", "Sink", "chosen_format", "result_sink", "shape_of"]
 
 
 @attrs.frozen(kw_only=True)
@@ -134,3 +132,31 @@ async def result_sink(shape: Shape, *, force: bool) -> "AsyncGenerator[Sink]":
 
 async def _dropped(_: object) -> None:
     """Write nothing."""
+
+
+def chosen_format(path: Path | None, format: OutputFormat | None) -> OutputFormat:
+    """Return what is written to a file, or to standard output.
+
+    Args:
+        path: the file; None is standard output.
+        format: what ``--format`` says; None where it is not given.
+
+    Raises:
+        CommandError: nothing says it, the two contradict each other, or it cannot be written there.
+    """
+    if path is None:
+        if format == "parquet":
+            raise CommandError("Parquet is written to a file", "Name it: -o results.parquet")
+        return format or "jsonl"
+    named, compression = format_of(path.name)
+    if format is not None and named not in {None, format}:
+        text = f"{path.name} says {named}, and --format {format}"
+        raise CommandError(text, "Leave --format out, or give the file another suffix")
+    found = format or named
+    if found is None:
+        raise CommandError(
+            f"{path.name} does not say in which format to write", "End it in .jsonl, .csv or .parquet, or add --format"
+        )
+    if found == "parquet" and compression is not None:
+        raise CommandError(f"{path.name}: Parquet is packed already", f"Leave {path.suffix} out")
+    return found

@@ -1,9 +1,10 @@
-"""Files that a command writes: under their names once they are whole, and over others only if that is asked for."""
+"""Files that a command writes: their names, the checks before, and writing them completely or not at all."""
 
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+import unicodedata
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,10 +15,17 @@ from openai_batches.cli.output.streams import OutputStream
 from openai_batches.storage.atomic import PartFile
 from openai_batches.storage.compression import compression_of
 
-__all__ = ["STDOUT", "FileName", "OutputName", "opened_output", "refuse_file", "saved"]
+__all__ = ["STDOUT", "FileName", "OutputName", "check_apart", "opened_output", "refuse_file", "safe_name", "saved"]
 
 STDOUT = Path("-")
 _SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
+_STDIO = "-"
+_MOST_BYTES = 200
+# What leads elsewhere, or means something to a shell or another system.
+_FORBIDDEN = frozenset('<>:"|?*')
+_RESERVED = frozenset(
+    {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in "123456789")}
+)
 
 
 def _path(_: object, tokens: Sequence[Token]) -> Path:
@@ -103,3 +111,71 @@ async def _named(step: Callable[[], None]) -> None:
         await asyncio.to_thread(step)
     except FileExistsError as error:
         raise CommandError(f"{error.filename} is in use: {error.strerror}", "Wait, or name another file") from error
+
+
+def check_apart(*, reads: Mapping[str, Path | str | None], writes: Mapping[str, Path | str | None]) -> None:
+    """Refuse to write a file that is read or written under another name, whatever links lead there.
+
+    Standard input and output are no files.
+
+    Args:
+        reads: what is read, by the name of its option or argument.
+        writes: what is written, likewise.
+
+    Raises:
+        CommandError: two are the same file.
+    """
+    seen = [(name, path) for name, path in reads.items() if _is_file(path)]
+    for name, path in writes.items():
+        if not _is_file(path):
+            continue
+        for other, there in seen:
+            if _are_same(there, path):
+                raise CommandError(f"{other} and {name} are the same file: {path}", "Name another file to write")
+        seen.append((name, path))
+
+
+def _is_file(path: Path | str | None) -> bool:
+    return path is not None and str(path) != _STDIO
+
+
+def _are_same(one: Path | str | None, other: Path | str | None) -> bool:
+    first, second = str(one), str(other)
+    if os.path.realpath(first) == os.path.realpath(second):
+        return True
+    try:
+        # Names that differ in letters alone, on a disk that does not tell them apart.
+        return Path(first).samefile(second)
+    except OSError:
+        return False
+
+
+def safe_name(name: str, *, otherwise: str) -> str:
+    """Return a name that stands for a file in the folder it is put into, and for nothing else.
+
+    What stands before a slash or backslash is left out, and so are dots, dashes and spaces at the start. Characters
+    that cannot be seen, or mean something to a system, become ``_``. It is cut to 200 bytes before its suffix.
+
+    Args:
+        name: the name, from anywhere.
+        otherwise: the name to take where nothing is left of it.
+    """
+    last = name.replace("\\", "/").rpartition("/")[2]
+    shown = "".join("_" if _is_odd(character) else character for character in unicodedata.normalize("NFC", last))
+    kept = shown.strip().lstrip(".-~ ").rstrip(". ")
+    if not kept.strip("_"):
+        return otherwise
+    stem, dot, suffix = kept.rpartition(".")
+    if not dot or len(suffix) > 16:
+        stem, dot, suffix = kept, "", ""
+    if stem.lower() in _RESERVED:
+        stem = f"{stem}_"
+    return _cut(stem) + dot + suffix
+
+
+def _is_odd(character: str) -> bool:
+    return character in _FORBIDDEN or not character.isprintable()
+
+
+def _cut(text: str) -> str:
+    return text.encode("utf-8", "replace")[:_MOST_BYTES].decode("utf-8", "ignore")

@@ -1,4 +1,4 @@
-"""Much that comes piece by piece, to standard output: what is there is written at once, and only a piece is held."""
+"""Output of any length to standard output, written piece by piece in a thread."""
 
 import asyncio
 import codecs

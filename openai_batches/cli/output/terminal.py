@@ -1,4 +1,4 @@
-"""Where a command writes: standard output for what was asked for, standard error for what is said about it."""
+"""Write to standard output and standard error, and find out what kind of terminal they are."""
 
 import contextlib
 import functools
@@ -24,6 +24,7 @@ __all__ = [
     "check_output",
     "facts",
     "note",
+    "opened_keyboard",
     "out_is_file",
     "out_is_terminal",
     "progress_is_shown",
@@ -352,3 +353,15 @@ def _unwritable(error: OSError) -> CommandError:
     return CommandError(
         f"Standard output cannot be written: {error.strerror or error}", "Make room, or send it elsewhere"
     )
+
+
+def opened_keyboard(terminal: int) -> int:
+    """Return a description of our own of a terminal, which does not wait; the shell's stays as it was.
+
+    Ctrl-C throws away what was typed, also between the moment it is there and the moment it is read: whoever waited
+    then would not hear of it.
+
+    Raises:
+        OSError: it has no name here, as in some containers.
+    """
+    return os.open(os.ttyname(terminal), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)

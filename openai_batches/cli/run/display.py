@@ -1,4 +1,4 @@
-"""The live picture of a job: one line for all of it, one for each shard, drawn again where it stands."""
+"""The live display of a job: a line for the whole job, and one for each shard."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from openai_batches._text import as_count
-from openai_batches.cli.output.interrupting import left_at_ctrl_z
+from openai_batches.cli.output.signals import left_at_ctrl_z
 from openai_batches.cli.output.terminal import stderr
 from openai_batches.cli.output.texts import lasting_text, money_text
 from openai_batches.cli.run.progress import JobProgress, ShardRow

@@ -1,4 +1,4 @@
-"""What the disk says of jobs, without a service and without disturbing who is at work on them."""
+"""Find jobs in folders and read their journals, without a service and without disturbing a running job."""
 
 import asyncio
 import datetime as dt
@@ -11,14 +11,17 @@ import attrs
 
 from openai_batches import PRICES, JournalError, Ledger, Outcome, PriceTable
 from openai_batches.cli.errors import CommandError
+from openai_batches.cli.output.terminal import note
+from openai_batches.cli.output.texts import path_text, words
 from openai_batches.cli.run.notes import JobNotes
 from openai_batches.jobs.discarding import was_begun
 from openai_batches.jobs.journal.sqlite import JournalView, is_at_work, journal_path, read_journal
 
-__all__ = ["FoundJob", "found_jobs", "has_journal", "jobs_below", "ledger_document", "view_of"]
+__all__ = ["FoundJob", "found_jobs", "has_journal", "job_folders", "jobs_below", "ledger_document", "view_of"]
 
 # A hint is not worth more: somebody's home has a hundred thousand.
 _MOST_FOLDERS = 1_000
+_NAMED = 5
 
 
 @attrs.frozen(kw_only=True)
@@ -169,3 +172,27 @@ def _directories(folder: Path, *, is_recursive: bool) -> Iterator[Path]:
         jobs = [name for name in names if has_journal(Path(place, name))]
         yield from (Path(place, name) for name in sorted(jobs))
         names[:] = sorted(set(names) - set(jobs)) if is_recursive else []
+
+
+def job_folders(given: tuple[Path, ...]) -> list[Path]:
+    """Return the folders of jobs that are meant, and say which these are where nobody named them.
+
+    Raises:
+        CommandError: one that is named has no job in it.
+    """
+    for folder in given:
+        if not has_journal(folder):
+            raise CommandError(f"There is no job in {folder}", "`openai-batches jobs` shows where there are some")
+    if given:
+        return list(given)
+    found = [Path()] if has_journal(Path()) else sorted(path for path in Path().iterdir() if has_journal(path))
+    if not found:
+        below = jobs_below(Path())
+        hint = f" Name them: {below:,} in the folders below." if below else ""
+        note(f"There is no job in this folder: what jobs elsewhere need is not known.{hint}")
+        return []
+    named = [path_text(path) for path in found[:_NAMED]]
+    if more := len(found) - len(named):
+        named.append(f"{more:,} more")
+    note(f"Jobs of this folder: {words(named)}.")
+    return found

@@ -1,4 +1,4 @@
-"""What a job says to the person besides its picture: lines while it runs, and a summary at its end."""
+"""Messages about a job on standard error: lines while it runs, and a summary at its end."""
 
 import time
 from collections.abc import Callable
@@ -9,9 +9,8 @@ from openai_batches._text import as_count
 from openai_batches.cli.advice import command_line, resume_command
 from openai_batches.cli.errors import CommandError, ExitCode
 from openai_batches.cli.explain import explain
-from openai_batches.cli.output.cost_texts import no_price
 from openai_batches.cli.output.terminal import note, progress_is_shown, say_facts
-from openai_batches.cli.output.texts import lasting_text, money_text, one_line, size_text
+from openai_batches.cli.output.texts import lasting_text, money_text, no_price, one_line, size_text
 
 if TYPE_CHECKING:
     from pathlib import Path

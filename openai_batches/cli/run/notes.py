@@ -1,4 +1,4 @@
-"""What the program itself notes beside a job's journal: whose answers it has, and which files it has written."""
+"""What the program stores beside a job's journal: whether it is local, and which result files it has written."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""What a job is about to do, and what that will cost: shown, and agreed to, before anything is sent."""
+"""What a job will send and what that will cost, shown and confirmed before anything is sent."""
 
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -7,10 +7,18 @@ import attrs
 
 from openai_batches._text import as_count
 from openai_batches.cli.errors import CommandError
-from openai_batches.cli.output.cost_texts import condition, costs_of, no_price, range_text, uncounted
 from openai_batches.cli.output.questions import can_ask, confirmed
 from openai_batches.cli.output.terminal import stderr
-from openai_batches.cli.output.texts import money_text, one_line, size_text
+from openai_batches.cli.output.texts import (
+    condition,
+    costs_of,
+    money_text,
+    no_price,
+    one_line,
+    range_text,
+    size_text,
+    uncounted,
+)
 
 if TYPE_CHECKING:
     from openai_batches import Estimate, Ledger

@@ -1,4 +1,4 @@
-"""How far a job is: what its events and its ledger say, put together for whoever watches. No terminal, no clock."""
+"""How far a job is, from its events and its ledger, and how much time is left."""
 
 from collections import deque
 from typing import TYPE_CHECKING

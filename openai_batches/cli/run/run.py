@@ -1,4 +1,4 @@
-"""One call of ``run``: from what was typed to the job, and from the job's end to an exit code."""
+"""The steps of one call of ``run``: plan, ask, send, wait, write the results, and return the exit code."""
 
 import asyncio
 import contextlib
@@ -24,6 +24,7 @@ from openai_batches import (
     NotFoundError,
     estimate,
     read_prices,
+    write_report,
 )
 from openai_batches._text import as_count
 from openai_batches.cli.advice import say_resume
@@ -32,18 +33,25 @@ from openai_batches.cli.logs import hush
 from openai_batches.cli.options.service import Service, connected, unconnected
 from openai_batches.cli.options.sources import STDIN, request_source, source_name
 from openai_batches.cli.output.documents import write_document
-from openai_batches.cli.output.interrupting import stopped_by_signals
-from openai_batches.cli.output.terminal import busy, facts, note, out_is_terminal, progress_is_shown, say, say_facts
-from openai_batches.cli.output.texts import clean
+from openai_batches.cli.output.signals import stopped_by_signals
+from openai_batches.cli.output.terminal import (
+    busy,
+    facts,
+    note,
+    out_is_terminal,
+    progress_is_shown,
+    say,
+    say_facts,
+    warn,
+)
+from openai_batches.cli.output.texts import clean, one_line
 from openai_batches.cli.run.display import Picture, shown_live
 from openai_batches.cli.run.job_on_disk import has_journal, ledger_document, view_of
 from openai_batches.cli.run.messages import EventTeller, resumable, say_summary
 from openai_batches.cli.run.notes import JobNotes
-from openai_batches.cli.run.places import check_targets, job_place
+from openai_batches.cli.run.places import check_targets, compared, job_place
 from openai_batches.cli.run.plan import DEFAULT_CONFIRM_ABOVE_USD, JobPlan, agreed
 from openai_batches.cli.run.progress import JobProgress, Pace
-from openai_batches.cli.run.run_comparing import compared
-from openai_batches.cli.run.run_reporting import leave_report
 from openai_batches.cli.run.save import Output, stream_results
 from openai_batches.jobs.discarding import was_begun
 from openai_batches.jobs.journal.records import Step
@@ -53,7 +61,7 @@ if TYPE_CHECKING:
     from openai_batches import BatchSession, JobEvent, PriceTable, Provider
     from openai_batches.jobs.journal.sqlite import JournalView
 
-__all__ = ["Errand"]
+__all__ = ["Errand", "leave_report"]
 
 _SHOW_CURSOR = b"\n\x1b[?25h"
 
@@ -411,3 +419,13 @@ class Errand:
 def _is_typed(source: str | None) -> bool:
     """Return whether the requests come from a keyboard: nothing is drawn over what is typed."""
     return source == STDIN and sys.stdin is not None and sys.stdin.isatty()
+
+
+async def leave_report(directory: Path, path: Path, prices: "PriceTable") -> None:
+    """Write a report of whatever there is to report; what became of the requests counts for more than a failure."""
+    if await view_of(directory) is None:
+        return
+    try:
+        await write_report(directory, path, prices=prices, overwrite=True)
+    except (BatchesError, OSError) as error:
+        warn(f"The report could not be written: {one_line(str(error))}")

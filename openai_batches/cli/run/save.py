@@ -1,4 +1,4 @@
-"""Where ``run`` puts the results: looked at before anything is sent, written when all of them are there."""
+"""Where ``run`` writes the results: options, checks before anything is sent, and the writing itself."""
 
 import functools
 import importlib.util
@@ -12,8 +12,8 @@ from cyclopts import Group, Parameter
 
 from openai_batches import InputError, write_results
 from openai_batches.cli.errors import CommandError
-from openai_batches.cli.output.result_formats import chosen_format
 from openai_batches.cli.output.result_lines import RowLines
+from openai_batches.cli.output.result_shapes import chosen_format
 from openai_batches.cli.output.save import refuse_file
 from openai_batches.cli.output.streams import OutputStream, gathered
 from openai_batches.results.formats import OutputFormat
