@@ -46,7 +46,6 @@ openai-batches list --since 7d --status failed,expired
 openai-batches list --metadata team=search --older-than 30d --jsonl \\
     > old.jsonl""",
 )
-_MAX_PAGE = 100
 # The line of names, an empty one, and the one that says how old it is.
 _OTHER_LINES = 3
 
@@ -286,7 +285,3 @@ async def watch_list(
 async def _looked(session: "BatchSession", wanted: BatchFilter) -> list[Batch]:
     page = await session.batches.list(limit=_MAX_PAGE)
     return [batch for batch in page.data if wanted.accepts(batch)]
-
-
-def _now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
