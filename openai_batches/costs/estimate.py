@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import functools
 import importlib
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
 import attrs
 import msgspec
 
+from openai_batches._threads import ends_within, in_thread
 from openai_batches.costs.prices import PRICES, PriceTable
 from openai_batches.costs.tokens import Tally, approximate_tokens, tally_lines
 from openai_batches.errors import InputError
@@ -179,7 +179,7 @@ async def estimate(
     blocks = cast("AsyncGenerator[bytes]", iter_blocks(source, block_bytes=_BLOCK_BYTES))
     async with aclosing(blocks):
         async for block in blocks:
-            unreadable += await asyncio.to_thread(tally_lines, block, tallies, counters.of, endpoint=endpoint)
+            unreadable += await in_thread(tally_lines, block, tallies, counters.of, endpoint=endpoint)
     by_model = {
         model: _priced(model, tally, table, counters.methods.get(model, "approximation"), assumed_output_tokens)
         for model, tally in tallies.items()
@@ -195,7 +195,7 @@ async def read_prices(path: str | os.PathLike[str]) -> PriceTable:
         InputError: the file holds no such table.
         OSError: it cannot be read.
     """
-    data = await asyncio.to_thread(Path(path).read_bytes)
+    data = await in_thread(Path(path).read_bytes)
     try:
         mapping = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -330,11 +330,8 @@ class _Vocabularies:
             except Exception:  # noqa: BLE001  # whatever it cannot do without: a network, a disk, requests
                 self._has_failed = True
 
-        # A daemon, because nothing can end a download that hangs; one that ends late serves the next call.
-        thread = threading.Thread(target=load, name=f"openai_batches-{name}", daemon=True)
-        thread.start()
-        thread.join(timeout_s)
-        if thread.is_alive():
+        # Nothing can end a download that hangs; one that ends late serves the next call.
+        if not ends_within(load, timeout_s, name=f"openai_batches-{name}"):
             self._has_failed = True
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from typing import TYPE_CHECKING
 
 import attrs
 
+from openai_batches._threads import in_thread
 from openai_batches.errors import InputError, JournalError
 from openai_batches.jobs.journal.records import Attempt, JobRecord, Step
 from openai_batches.jobs.plan import JOB_PREFIX, begin, draft_of, make_folders, remove_draft, requests_folder
@@ -53,9 +53,9 @@ async def begun_with(session: Service, journal: Journal, batch: Batch | str, job
     draft = draft_of(job.job_id)
     try:
         attempt, _ = await _fetched(session, found, journal.directory, draft, 1)
-        await asyncio.to_thread(begin, journal, job, [attempt])
+        await in_thread(begin, journal, job, [attempt])
     except BaseException:
-        await asyncio.to_thread(remove_draft, journal.directory / draft)
+        await in_thread(remove_draft, journal.directory / draft)
         raise
 
 
@@ -82,9 +82,9 @@ async def adopted(session: Service, book: Book, batch: Batch | str) -> Attempt:
     folder = requests_folder(book.directory, book.job.job_id)
     known = [(folder / one.name, one.bytes) for one in book.firsts()]
     try:
-        await asyncio.to_thread(_check_apart, ids, known, found.id)
+        await in_thread(_check_apart, ids, known, found.id)
     except BaseException:
-        await asyncio.to_thread((folder / attempt.name).unlink, missing_ok=True)
+        await in_thread((folder / attempt.name).unlink, missing_ok=True)
         raise
     await book.reopen()
     return await book.save(attrs.evolve(attempt, step=Step.PLANNED), step=attempt.step)
@@ -116,11 +116,11 @@ async def _fetched(
         is_tidy=True,
         is_adopted=True,
     )
-    await asyncio.to_thread(make_folders, directory, job_id)
+    await in_thread(make_folders, directory, job_id)
     path = requests_folder(directory, job_id) / attempt.name
     # What is there under this name, the journal does not know.
     got = await session.files.download(batch.input_file_id, path, overwrite=True)
-    ids = await asyncio.to_thread(_ids, path)
+    ids = await in_thread(_ids, path)
     return attrs.evolve(attempt, requests=len(ids), bytes=got.bytes, tokens=got.bytes // 4), ids
 
 

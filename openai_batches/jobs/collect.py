@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from openai_batches._threads import in_thread
 from openai_batches.errors import BatchesError, BatchFailedError, ConflictError, JobError, NotFoundError
 from openai_batches.jobs.admission import is_out_of_quota, is_out_of_room, room_limit
 from openai_batches.jobs.events import JobEventKind
@@ -149,7 +150,7 @@ class Finisher:
         async with self._counting:
             if harvest.was_sent:
                 files = list(harvest.result_files)
-                found = await asyncio.to_thread(
+                found = await in_thread(
                     reconcile, harvest.requests, files, rule, batch=harvest.refused, sizes=harvest.sizes
                 )
             else:
@@ -198,7 +199,7 @@ class Finisher:
             tokens=-(-attempt.tokens * len(numbers) // attempt.requests),
         )
         source, target = self._requests / attempt.name, self._requests / following.name
-        size = await asyncio.to_thread(write_requests, source, target, numbers)
+        size = await in_thread(write_requests, source, target, numbers)
         return attrs.evolve(following, bytes=size)
 
     async def _turned_to_twin(self, attempt: Attempt, batch: Batch) -> Attempt | None:

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import attrs
 
+from openai_batches._threads import in_threads
 from openai_batches.jobs.merging import in_source_order
 from openai_batches.jobs.plan import source_path
 from openai_batches.jobs.result_files import attempt_results, shard_results
 from openai_batches.jobs.state import Book
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, Generator, Iterator
 
     from openai_batches.results.result import BatchResult
 
 __all__ = ["JobWalk", "first_of"]
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 @attrs.frozen
@@ -49,8 +50,9 @@ class JobWalk:
             while book is not None and taken < len(book.verified):
                 harvest = book.harvest(book.verified[taken])
                 taken += 1
-                async for piece in _in_thread(functools.partial(attempt_results, harvest, self.body_type)):
-                    yield piece
+                async with aclosing(in_threads(_steps(attempt_results, harvest, self.body_type))) as pieces:
+                    async for piece in pieces:
+                        yield piece
             if self.task.done():
                 return
             await first_of(self.task, self.told())
@@ -82,8 +84,9 @@ class JobWalk:
                     return
                 await first_of(self.task, self.told())
             harvests = [book.harvest(attempt) for attempt in book.shard(shard)]
-            async for piece in _in_thread(functools.partial(shard_results, harvests, self.body_type)):
-                yield piece
+            async with aclosing(in_threads(_steps(shard_results, harvests, self.body_type))) as pieces:
+                async for piece in pieces:
+                    yield piece
 
 
 async def first_of(task: asyncio.Task[None], told: asyncio.Event) -> None:
@@ -95,9 +98,6 @@ async def first_of(task: asyncio.Task[None], told: asyncio.Event) -> None:
         waiter.cancel()
 
 
-async def _in_thread(make: Callable[[], Iterator[T]]) -> AsyncGenerator[T, None]:
-    """Take the steps of an iterator in a thread."""
-    steps = await asyncio.to_thread(make)
-    end = object()
-    while (step := await asyncio.to_thread(next, steps, end)) is not end:
-        yield cast("T", step)
+def _steps(pieces: Callable[P, Iterator[T]], *args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:
+    """Yield what a function yields, once it is called: that is work too."""
+    yield from pieces(*args, **kwargs)

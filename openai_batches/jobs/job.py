@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import attrs
 
 from openai_batches._arguments import checked_expiry
+from openai_batches._threads import in_thread
 from openai_batches.errors import InputError, JobError, JobStoppedError
 from openai_batches.jobs.adopt import adopted, begun_with, empty_job
 from openai_batches.jobs.arguments import check_job, checked_pairs, job_directory
@@ -203,7 +204,7 @@ class BatchJob:
         book = await self._opened()
         if self._hold is None or await self._running() is not None:
             raise InputError("A job is discarded before it is run")
-        await asyncio.to_thread(discard, self._hold.journal, book.job, book.attempts.values())
+        await in_thread(discard, self._hold.journal, book.job, book.attempts.values())
         await self.close()
 
     async def run(self, *, stop_on: Collection[signal.Signals] = ()) -> Ledger:
@@ -301,9 +302,9 @@ class BatchJob:
         if self._book is not None:
             return Ledger.of(self._book.attempts.values())
         journal = await self._open_journal(is_there=True)
-        if await asyncio.to_thread(journal.job) is None:
+        if await in_thread(journal.job) is None:
             raise JobError(f"There is no job in {self._directory} yet")
-        return Ledger.of(await asyncio.to_thread(journal.attempts))
+        return Ledger.of(await in_thread(journal.attempts))
 
     async def cancel(self) -> Ledger:
         """End the job: nothing more is sent, its batches are cancelled, and what they have finished is collected.
@@ -349,7 +350,7 @@ class BatchJob:
         if await self._running() is not None:
             raise InputError("A batch is adopted before the job is run, or after it has been stopped")
         journal = await self._open_journal()
-        if self._source is None and await asyncio.to_thread(journal.job) is None:
+        if self._source is None and await in_thread(journal.job) is None:
             job = empty_job(self._session.base_url, settled(self._options), self._session.now())
             async with self._opening:
                 await self._or_let_go(begun_with(self._session, journal, batch, job))
@@ -389,7 +390,7 @@ class BatchJob:
             if self._is_closed:
                 raise InputError("The job is closed: to go on with it, make it again")
             if self._hold is None:
-                if is_there and not await asyncio.to_thread(os.path.lexists, journal_path(self._directory)):
+                if is_there and not await in_thread(os.path.lexists, journal_path(self._directory)):
                     raise JobError(f"There is no job in {self._directory} yet: begin it with its requests")
                 self._hold = await hold(self._directory)
             return self._hold.journal
@@ -399,7 +400,7 @@ class BatchJob:
         held, self._hold = self._hold, None
         if held is not None:
             held.is_leaving = True
-            await asyncio.to_thread(held.close)
+            await in_thread(held.close)
 
     async def _or_let_go(self, beginning: Awaitable[T]) -> T:
         try:
@@ -413,7 +414,7 @@ class BatchJob:
         journal = await self._open_journal()
         async with self._opening:
             if self._book is None:
-                is_new = await asyncio.to_thread(journal.job) is None
+                is_new = await in_thread(journal.job) is None
                 job = await self._or_let_go(planned(journal, self._source, self._plan()))
                 book = Book(journal, job, on_event=self._tell, patience_s=self._patience_s, now=self._session.now)
                 await book.open()

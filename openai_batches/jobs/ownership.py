@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from openai_batches._threads import in_thread
 from openai_batches.errors import JournalError
 from openai_batches.jobs.journal.sqlite import Journal
 
@@ -53,7 +54,7 @@ async def hold(directory: Path) -> Hold:
         JournalError: another process is at work on the job, or another ``BatchJob`` of this one; or the journal cannot
             be used.
     """
-    mine = Hold(await asyncio.to_thread(os.path.realpath, directory))
+    mine = Hold(await in_thread(os.path.realpath, directory))
     clock = asyncio.get_running_loop().time
     until = clock() + _PATIENCE_S
     # Between the jobs of this process it is decided here, before the file is locked: what that says is of others.
@@ -74,12 +75,12 @@ async def hold(directory: Path) -> Hold:
 
 async def _journal(directory: Path, mine: Hold) -> Journal:
     """Open a journal in a thread; nobody is left behind with the lock when the one who waits is cancelled."""
-    opening = asyncio.ensure_future(asyncio.to_thread(Journal, directory))
+    opening = asyncio.ensure_future(in_thread(Journal, directory))
     try:
         return await asyncio.shield(opening)
     except asyncio.CancelledError:
         mine.is_leaving = True
         await asyncio.wait([opening])
         if opening.exception() is None:
-            await asyncio.to_thread(opening.result().close)
+            await in_thread(opening.result().close)
         raise

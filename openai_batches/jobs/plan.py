@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import os
@@ -13,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 import attrs
 from yarl import URL
 
+from openai_batches._threads import in_thread
 from openai_batches.errors import InputError, InvalidRequestsError, JobError
 from openai_batches.jobs.arguments import checked_source, shortened
 from openai_batches.jobs.journal.records import Attempt, JobRecord, Step
@@ -152,9 +152,9 @@ async def planned(journal: Journal, source: RequestSource | None, plan: Plan) ->
         JobError: the source is not there any more.
         OSError: the disk is full, or the source cannot be read.
     """
-    job = await asyncio.to_thread(journal.job)
+    job = await in_thread(journal.job)
     if job is not None:
-        job = await asyncio.to_thread(_unbound, journal, job, plan)
+        job = await in_thread(_unbound, journal, job, plan)
         _compare(job, plan, journal.directory)
         if source is not None and not job.source_digest:
             text = "is one of adopted batches, and has no requests of its own: give it no source, or another directory"
@@ -168,16 +168,16 @@ async def planned(journal: Journal, source: RequestSource | None, plan: Plan) ->
 
 
 async def _new_job(journal: Journal, source: RequestSource, plan: Plan) -> JobRecord:
-    await asyncio.to_thread(_remove_drafts, journal.directory)
+    await in_thread(_remove_drafts, journal.directory)
     job_id = f"{JOB_PREFIX}{secrets.token_hex(6)}"
     draft = draft_of(job_id)
     try:
-        await asyncio.to_thread(make_folders, journal.directory, draft)
+        await in_thread(make_folders, journal.directory, draft)
         file, shards = await _cut(source, journal.directory, draft, plan)
         job, attempts = _written(job_id, file, shards, plan)
-        await asyncio.to_thread(begin, journal, job, attempts)
+        await in_thread(begin, journal, job, attempts)
     except BaseException:
-        await asyncio.to_thread(remove_draft, journal.directory / draft)
+        await in_thread(remove_draft, journal.directory / draft)
         raise
     return job
 
@@ -220,7 +220,7 @@ async def _cut(source: RequestSource, directory: Path, draft: str, plan: Plan) -
         if file.name is not None:
             raise
         raise _of_memory(error) from None
-    if await asyncio.to_thread(_stamp, file.path) != (file.bytes, file.mtime_ns):
+    if await in_thread(_stamp, file.path) != (file.bytes, file.mtime_ns):
         raise InputError(f"{file.path} changed while it was read: run the job again once it is whole")
     return file, shards
 
@@ -300,10 +300,10 @@ def _moved(job: JobRecord, source: RequestSource | None) -> JobRecord:
 async def _check_source(job: JobRecord, source: RequestSource, directory: Path) -> None:
     if isinstance(source, str | os.PathLike):
         path = checked_source(source)
-        size, mtime_ns = await asyncio.to_thread(_stamp, path)
+        size, mtime_ns = await in_thread(_stamp, path)
         if (size, mtime_ns) == (job.source_bytes, job.source_mtime_ns):
             return
-        digest = await asyncio.to_thread(_digest, path) if size == job.source_bytes else ""
+        digest = await in_thread(_digest, path) if size == job.source_bytes else ""
         what, why = f"{path} has", ""
     else:
         running, is_once = _new_digest(), hasattr(source, "__next__") or hasattr(source, "__anext__")
@@ -321,7 +321,7 @@ async def _check_source(job: JobRecord, source: RequestSource, directory: Path) 
 async def _as_file(source: RequestSource, directory: Path) -> SourceFile:
     if not isinstance(source, str | os.PathLike):
         return await _spooled(source, directory / _SPOOLED)
-    return await asyncio.to_thread(_looked_at, checked_source(source))
+    return await in_thread(_looked_at, checked_source(source))
 
 
 def _looked_at(path: Path) -> SourceFile:
@@ -336,15 +336,15 @@ def _looked_at(path: Path) -> SourceFile:
 async def _spooled(source: RequestSource, path: Path) -> SourceFile:
     """Write requests from memory, which nobody could give a second time, to a file of the job's own."""
     digest = _new_digest()
-    file = await asyncio.to_thread(lambda: os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb"))
+    file = await in_thread(lambda: os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb"))
     try:
         async for block in iter_blocks(source):
             digest.update(block)
-            await asyncio.to_thread(file.write, block)
-        await asyncio.to_thread(_flush, file)
+            await in_thread(file.write, block)
+        await in_thread(_flush, file)
     finally:
-        await asyncio.to_thread(file.close)
-    size, mtime_ns = await asyncio.to_thread(_stamp, path)
+        await in_thread(file.close)
+    size, mtime_ns = await in_thread(_stamp, path)
     return SourceFile(path=path, name=None, digest=digest.hexdigest(), bytes=size, mtime_ns=mtime_ns)
 
 

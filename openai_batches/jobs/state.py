@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
+from openai_batches._threads import in_thread
 from openai_batches.errors import AmbiguousCreateError, APIError, BatchesError, DecodeError
 from openai_batches.jobs.admission import is_out_of_quota
 from openai_batches.jobs.events import JobEvent, JobEventKind
@@ -76,8 +77,8 @@ class Book:
 
     async def open(self) -> None:
         """Read the journal."""
-        attempts = await asyncio.to_thread(self._journal.attempts)
-        self.is_cancelled, self.is_finished = await asyncio.to_thread(self._journal.marks)
+        attempts = await in_thread(self._journal.attempts)
+        self.is_cancelled, self.is_finished = await in_thread(self._journal.marks)
         self.attempts = {(one.shard, one.number): one for one in attempts}
         self.verified = [one for one in attempts if one.step is Step.VERIFIED]
 
@@ -126,7 +127,7 @@ class Book:
         changed = attrs.evolve(attempt, **changes)
         if changed == attempt and not others:
             return attempt  # an earlier life has written it down
-        await asyncio.to_thread(self._journal.save, changed, *others)
+        await in_thread(self._journal.save, changed, *others)
         for one in (changed, *others):
             self.attempts[one.shard, one.number] = one
         if changed.step is Step.VERIFIED and attempt.step is not Step.VERIFIED:
@@ -135,17 +136,17 @@ class Book:
 
     async def cancel(self) -> None:
         """Write down that nothing more is to be sent."""
-        await asyncio.to_thread(self._journal.cancel)
+        await in_thread(self._journal.cancel)
         self.is_cancelled = True
 
     async def reopen(self) -> None:
         """Write down that there is something to do again."""
-        await asyncio.to_thread(self._journal.reopen)
+        await in_thread(self._journal.reopen)
         self.is_finished = False
 
     async def finish(self) -> None:
         """Write down that nothing is left to do, at the service neither."""
-        await asyncio.to_thread(self._journal.finish)
+        await in_thread(self._journal.finish)
         self.is_finished = True
 
     def stop_creating(self, reason: str) -> None:

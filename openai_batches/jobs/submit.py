@@ -7,6 +7,7 @@ import datetime as dt
 import secrets
 from typing import TYPE_CHECKING, Any
 
+from openai_batches._threads import in_thread
 from openai_batches.errors import APIError, JobError
 from openai_batches.jobs.admission import has_no_room, is_out_of_quota
 from openai_batches.jobs.cleanup.leftovers import JOB_NAME
@@ -81,9 +82,9 @@ class Launcher:
         async with self._transfers:
             attempt = await self._book.save(attempt, step=Step.UPLOADING)
             path, name = self._requests / attempt.name, self._sweeper.name_of(attempt)
-            if not await asyncio.to_thread(path.is_file):
+            if not await in_thread(path.is_file):
                 raise JobError(f"{path}, which the job needs, is not there any more")
-            await asyncio.to_thread(check_size, path, attempt.bytes)
+            await in_thread(check_size, path, attempt.bytes)
             await self._uploads.acquire()
             file = await self._book.patiently(
                 "upload the requests", lambda: self._session.files.create(path, filename=name), attempt

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import time
 from typing import TYPE_CHECKING
 
+from openai_batches._threads import in_thread
 from openai_batches.costs.prices import PriceTable
 from openai_batches.errors import InputError
 from openai_batches.jobs.arguments import check_flags, checked_target, job_directory, shortened
@@ -57,7 +57,7 @@ async def write_report(
     job, target = job_directory(None, directory), checked_target(path)
     _check_prices(prices)
     check_flags(overwrite=overwrite)
-    return await asyncio.to_thread(_report, job, target, prices, overwrite=overwrite, now_s=now())
+    return await in_thread(_report, job, target, prices, overwrite=overwrite, now_s=now())
 
 
 def _check_prices(prices: object) -> None:

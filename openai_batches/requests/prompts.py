@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
 
 import msgspec
 
+from openai_batches._threads import in_threads
 from openai_batches.errors import InputError, InvalidRequestsError
 from openai_batches.problems import Problem
 from openai_batches.requests.check_line import Judged, parsed
-from openai_batches.requests.read import blocks_of, in_threads
+from openai_batches.requests.read import blocks_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Iterator

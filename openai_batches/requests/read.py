@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 import io
 import os
-import threading
 import zlib
 from collections.abc import (
-    AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
     Callable,
@@ -26,10 +24,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias, TypeVar
 
+from openai_batches._threads import in_threads
 from openai_batches.errors import InputError
 from openai_batches.requests.request import BatchRequest, RequestItem, as_line
 
-__all__ = ["MAX_LINE_BYTES", "RequestSource", "blocks_of", "blocks_of_path", "in_threads", "iter_blocks"]
+__all__ = ["MAX_LINE_BYTES", "RequestSource", "blocks_of", "blocks_of_path", "iter_blocks"]
 
 T = TypeVar("T")
 
@@ -81,33 +80,6 @@ async def iter_blocks(
     async with aclosing(in_threads(blocks_of(source, block_bytes, max_line_bytes))) as blocks:
         async for block in blocks:
             yield block
-
-
-async def in_threads(generator: Generator[T, None, None]) -> AsyncGenerator[T, None]:
-    """Yield what a generator yields, each step of it taken in a worker thread; leaving early closes it.
-
-    Args:
-        generator: one that yields nothing false.
-    """
-    # A step that a cancelled task left behind still runs in its thread: the generator is closed when it has ended.
-    lock = threading.Lock()
-
-    def step() -> T | None:
-        with lock:
-            return next(generator, None)
-
-    def close() -> None:
-        with lock:
-            generator.close()
-
-    try:
-        while item := await asyncio.to_thread(step):
-            yield item
-    finally:
-        is_stepping = lock.locked()
-        closed = asyncio.get_running_loop().run_in_executor(None, close)
-        if not is_stepping:
-            await closed
 
 
 def blocks_of_path(

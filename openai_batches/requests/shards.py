@@ -12,6 +12,7 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from openai_batches._threads import in_thread_to_its_end
 from openai_batches.errors import InputError
 from openai_batches.providers import OPENAI, Provider
 from openai_batches.requests.check_block import BlockChecker
@@ -21,7 +22,6 @@ from openai_batches.requests.validate import (
     Inspection,
     checked_endpoint,
     checked_maximum,
-    in_thread,
     path_of,
     work_through,
 )
@@ -82,15 +82,15 @@ async def iter_shards(
             async for _ in steps:
                 while writer.whole:
                     yield writer.whole.popleft()
-        report = await in_thread(inspection.report)
+        report = await in_thread_to_its_end(inspection.report)
         if on_report is not None:
             on_report(report)
         report.raise_for_problems()
-        await in_thread(writer.finish)
+        await in_thread_to_its_end(writer.finish)
         while writer.whole:
             yield writer.whole.popleft()
     finally:
-        await in_thread(writer.close)
+        await in_thread_to_its_end(writer.close)
 
 
 async def write_shards(
@@ -131,7 +131,7 @@ async def write_shards(
             async for shard in whole:
                 shards.append(shard)  # noqa: PERF401  # what came before a failure is removed
     except BaseException:
-        await in_thread(_remove, [shard.path for shard in shards])
+        await in_thread_to_its_end(_remove, [shard.path for shard in shards])
         raise
     return sorted(shards, key=lambda shard: shard.number)
 

@@ -6,15 +6,15 @@ of them, and the first problems.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
-from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
+from contextlib import aclosing
+from typing import TYPE_CHECKING, cast
 
 import attrs
 
 from openai_batches._arguments import unknown_endpoint
+from openai_batches._threads import in_thread_to_its_end
 from openai_batches.errors import InputError, InvalidRequestsError
 from openai_batches.problems import Problem, Repair
 from openai_batches.providers import OPENAI, Provider
@@ -34,14 +34,11 @@ __all__ = [
     "ValidationReport",
     "checked_endpoint",
     "checked_maximum",
-    "in_thread",
     "path_of",
     "validate_requests",
     "work_through",
 ]
 
-P = ParamSpec("P")
-T = TypeVar("T")
 
 MAX_PROBLEMS = 100
 _SHOWN_PROBLEMS = 3
@@ -138,9 +135,9 @@ async def validate_requests(
         async with aclosing(work_through(source, provider.max_bytes, inspection.look_at)) as steps:
             async for _ in steps:
                 pass
-        return await in_thread(inspection.report, provider if one_batch else None)
+        return await in_thread_to_its_end(inspection.report, provider if one_batch else None)
     finally:
-        await in_thread(inspection.close)
+        await in_thread_to_its_end(inspection.close)
 
 
 class Inspection:
@@ -269,19 +266,19 @@ async def work_through(
 ) -> AsyncGenerator[None, None]:
     """Do some work for each block of a source, in a thread; yield now and then, and whenever something is due."""
     max_line_bytes = max(max_bytes, MAX_LINE_BYTES)
-    if isinstance(source, str | os.PathLike) and await in_thread(os.path.isfile, source):
+    if isinstance(source, str | os.PathLike) and await in_thread_to_its_end(os.path.isfile, source):
         # To go to a thread and come back takes a third as long as a block does: a file is worked through from within.
         from_path = blocks_of_path(source, max_line_bytes=max_line_bytes)
         try:
-            while await in_thread(_work_for_a_while, from_path, work, is_due):
+            while await in_thread_to_its_end(_work_for_a_while, from_path, work, is_due):
                 yield
         finally:
-            await in_thread(from_path.close)
+            await in_thread_to_its_end(from_path.close)
         return
     blocks = cast("AsyncGenerator[bytes, None]", iter_blocks(source, max_line_bytes=max_line_bytes))
     async with aclosing(blocks):
         async for block in blocks:
-            await in_thread(work, block)
+            await in_thread_to_its_end(work, block)
             yield
 
 
@@ -293,17 +290,3 @@ def _work_for_a_while(blocks: Iterator[bytes], work: Callable[[bytes], object], 
         if is_due() or time.monotonic() > end:
             return True
     return False
-
-
-async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a function in a thread; a cancelled caller waits for its end, so that nothing runs on behind its back."""
-    task = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        # Its exception is looked at, so that it is not reported as lost.
-        task.add_done_callback(lambda task: task.cancelled() or task.exception())
-        while not task.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([task])
-        raise

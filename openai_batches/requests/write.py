@@ -5,7 +5,6 @@ The rows are read, filled in and encoded in a thread, a block at a time.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shutil
@@ -17,11 +16,11 @@ from typing import Any, BinaryIO, TypeAlias, cast
 
 import attrs
 
+from openai_batches._threads import in_thread, in_threads
 from openai_batches.errors import InputError
 from openai_batches.requests.build import Composer, LineMaker, id_template
 from openai_batches.requests.encode import check_utf_8, encode
 from openai_batches.requests.prompts import PromptFormat, PromptSource, RowReader
-from openai_batches.requests.read import in_threads
 from openai_batches.requests.schemas import format_parameters
 from openai_batches.requests.templates import Template
 from openai_batches.storage.atomic import PartFile
@@ -109,18 +108,18 @@ async def write_request_file(
     """
     readers = tuple(RowReader(source, format=format, delimiter=delimiter) for source in _sources(prompts))
     ids = id_template(custom_id)
-    maker = await asyncio.to_thread(_maker, model, endpoint, system, parameters, schema)
-    filled = await asyncio.to_thread(_template, template, {reader.format for reader in readers})
+    maker = await in_thread(_maker, model, endpoint, system, parameters, schema)
+    filled = await in_thread(_template, template, {reader.format for reader in readers})
     composer = Composer(readers, maker, template=filled, ids=ids, limit=_checked_limit(limit), allow_empty=allow_empty)
     output = _output(path, overwrite=overwrite)
     try:
-        await asyncio.to_thread(output.open)
+        await in_thread(output.open)
         async with aclosing(in_threads(composer.blocks())) as blocks:
             async for block in blocks:
-                await asyncio.to_thread(output.write, block)
-        await asyncio.to_thread(output.keep)
+                await in_thread(output.write, block)
+        await in_thread(output.keep)
     finally:
-        await asyncio.to_thread(output.discard)
+        await in_thread(output.discard)
     blank_lines = sum(reader.blank_lines for reader in readers)
     return RequestFile(path=output.path, requests=composer.requests, bytes=output.size, blank_lines=blank_lines)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
+from openai_batches._threads import in_thread, in_thread_without_fail
 from openai_batches.errors import APIError, DecodeError, InputError, TransportError
 from openai_batches.http.ranges import content_encoding
 from openai_batches.http.resuming import Patience, Ranges
@@ -107,14 +108,14 @@ async def download(
         compressor(compress)  # type: ignore[arg-type]  # now rather than after the first byte
     part = PartFile(target, compression=compress, overwrite=overwrite, counts_rows=counts_rows)
     try:
-        await asyncio.to_thread(part.open)
+        await in_thread(part.open)
         size = await _recorded_size(transport, url)
         fetch = _Fetch(transport, f"{url}/content", part, size=size, progress=progress)
         attempts = await fetch.run()
-        await asyncio.to_thread(part.keep)
+        await in_thread(part.keep)
     finally:
         # A thread that still writes is waited for, whatever becomes of us.
-        await asyncio.shield(asyncio.to_thread(part.discard))
+        await in_thread_without_fail(part.discard)
     rows = part.rows if counts_rows else None
     return DownloadedFile(file_id=file_id, path=target, bytes=part.received, attempts=attempts, rows=rows)
 
@@ -142,7 +143,7 @@ async def download_batch(
             if file_id:
                 refuse_existing(path, overwrite=overwrite)
 
-    await asyncio.to_thread(prepare)
+    await in_thread(prepare)
     output, error = [
         await download(
             transport, file_id, path, compress=compress, overwrite=overwrite, progress=progress, counts_rows=True
@@ -250,7 +251,7 @@ class _Fetch:
         encoding = content_encoding(stream.headers)
         self._total = None if encoding else stream.size
         self._ranges.begin(stream.headers)
-        await asyncio.to_thread(self._part.restart, encoding)
+        await in_thread(self._part.restart, encoding)
         if encoding or self._is_chunked(stream):
             return
         if self._total is None and self._size is None:
@@ -276,7 +277,7 @@ class _Fetch:
 
     async def _write(self, chunks: list[bytes]) -> None:
         try:
-            await asyncio.to_thread(self._part.write, chunks)
+            await in_thread(self._part.write, chunks)
         except TransportError:
             self._ranges.validator = None
             raise

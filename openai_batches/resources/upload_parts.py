@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 import msgspec
 
+from openai_batches._threads import in_thread
 from openai_batches.errors import APIError, BatchesError, DecodeError, InputError
 from openai_batches.http.retries import Transport
 from openai_batches.http.wire import MultipartBody, Repeat, Request, is_ambiguous, segment
@@ -146,7 +147,7 @@ class PartsUpload:
     async def _md5(self) -> str:
         digest = hashlib.md5(usedforsecurity=False)
         async for chunk in self.source.chunks():
-            await asyncio.to_thread(digest.update, chunk)
+            await in_thread(digest.update, chunk)
         return digest.hexdigest()
 
     async def _complete(self, upload: Upload, part_ids: list[str], md5: str) -> FileObject:

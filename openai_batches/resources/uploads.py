@@ -7,7 +7,6 @@ repeated.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import tempfile
 import threading
@@ -19,6 +18,7 @@ from weakref import WeakKeyDictionary
 
 import attrs
 
+from openai_batches._threads import in_thread
 from openai_batches.errors import InputError
 
 if TYPE_CHECKING:
@@ -78,14 +78,14 @@ async def open_source(data: Uploadable) -> AsyncIterator[Source]:
     """
     if isinstance(data, str | os.PathLike):
         path = Path(data)
-        with await asyncio.to_thread(path.open, "rb") as file:
+        with await in_thread(path.open, "rb") as file:
             yield await _from_file(file, path.name)
     elif isinstance(data, bytes | bytearray | memoryview):
         yield _from_bytes(bytes(data))
     elif isinstance(data, AsyncIterable):
         with tempfile.TemporaryFile() as spool:
             async for gathered in _gathered(data):
-                await asyncio.to_thread(spool.write, gathered)
+                await in_thread(spool.write, gathered)
             spool.seek(0)
             yield await _from_file(spool, None)
     elif callable(getattr(data, "read", None)):
@@ -120,8 +120,8 @@ async def _opened_file(file: IO[bytes]) -> AsyncIterator[Source]:
         yield await _from_file(file, filename)
         return
     with tempfile.TemporaryFile() as spool:
-        while piece := await asyncio.to_thread(file.read, _PIECE_BYTES):
-            await asyncio.to_thread(spool.write, piece)
+        while piece := await in_thread(file.read, _PIECE_BYTES):
+            await in_thread(spool.write, piece)
         spool.seek(0)
         yield await _from_file(spool, filename)
 
@@ -136,7 +136,7 @@ async def _from_file(file: IO[bytes], filename: str | None) -> Source:
             file.seek(origin)
             return origin, end - origin
 
-    origin, size = await asyncio.to_thread(measure)
+    origin, size = await in_thread(measure)
 
     def read_at(offset: int, count: int) -> bytes:
         # Seek and read are one step, and leave the position as it was: an aborted attempt may still be reading, and the
@@ -151,7 +151,7 @@ async def _from_file(file: IO[bytes], filename: str | None) -> Source:
     async def chunks(start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
         offset, stop = start, size if stop is None else stop
         while offset < stop:
-            piece = await asyncio.to_thread(read_at, offset, min(_PIECE_BYTES, stop - offset))
+            piece = await in_thread(read_at, offset, min(_PIECE_BYTES, stop - offset))
             if not piece:
                 missing = size - offset
                 raise InputError(

@@ -7,13 +7,14 @@ import itertools
 import json
 import os
 import re
-import threading
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
 from openai_batches._text import as_count
+from openai_batches._threads import in_threads
 from openai_batches.errors import InputError
 from openai_batches.requests.read import RequestSource, blocks_of_path, iter_blocks
 from openai_batches.requests.request import BatchRequest, as_line
@@ -143,23 +144,9 @@ async def _iter_pairs(inputs: Inputs) -> AsyncIterator[list[_Pair]]:
             if found := _pairs_in(block):
                 yield found
     elif isinstance(inputs, Iterable) and not isinstance(inputs, Mapping):
-        steps = _pairs_of(inputs)
-        # A step that a cancelled task left behind still runs: the generator is closed when it has ended.
-        lock = threading.Lock()
-
-        def step() -> list[_Pair]:
-            with lock:
-                return next(steps, [])
-
-        def close() -> None:
-            with lock:
-                steps.close()
-
-        try:
-            while pairs := await asyncio.to_thread(step):
+        async with aclosing(in_threads(_pairs_of(inputs))) as steps:
+            async for pairs in steps:
                 yield pairs
-        finally:
-            asyncio.get_running_loop().run_in_executor(None, close)
     else:
         raise InputError(f"inputs are a path or an iterable, not {type(inputs).__name__}")
 

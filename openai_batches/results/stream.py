@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self
 
+from openai_batches._threads import begin_in_thread, in_thread
 from openai_batches.errors import BatchFailedError, InputError
 from openai_batches.models import Batch, BatchStatus
 from openai_batches.results.inputs import ids_in_block, iter_ids
@@ -110,7 +110,7 @@ async def _streamed(
         async with aclosing(read_file(file_id)) as blocks:
             async for block in blocks:
                 is_large = len(block) > _GATHERED_BYTES
-                results = await asyncio.to_thread(reader.read, block) if is_large else reader.read(block)
+                results = await in_thread(reader.read, block) if is_large else reader.read(block)
                 summary.add(results)
                 for result in results:
                     yield result
@@ -132,20 +132,20 @@ async def _joined(
         ids = _ids_of_batch(batch, read_file) if inputs is None else iter_ids(inputs)
         async with aclosing(ids):
             async for custom_ids in ids:
-                await asyncio.to_thread(join.add_inputs, custom_ids)
-        await asyncio.to_thread(join.check_inputs)
+                await in_thread(join.add_inputs, custom_ids)
+        await in_thread(join.check_inputs)
         for file_id in _result_files(batch):
             reader = ResultReader()
             async with aclosing(_gathered(read_file(file_id))) as blocks:
                 async for block in blocks:
-                    await asyncio.to_thread(join.add_lines, reader, block)
-        while (piece := await asyncio.to_thread(join.next_piece)) is not None:
+                    await in_thread(join.add_lines, reader, block)
+        while (piece := await in_thread(join.next_piece)) is not None:
             for result in piece:
                 yield result
         summary.is_complete = True
     finally:
         if join.is_busy:  # a step that a cancelled task left behind is waited for elsewhere
-            asyncio.get_running_loop().run_in_executor(None, join.close)
+            begin_in_thread(join.close)
         else:
             join.close()
 
@@ -158,7 +158,7 @@ async def _ids_of_batch(
         raise InputError(f"Batch {batch.id} does not name its input file: give the inputs whose order is wanted")
     async with aclosing(_gathered(read_file(batch.input_file_id))) as blocks:
         async for block in blocks:
-            yield await asyncio.to_thread(ids_in_block, block)
+            yield await in_thread(ids_in_block, block)
 
 
 async def _gathered(blocks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

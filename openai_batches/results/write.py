@@ -6,13 +6,12 @@ when all are in it. Work is done in a thread of the writer's own, many rows at a
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterable, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, Self, cast
 
+from openai_batches._threads import OneThread
 from openai_batches.errors import InputError
 from openai_batches.results.formats import CsvFormat, JsonlFormat, OutputFormat, ParquetFormat, RowFormat, format_of
 from openai_batches.results.result import BatchResult
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 __all__ = ["CsvWriter", "JsonlWriter", "ParquetWriter", "ResultWriter", "write_results"]
-
-T = TypeVar("T")
 
 # A step to the thread for each row would cost more than the row.
 _HELD_ROWS = 512
@@ -130,7 +127,7 @@ class ResultWriter:
         self._held_bytes = 0
         self._rows = 0
         self._was_entered = False
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="openai_batches-writer")
+        self._thread = OneThread("openai_batches-writer")
         self._output: _Output
         self._closing = ExitStack()
 
@@ -160,7 +157,7 @@ class ResultWriter:
             raise InputError("a writer writes one file: make another one for the next")
         self._was_entered = True
         try:
-            await self._run(self._open)
+            await self._thread.run(self._open)
         except BaseException:
             await self._end()
             raise
@@ -180,7 +177,7 @@ class ResultWriter:
         try:
             if kind is None:
                 await self._flush()
-                await self._run(self._output.commit)
+                await self._thread.run(self._output.commit)
         finally:
             await self._end()
 
@@ -220,20 +217,14 @@ class ResultWriter:
     async def _flush(self) -> None:
         held, self._held, self._held_bytes = self._held, [], 0
         if held:
-            await self._run(self._write, held)
-
-    async def _run(self, job: Callable[..., T], *args: Any) -> T:
-        future = asyncio.get_running_loop().run_in_executor(self._executor, job, *args)
-        # A job goes on when its waiter is cancelled, and nobody may be left to hear how it ended.
-        future.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return await asyncio.shield(future)
+            await self._thread.run(self._write, held)
 
     async def _end(self) -> None:
         try:
             # After the jobs before it, for there is one thread: never under the hands of one that still writes.
-            await self._run(self._closing.close)
+            await self._thread.run(self._closing.close)
         finally:
-            self._executor.shutdown(wait=False)
+            self._thread.close()
 
     def _open(self) -> None:
         self._output = _Output(self._path, overwrite=self._overwrite, make_format=self._make_format)

@@ -16,7 +16,7 @@ import pytest
 from openai_batches.cli.errors import ClosedPipeError, CommandError
 from openai_batches.cli.output import streams as streams_module
 from openai_batches.cli.output import terminal
-from openai_batches.cli.output.streams import OutputStream, gathered, in_background
+from openai_batches.cli.output.streams import OutputStream, gathered
 from openai_batches.cli.output.terminal import out_is_file, write_through
 
 if TYPE_CHECKING:
@@ -94,39 +94,6 @@ async def test_leaving_ends_the_source() -> None:
     async with aclosing(endless()) as source, aclosing(gathered(source, weigh=lambda _: 1)) as pieces:
         await anext(pieces)
     assert is_over
-
-
-async def test_work_in_the_background_gives_its_value_or_its_error() -> None:
-    """As a call would."""
-    assert await in_background(lambda: 7) == 7
-    with pytest.raises(ZeroDivisionError):
-        await in_background(lambda: 1 // 0)
-
-
-def test_nobody_waits_for_work_that_was_given_up() -> None:
-    """Neither while the loop runs on, nor when it is closed."""
-    for runs_on in (True, False):
-        go, is_over = threading.Event(), threading.Event()
-
-        def work(go: threading.Event = go, is_over: threading.Event = is_over) -> None:
-            go.wait(30)
-            is_over.set()
-
-        async def run(go: threading.Event = go, *, runs_on: bool = runs_on) -> None:
-            task = asyncio.ensure_future(in_background(work))
-            await asyncio.sleep(0.001)
-            task.cancel()
-            await asyncio.wait({task})
-            if runs_on:
-                before = threading.active_count()
-                go.set()
-                while threading.active_count() >= before:  # noqa: ASYNC110  # threads set no events
-                    await asyncio.sleep(0.001)
-                await asyncio.sleep(0)
-
-        asyncio.run(run())
-        go.set()
-        assert is_over.wait(30)
 
 
 class Output(io.TextIOWrapper):

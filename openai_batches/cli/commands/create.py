@@ -27,6 +27,7 @@ from openai_batches import (
 )
 from openai_batches._arguments import MAX_METADATA_PAIRS, checked_key, checked_metadata
 from openai_batches._text import as_count
+from openai_batches._threads import in_thread
 from openai_batches.cli.advice import command_line, command_of_file
 from openai_batches.cli.command import command
 from openai_batches.cli.commands._follow import Following, status_line
@@ -293,16 +294,16 @@ async def request_file(
     with tempfile.TemporaryDirectory() as folder:
         room, path = Path(folder), Path(source)
         name = _service_name(path)
-        if source == STDIN or await asyncio.to_thread(_is_stream, path):
+        if source == STDIN or await in_thread(_is_stream, path):
             path, name = await _kept(source, room / _NAME), _NAME
-        await asyncio.to_thread(_check_path, path)
+        await in_thread(_check_path, path)
         if not is_checked:
             yield RequestFile(path=path, name=name, endpoint=endpoint or await _first_endpoint(path, source))
             return
         report = await validate_requests(path, endpoint=endpoint, provider=provider)
         _check_report(report, source)
         _tell(report, source)
-        is_packed = await asyncio.to_thread(_is_packed, path)
+        is_packed = await in_thread(_is_packed, path)
         if report.repairs or is_packed:
             # Shards are written without what the service would stumble over.
             shards = await write_shards(path, room / _SHARDS, endpoint=endpoint, provider=provider)
@@ -342,7 +343,7 @@ async def _kept(source: str, path: Path) -> Path:
         ):
             shutil.copyfileobj(cast("BinaryIO", stream), file, _PIECE_BYTES)
 
-    await asyncio.to_thread(copy)
+    await in_thread(copy)
     return path
 
 
@@ -378,7 +379,7 @@ async def _first_endpoint(path: Path, source: str) -> str:
             return next((line for line in file if line.strip()), b"")
 
     try:
-        return parse_request(await asyncio.to_thread(first)).url
+        return parse_request(await in_thread(first)).url
     except DecodeError as error:
         text = f"{_shown(source)}: the first line is no request: {error}"
         raise CommandError(text, "Name the endpoint: --endpoint /v1/chat/completions") from error

@@ -1,6 +1,5 @@
 """``openai-batches files``: list, upload, download and delete files at the service."""
 
-import asyncio
 import contextlib
 import datetime as dt
 import functools
@@ -14,6 +13,7 @@ from rich.text import Text
 
 from openai_batches import APIError, AuthenticationError, BatchesError, NotFoundError, TransportError, make_converter
 from openai_batches._text import as_count
+from openai_batches._threads import in_thread
 from openai_batches.cli.command import command
 from openai_batches.cli.errors import CommandError, ExitCode
 from openai_batches.cli.explain import Failures
@@ -244,12 +244,12 @@ def _checked_name(path: str, name: str | None, purpose: str) -> str:
 @contextlib.asynccontextmanager
 async def _source(path: str) -> "AsyncGenerator[Path | AsyncGenerator[bytes]]":
     if path != STDIN:
-        await asyncio.to_thread(_check_file, Path(path))
+        await in_thread(_check_file, Path(path))
         yield Path(path)
         return
     with request_source(path) as source:
         stream = cast("BinaryIO", source)
-        first = await asyncio.to_thread(stream.read, _PIECE_BYTES)
+        first = await in_thread(stream.read, _PIECE_BYTES)
         if not first:
             raise CommandError(
                 "There is nothing on standard input", "Look at what was to write to it; nothing was uploaded"
@@ -268,7 +268,7 @@ def _check_file(path: Path) -> None:
 
 async def _pieces(first: bytes, stream: "BinaryIO") -> "AsyncGenerator[bytes]":
     yield first
-    while piece := await asyncio.to_thread(stream.read, _PIECE_BYTES):
+    while piece := await in_thread(stream.read, _PIECE_BYTES):
         yield piece
 
 
@@ -316,7 +316,7 @@ async def _path(session: "BatchSession", id: str, output: Path, *, force: bool) 
         CommandError: nothing can be written there.
         APIError: the service knows no such file.
     """
-    is_folder = await asyncio.to_thread(output.is_dir)
+    is_folder = await in_thread(output.is_dir)
     if not is_folder:
         refuse_file(output, force=force)
     known = await session.files.retrieve(id)

@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 from rich.text import Text
 
 from openai_batches import PRICES, BatchJob, Outcome, write_report
+from openai_batches._threads import in_thread
 from openai_batches.cli.advice import command_line, say_resume
 from openai_batches.cli.command import command
 from openai_batches.cli.errors import CommandError, ExitCode
@@ -72,12 +73,12 @@ async def jobs(
         json: Write a JSON document.
         service: The service.
     """
-    found = await asyncio.to_thread(found_jobs, folders or (Path(),), is_recursive=recursive)
+    found = await in_thread(found_jobs, folders or (Path(),), is_recursive=recursive)
     if json:
         write_document([job.document() for job in found])
         return ExitCode.DONE
     if not found:
-        below = await asyncio.to_thread(lambda: sum(map(jobs_below, folders or (Path(),))))
+        below = await in_thread(lambda: sum(map(jobs_below, folders or (Path(),))))
         if below and not recursive:
             again = command_line("jobs", *map(str, folders), "--recursive", service=DEFAULT_SERVICE)
             note(f"There are no jobs here, and {below:,} in the folders below: {again}")
@@ -124,9 +125,9 @@ async def show(
         service: The service.
     """
     _check(directory)
-    job = await asyncio.to_thread(FoundJob.read, directory)
+    job = await in_thread(FoundJob.read, directory)
     if report is not None:
-        await asyncio.to_thread(check_report, report, force=force, view=job.view)
+        await in_thread(check_report, report, force=force, view=job.view)
     if job.view is None:
         raise CommandError(job.problem, "Put a copy of it in its place, or begin anew in another directory")
     ledger = job.ledger
@@ -165,7 +166,7 @@ async def cancel(directory: _Directory, /, *, service: Service = DEFAULT_SERVICE
         service: The service.
     """
     _check(directory)
-    found = await asyncio.to_thread(FoundJob.read, directory)
+    found = await in_thread(FoundJob.read, directory)
     if found.view is not None and found.view.is_finished:
         note(f"The job in {path_text(directory)} has ended: there is nothing to cancel")
         _say_end(found.ledger, directory, None, service)

@@ -26,10 +26,11 @@ from openai_batches import (
     make_converter,
 )
 from openai_batches._text import as_count
+from openai_batches._threads import in_daemon_thread
 from openai_batches.cli.command import command
 from openai_batches.cli.errors import CommandError, ExitCode
 from openai_batches.cli.options.service import DEFAULT_SERVICE, Service, connected
-from openai_batches.cli.output.streams import OutputStream, in_background
+from openai_batches.cli.output.streams import OutputStream
 from openai_batches.cli.output.terminal import note, say, warn
 from openai_batches.cli.output.texts import one_line, time_text
 from openai_batches.emulator.webhooks.endpoints import EVENT_TYPES
@@ -290,7 +291,7 @@ class _Telling:
             when = time_text(event.created_at or dt.datetime.now(dt.UTC))
             words = [when, event.type, event.batch_id or event.id, _batch_text(batch)]
             # Whoever reads it may be slow; what arrives is answered meanwhile.
-            await in_background(lambda: say("  ".join(one_line(word) for word in words if word)))
+            await in_daemon_thread(lambda: say("  ".join(one_line(word) for word in words if word)))
         if self.hand_on is not None:
             await self.hand_on.start(line + b"\n", event.id)
 

@@ -9,6 +9,7 @@ from types import TracebackType
 from urllib.parse import urlsplit
 
 from openai_batches import BatchSession, PollPolicy, RetryPolicy, TransportError
+from openai_batches._threads import in_thread
 from openai_batches.cli.errors import CommandError, ExitCode
 from openai_batches.cli.output.terminal import note
 from openai_batches.emulator import BatchServer, DataFolderError, Timings
@@ -145,7 +146,7 @@ async def _served(data: Path, speed: float) -> AsyncGenerator[BatchServer]:
                 is_empty = not (server.store.batches.items or server.store.files.items)
     finally:
         if is_new and is_empty:
-            await asyncio.to_thread(_remove_empty, data)
+            await in_thread(_remove_empty, data)
 
 
 def _remove_empty(data: Path) -> None:
@@ -174,11 +175,11 @@ async def _outlasted(server: BatchServer) -> None:
 async def _running(data: Path) -> str | None:
     """Return the address of the emulator that serves the folder, if one does."""
     try:
-        address = await asyncio.to_thread((data / _ADDRESS).read_text, "utf-8")
+        address = await in_thread((data / _ADDRESS).read_text, "utf-8")
     except (OSError, UnicodeDecodeError):
         return None
     # What an emulator left behind that was killed may be somebody else's address by now.
-    return address if await asyncio.to_thread(is_served, data) and await _listens(address) else None
+    return address if await in_thread(is_served, data) and await _listens(address) else None
 
 
 async def _listens(address: str) -> bool:

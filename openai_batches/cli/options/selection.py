@@ -1,6 +1,5 @@
 """Options that select batches and requests: ids, statuses, ages, metadata pairs, models and endpoints."""
 
-import asyncio
 import datetime as dt
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +10,7 @@ import attrs
 from cyclopts import Parameter
 
 from openai_batches import OPENAI, Batch, BatchStatus
+from openai_batches._threads import in_thread
 from openai_batches.cli.errors import CommandError, UnknownOptionError
 from openai_batches.cli.options.sources import STDIN, request_source
 
@@ -120,7 +120,7 @@ async def batch_ids(given: Sequence[str]) -> list[str]:
     """
     ids: dict[str, None] = {}
     for each in given:
-        ids.update(dict.fromkeys(await asyncio.to_thread(_read) if each == STDIN else [each]))
+        ids.update(dict.fromkeys(await in_thread(_read) if each == STDIN else [each]))
     if not ids:
         raise CommandError("There is no id on standard input", "Give one id a line")
     return list(ids)

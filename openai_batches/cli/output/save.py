@@ -1,6 +1,5 @@
 """Files that a command writes: their names, the checks before, and writing them completely or not at all."""
 
-import asyncio
 import contextlib
 import os
 import unicodedata
@@ -10,6 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter, Token
 
+from openai_batches._threads import in_thread, in_thread_without_fail
 from openai_batches.cli.errors import CommandError
 from openai_batches.cli.output.streams import OutputStream
 from openai_batches.storage.atomic import PartFile
@@ -76,16 +76,16 @@ async def saved(path: Path, *, force: bool) -> "AsyncGenerator[Callable[[Callabl
     part = PartFile(path, compression=compression_of(path.name), overwrite=force)
     try:
         await _named(part.open)
-        await asyncio.to_thread(part.restart, None)
+        await in_thread(part.restart, None)
 
         async def write(make: Callable[[], bytes]) -> None:
-            await asyncio.to_thread(lambda: part.write([make()]))
+            await in_thread(lambda: part.write([make()]))
 
         yield write
         await _named(part.keep)
     finally:
         # A thread that still writes is waited for, whatever becomes of us.
-        await asyncio.shield(asyncio.to_thread(part.discard))
+        await in_thread_without_fail(part.discard)
 
 
 @contextlib.asynccontextmanager
@@ -108,7 +108,7 @@ async def opened_output(
 
 async def _named(step: Callable[[], None]) -> None:
     try:
-        await asyncio.to_thread(step)
+        await in_thread(step)
     except FileExistsError as error:
         raise CommandError(f"{error.filename} is in use: {error.strerror}", "Wait, or name another file") from error
 

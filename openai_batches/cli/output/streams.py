@@ -2,15 +2,14 @@
 
 import asyncio
 import codecs
-import contextlib
-import threading
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from openai_batches._threads import in_daemon_thread
 from openai_batches.cli.output.terminal import out_is_terminal, write_through
 from openai_batches.cli.output.texts import clean
 
-__all__ = ["OutputStream", "gathered", "in_background"]
+__all__ = ["OutputStream", "gathered"]
 
 T = TypeVar("T")
 
@@ -39,7 +38,7 @@ class OutputStream:
             data = make()
             write_through(data if self._decoder is None else clean(self._decoder.decode(data)).encode())
 
-        await in_background(work)
+        await in_daemon_thread(work)
 
 
 async def gathered(items: AsyncIterable[T], *, weigh: Callable[[T], int]) -> AsyncGenerator[list[T]]:
@@ -80,29 +79,3 @@ async def gathered(items: AsyncIterable[T], *, weigh: Callable[[T], int]) -> Asy
     finally:
         reader.cancel()
         await asyncio.wait({reader})
-
-
-async def in_background(work: Callable[[], T]) -> T:
-    """Return what a function gives in a thread that the end of the program does not wait for.
-
-    A thread that waits for a reader of a pipe, or for a person, may wait for ever.
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(setter: Callable[[Any], None], value: object) -> None:
-        if not future.done():
-            setter(value)
-
-    def run() -> None:
-        setter: Callable[[Any], None] = future.set_result
-        value: object
-        try:
-            value = work()
-        except BaseException as error:  # noqa: BLE001  # it is raised where it is waited for
-            setter, value = future.set_exception, error
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits any more
-            loop.call_soon_threadsafe(settle, setter, value)
-
-    threading.Thread(target=run, daemon=True).start()
-    return await future

@@ -1,6 +1,5 @@
 """Find jobs in folders and read their journals, without a service and without disturbing a running job."""
 
-import asyncio
 import datetime as dt
 import os
 from collections.abc import Iterator, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 import attrs
 
 from openai_batches import PRICES, JournalError, Ledger, Outcome, PriceTable
+from openai_batches._threads import in_thread
 from openai_batches.cli.errors import CommandError
 from openai_batches.cli.output.terminal import note
 from openai_batches.cli.output.texts import path_text, words
@@ -134,7 +134,7 @@ async def view_of(directory: Path) -> JournalView | None:
         # Who opens it to work on it is told what is the matter, in better words.
         return FoundJob.read(directory).view if has_journal(directory) else None
 
-    return await asyncio.to_thread(look)
+    return await in_thread(look)
 
 
 def found_jobs(folders: Sequence[Path], *, is_recursive: bool) -> list[FoundJob]:

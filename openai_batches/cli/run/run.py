@@ -27,6 +27,7 @@ from openai_batches import (
     write_report,
 )
 from openai_batches._text import as_count
+from openai_batches._threads import in_thread
 from openai_batches.cli.advice import say_resume
 from openai_batches.cli.errors import CommandError, ExitCode
 from openai_batches.cli.logs import hush
@@ -130,9 +131,9 @@ class Errand:
         if source is None and not has_journal(place):
             raise CommandError(f"There is no job in {place}", "Name the requests: run requests.jsonl --directory DIR")
         errand.is_begun = view is not None and was_begun(view.attempts)
-        errand.notes = notes = await asyncio.to_thread(JobNotes.read, place)
+        errand.notes = notes = await in_thread(JobNotes.read, place)
         errand._check_kind()
-        await asyncio.to_thread(
+        await in_thread(
             check_targets, source, errand.output, errand.report, view=view, notes=notes, is_dry=errand.is_dry
         )
         if view is not None:
@@ -199,7 +200,7 @@ class Errand:
             raise
         if self.is_begun:
             self.notes.is_local = self.service.local
-            await asyncio.to_thread(self.notes.save, self.directory)
+            await in_thread(self.notes.save, self.directory)
         else:
             await self._taken_back(job)
         return self.is_begun
@@ -296,14 +297,14 @@ class Errand:
         """Carry the job to its end, and write what came of it."""
         begin, self._is_under_way = time.monotonic(), True
         was_finished = self.view is not None and self.view.is_finished
-        is_kept = was_finished and not self.output.force and await asyncio.to_thread(self.output.is_written, self.notes)
+        is_kept = was_finished and not self.output.force and await in_thread(self.output.is_written, self.notes)
         async with self._watched(job, begin):
             rows = await stream_results(job, self.output) if self.output.is_stream else None
             ledger = await job.run()
         if rows is None and not is_kept:
             with self._busy(f"Writing {self.output.output}"):
                 await self.output.write(job)
-            await asyncio.to_thread(self._note_output)
+            await in_thread(self._note_output)
         if not self.is_quiet:
             if is_kept:
                 note(f"The job was finished before, and {self.output.path} is there: --force writes it anew")

@@ -5,7 +5,6 @@ Source: https://platform.openai.com/docs/api-reference/files
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import datetime as dt
 import os
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
+from openai_batches._threads import in_thread
 from openai_batches.errors import InputError, JournalError, NotFoundError
 from openai_batches.jobs.journal.records import Attempt, Step
 from openai_batches.jobs.journal.sqlite import journal_path, read_attempts
@@ -164,12 +164,12 @@ class _Survey:
 
 
 async def _survey(session: Service, paths: list[Path]) -> _Survey:
-    await asyncio.to_thread(_check, paths)
+    await in_thread(_check, paths)
     # Files first: what is made of one of them meanwhile is then seen among the batches, or in a journal.
     inputs = [file async for file in session.files.list(purpose=_INPUT)]
     outputs = [file async for file in session.files.list(purpose=_OUTPUT)]
     batches = [batch async for batch in session.batches.list()]
-    attempts, unreadable = await asyncio.to_thread(_known, paths)
+    attempts, unreadable = await in_thread(_known, paths)
     now = dt.datetime.fromtimestamp(session.now(), dt.UTC)
     return _Survey(now, inputs, outputs, batches, attempts, unreadable)
 
