@@ -13,7 +13,8 @@ from openai_batches.errors import BatchesError, BatchFailedError, ConflictError,
 from openai_batches.jobs.admission import is_out_of_quota, is_out_of_room, room_limit
 from openai_batches.jobs.events import JobEventKind
 from openai_batches.jobs.journal.records import Attempt, Step, Tally
-from openai_batches.jobs.reconcile import Reconciliation, ResendRule, reconcile, write_requests
+from openai_batches.jobs.reconcile import Reconciliation, reconcile
+from openai_batches.jobs.resend import ResendRule, write_requests
 from openai_batches.jobs.submit import is_proven
 from openai_batches.models import BatchStatus
 from openai_batches.results.result import Outcome

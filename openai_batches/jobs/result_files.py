@@ -14,6 +14,7 @@ import attrs
 from openai_batches.errors import JournalError
 from openai_batches.jobs.reconcile import custom_ids, refused_results, result_blocks
 from openai_batches.models import Batch
+from openai_batches.results.match import BestLines, rank_of
 from openai_batches.results.parse import ResultReader
 from openai_batches.results.result import BatchResult, Outcome, ResultError, missing_result
 
@@ -26,9 +27,6 @@ __all__ = ["Harvest", "attempt_results", "shard_results"]
 
 _PIECE_ITEMS = 1_024
 _NOWHERE = -1
-# The best line for a request is the first with the lowest rank.
-_RANKS = {Outcome.SUCCEEDED: 0, Outcome.INVALID: 2}
-_NO_LINE = 3
 
 
 @attrs.frozen(kw_only=True)
@@ -178,22 +176,28 @@ class _Places:
 
     def __init__(self, ids: list[str]) -> None:
         self._ids = ids
-        self._numbers: dict[str | None, int] = {custom_id: number for number, custom_id in enumerate(ids)}
+        self._best = BestLines(ids)
         self._paths: list[Path] = []
         self._refused: dict[int, BatchResult] = {}
-        self._ranks = bytearray([_NO_LINE]) * len(ids)
         # Which requests an attempt has: what it says of others is said by a foreign line.
         self._own = bytearray([True]) * len(ids)
         self._files = array.array("l", [_NOWHERE]) * len(ids)
         self._offsets, self._lengths, self._lines = (array.array("q", [0]) * len(ids) for _ in range(3))
 
+    def _number_of(self, custom_id: str | None) -> int:
+        number = self._best.number_of(custom_id)
+        if number is None:
+            raise JournalError(f"{custom_id!r} was sent again, and is not among the requests of the first attempt")
+        return number
+
     def begin_again(self, ids: list[str]) -> None:
         """Take no account of what was said about requests that were sent again: from here on it is about these."""
         self._own = bytearray(len(self._ids))
         for custom_id in ids:
-            number = self._numbers[custom_id]
+            number = self._number_of(custom_id)
             self._own[number] = True
-            self._ranks[number], self._files[number] = _NO_LINE, _NOWHERE
+            self._best.forget(number)
+            self._files[number] = _NOWHERE
             self._refused.pop(number, None)
 
     def add(self, harvest: Harvest) -> None:
@@ -201,7 +205,7 @@ class _Places:
         if harvest.refused is not None or not harvest.was_sent:
             ids = harvest.ids()
             refused = map(_unsent, ids) if harvest.refused is None else refused_results(ids, harvest.refused)
-            self._refused.update((self._numbers[result.custom_id], result) for result in refused)
+            self._refused.update((self._number_of(result.custom_id), result) for result in refused)
         for path in harvest.result_files:
             reader, offset = ResultReader(), 0
             self._paths.append(path)
@@ -216,10 +220,9 @@ class _Places:
                 offset += len(block)
 
     def _take(self, result: BatchResult, offset: int) -> None:
-        number = self._numbers.get(result.custom_id, -1)
-        rank = _RANKS.get(result.outcome, 1)
-        if number >= 0 and self._own[number] and rank < self._ranks[number]:
-            self._ranks[number], self._files[number] = rank, len(self._paths) - 1
+        number = self._best.number_of(result.custom_id)
+        if number is not None and self._own[number] and self._best.take(number, rank_of(result.outcome)):
+            self._files[number] = len(self._paths) - 1
             self._offsets[number], self._lengths[number] = offset, len(result.raw_line)
             self._lines[number] = result.line_number
 

@@ -67,10 +67,11 @@ class _Usage(msgspec.Struct, gc=False):
 
 
 class BodyHead(msgspec.Struct, gc=False):
-    """What is read of every body at once: the model that answered, and the tokens it took."""
+    """What is read of every body at once: the model that answered, the tokens it took, and why there is no answer."""
 
     model: str | None = None
     usage: _Usage | None = None
+    error: Any = None
 
     def tokens(self) -> BatchUsage | None:
         """Return the usage under the same names for every endpoint, or None where the answer has none."""

@@ -19,7 +19,7 @@ from openai_batches.errors import InputError
 from openai_batches.requests.read import RequestSource, blocks_of_path, iter_blocks
 from openai_batches.requests.request import BatchRequest, as_line
 from openai_batches.results.bodies import UNREADABLE
-from openai_batches.results.dialects import id_text
+from openai_batches.results.line import id_text
 from openai_batches.results.result import BatchResult
 
 if TYPE_CHECKING:

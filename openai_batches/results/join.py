@@ -15,6 +15,7 @@ import attrs
 import msgspec
 
 from openai_batches.errors import InputError
+from openai_batches.results.match import BestLines, rank_of
 from openai_batches.results.parse import ResultReader
 from openai_batches.results.result import Outcome, missing_result
 
@@ -31,8 +32,6 @@ _BUCKETS = 256
 _WAITING = 32_768
 _PIECE_BYTES = 256 * 1024
 _PIECE_ITEMS = 1_024
-# The best line for an input is the first with the lowest rank.
-_RANKS = {Outcome.SUCCEEDED: 0, Outcome.INVALID: 2}
 
 _Input: TypeAlias = tuple[bytes, int]  # id, number of the input
 _Found: TypeAlias = tuple[bytes, int, int, int, int]  # id, rank, offset, length, number of the line
@@ -172,7 +171,7 @@ class ResultJoin:
                 custom_id, length = result.custom_id, len(result.raw_line)
                 key = b"" if custom_id is None else _key(custom_id)
                 bucket = _BUCKETS if custom_id is None else hash(key) % _BUCKETS
-                add(bucket, (key, _RANKS.get(result.outcome, 1), offset, length, result.line_number))
+                add(bucket, (key, rank_of(result.outcome), offset, length, result.line_number))
                 offset += length
 
     def next_piece(self) -> list[BatchResult] | None:
@@ -198,23 +197,24 @@ class ResultJoin:
 
     def _match(self, bucket: int) -> None:
         """Bring the inputs and the lines of one bucket together."""
-        numbers: dict[bytes, int] = dict(self._by_id.take(bucket))
-        best: dict[bytes, _Found] = {}
+        inputs: list[_Input] = list(self._by_id.take(bucket))
+        best = BestLines([key for key, _ in inputs])
+        chosen: dict[int, _Found] = {}
         for found in self._found.take(bucket):
             key, rank, offset, length, line_number = found
-            if key not in numbers:
+            place = best.number_of(key)
+            if place is None:
                 self._by_line.add(self._line_bucket(offset), (offset, offset, length, line_number, True, b""))
-            elif (other := best.get(key)) is None:
-                best[key] = found
-            else:
+                continue
+            if best.has_line(place):
                 self._summary.add_doubled(_id(key))
-                if rank < other[1]:
-                    best[key] = found
-        for key, number in numbers.items():
-            if (chosen := best.get(key)) is None:
+            if best.take(place, rank):
+                chosen[place] = found
+        for place, (key, number) in enumerate(inputs):
+            if place not in chosen:
                 self._by_input.add(self._input_bucket(number), (number, 0, 0, 0, False, key))
                 continue
-            _, _, offset, length, line_number = chosen
+            _, _, offset, length, line_number = chosen[place]
             if self._ordered:
                 self._by_input.add(self._input_bucket(number), (number, offset, length, line_number, False, b""))
             else:

@@ -1,42 +1,89 @@
-"""Result files, a block of whole lines at a time.
+"""From the lines of a result file to results: each line becomes one :class:`BatchResult`.
 
-One call of the decoder reads what is the same in every line of a block, and leaves the answers' bodies, which are most
-of it, as they stand until they are looked at. A block with a line that the decoder refuses is read line by line.
+A line is decoded once. What is the same in every line is read then; the answers' bodies, which are most of it, stay as
+they stand until they are looked at.
 """
 
 from __future__ import annotations
 
+import io
 import itertools
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-import msgspec
+import attrs
 
-from openai_batches.results.bodies import UNREADABLE, BodyHead
-from openai_batches.results.result import BatchResult, Outcome, ResultDraft, read_result
+from openai_batches.errors import DecodeError
+from openai_batches.results.bodies import json_value
+from openai_batches.results.line import DecodedLine, UnreadableLine, body_in, decode_lines
+from openai_batches.results.result import BatchResult, Outcome, ResultDraft, ResultError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from openai_batches.results.bodies import BodyHead
+    from openai_batches.results.line import LineResponse, ResultLine
 
-__all__ = ["ResultReader", "successes_in"]
+__all__ = ["LineBlock", "ResultReader"]
 
 _SUCCEEDED = Outcome.SUCCEEDED
-_OPEN, _CLOSE = b"{}"
+_BY_CODE = {"batch_expired": Outcome.EXPIRED, "batch_cancelled": Outcome.CANCELLED}
 _BOM = b"\xef\xbb\xbf"
 
 
-class _Response(msgspec.Struct, gc=False):
-    status_code: int = 0
-    request_id: str | None = None
-    body: BodyHead | None = None
+@attrs.define(eq=False)
+class LineBlock:
+    r"""Lines of a result file, each decoded once.
+
+    Attributes:
+        block: the lines as they stand, each ended by ``\n``.
+        lines: what each of them says; None for a blank one.
+        numbers: the number of each line in its file.
+        body_type: the type of a successful answer's body; None leaves it plain values.
+    """
+
+    block: bytes
+    lines: list[DecodedLine]
+    numbers: Iterable[int]
+    body_type: Any = None
+
+    def ids(self) -> list[str | None]:
+        """Return the ids of the requests that the lines are about."""
+        return [line.custom_id for line in self.lines if line is not None]
+
+    def successes(self) -> list[BodyHead] | None:
+        """Return the heads of the answers if each line holds a success, or None: then the results say more."""
+        heads: list[BodyHead] = []
+        for line in self.lines:
+            if line is None or line.response is None or line.error is not None:
+                return None
+            response = line.response
+            if not _is_success(response.status_code) or response.body is None:
+                return None
+            heads.append(response.body)
+        return heads
+
+    def results(self) -> list[BatchResult]:
+        """Return what the lines say; blank ones say nothing."""
+        results: list[BatchResult] = []
+        append, body_type = results.append, self.body_type
+        # bytes.splitlines would also split at \r, and bytes.split takes four times as long.
+        for line, raw, number in zip(self.lines, io.BytesIO(self.block), self.numbers, strict=False):
+            if line is None:
+                continue
+            response = line.response
+            if response is None or line.error is not None or not _is_success(response.status_code):
+                append(_unsuccessful(line, raw[:-1], number))
+                continue
+            status, request_id, head = response.status_code, response.request_id, response.body
+            result: Any = ResultDraft(
+                line.custom_id, _SUCCEEDED, status, request_id, None, number, None, raw[:-1], head, body_type
+            )
+            result.__class__ = BatchResult  # from here on it is frozen
+            append(result)
+        return results
 
 
-class _Line(msgspec.Struct, gc=False):
-    custom_id: str
-    response: _Response | None = None
-    error: Any = None
-
-
-_decoder = msgspec.json.Decoder(_Line, strict=False)
+def _is_success(status_code: int | None) -> bool:
+    return 200 <= (status_code or 0) < 300
 
 
 class ResultReader:
@@ -51,91 +98,75 @@ class ResultReader:
         self._lines = 0
 
     def read(self, block: bytes) -> list[BatchResult]:
-        r"""Return what the next lines of the file say; empty lines say nothing, and count.
+        r"""Return what the next lines of the file say; blank lines say nothing, and count.
 
         Args:
             block: whole lines; the last one of the file needs no ``\n``.
         """
+        return self.decode(block).results()
+
+    def decode(self, block: bytes) -> LineBlock:
+        """Return the next lines of the file, for one who does not need a result of each."""
         if not self._lines and block.startswith(_BOM):
             block = block[len(_BOM) :]
-        results = _read_block(block, itertools.count(self._lines + 1), self._body_type)
-        if results is not None:
-            self._lines += len(results)
-            return results
-        results = []
-        for line in (block[:-1] if block.endswith(b"\n") else block).split(b"\n"):
-            self._lines += 1
-            if line and not line.isspace():
-                results.append(read_result(line, line_number=self._lines, body_type=self._body_type))
-        return results
+        if block and not block.endswith(b"\n"):
+            block += b"\n"
+        lines, first = decode_lines(block), self._lines + 1
+        self._lines += len(lines)
+        return LineBlock(block, lines, itertools.count(first), self._body_type)
 
     def read_numbered(self, lines: list[bytes], numbers: list[int]) -> list[BatchResult]:
-        """Return what lines from anywhere in the file say.
-
-        Args:
-            lines: the lines, none of them empty.
-            numbers: their numbers.
-        """
-        results = _read_block(b"\n".join(lines), iter(numbers), self._body_type)
-        if results is not None:
-            return results
-        pairs = zip(lines, numbers, strict=True)
-        return [read_result(line, line_number=number, body_type=self._body_type) for line, number in pairs]
+        """Return what lines from anywhere in the file say, none of them blank, given their numbers."""
+        block = b"\n".join([*lines, b""])
+        return LineBlock(block, decode_lines(block), numbers, self._body_type).results()
 
 
-def _read_block(block: bytes, numbers: Iterator[int], body_type: Any) -> list[BatchResult] | None:
-    """Return the results in a block, or None if not each of its lines is one that the fast decoder reads."""
-    try:
-        lines = _decoder.decode_lines(block)
-    except UNREADABLE:
-        return None
-    if not block.endswith(b"\n"):
-        block += b"\n"
-    results: list[BatchResult] = []
-    append, find, start = results.append, block.find, 0
-    for line, number in zip(lines, numbers, strict=False):
-        end = find(b"\n", start)
-        # The decoder takes two records on a line, a record on two lines, and empty lines; here each has its own.
-        if end <= start or block[start] != _OPEN or (block[end - 1] != _CLOSE and block[end - 2 : end] != b"}\r"):
-            return None
-        raw = block[start:end]
-        start = end + 1
-        response = line.response
-        if response is not None and line.error is None and 200 <= response.status_code < 300:
-            status, request_id, head = response.status_code, response.request_id, response.body
-            result: Any = ResultDraft(
-                line.custom_id, _SUCCEEDED, status, request_id, None, number, None, raw, head, body_type
-            )
-            result.__class__ = BatchResult  # from here on it is frozen
-            append(result)
-        else:
-            append(read_result(raw, line_number=number, body_type=body_type))
-    return results if start == len(block) else None
+def _unsuccessful(line: ResultLine | UnreadableLine, raw: bytes, number: int) -> BatchResult:
+    """Return what a line says that holds no success.
 
-
-def successes_in(block: bytes) -> tuple[list[str], list[BodyHead]] | None:
-    r"""Return the ids and the heads of the answers in a block where all is well, or None where it has to be read.
-
-    For one who only counts, this is a third cheaper than the results.
-
-    Args:
-        block: whole lines, each ended by ``\n``.
+    A failed request keeps its reason in ``response.body`` on some services and in ``error`` on others; both are read.
     """
-    try:
-        lines = _decoder.decode_lines(block)
-    except UNREADABLE:
+    if isinstance(line, UnreadableLine):
+        reason = ResultError(code="invalid_line", message=line.reason)
+        return BatchResult(line.custom_id, Outcome.INVALID, None, None, reason, number, b"", raw)
+    response = line.response
+    reason = _reason(line.error) or _reason_in_response(response, raw)
+    outcome = _BY_CODE.get(reason.code or reason.type or "", Outcome.FAILED)
+    if response is None:
+        return BatchResult(line.custom_id, outcome, None, None, reason, number, b"", raw)
+    status, request_id = response.status_code, response.request_id
+    return BatchResult(line.custom_id, outcome, status, request_id, reason, number, None, raw, response.body)
+
+
+def _reason(error: Any) -> ResultError | None:
+    if error is None:
         return None
-    ids: list[str] = []
-    heads: list[BodyHead] = []
-    find, start = block.find, 0
-    for line in lines:
-        end = find(b"\n", start)
-        if end <= start or block[start] != _OPEN or block[end - 1] != _CLOSE:
-            return None
-        start = end + 1
-        response = line.response
-        if response is None or line.error is not None or not 200 <= response.status_code < 300 or response.body is None:
-            return None
-        ids.append(line.custom_id)
-        heads.append(response.body)
-    return (ids, heads) if start == len(block) else None
+    if not isinstance(error, dict):
+        return ResultError(message=str(error))
+
+    def text(name: str) -> str | None:
+        value = error.get(name)
+        return None if value is None else str(value)
+
+    return ResultError(code=text("code"), message=text("message") or "", type=text("type"), param=text("param"))
+
+
+def _reason_in_response(response: LineResponse | None, raw: bytes) -> ResultError:
+    if response is None:
+        return ResultError(message="The line has neither a response nor an error")
+    reason = _reason(response.body.error if response.body is not None else _error_in_body(raw))
+    if reason is not None:
+        return reason
+    status = response.status_code
+    return ResultError(
+        message=f"The request was answered {'without a status' if status is None else f'with status {status}'}"
+    )
+
+
+def _error_in_body(raw: bytes) -> Any:
+    """Return the ``error`` in a body that was not read with its line, for it is no object or an odd one."""
+    try:
+        body = json_value(body_in(raw) or b"null")
+    except DecodeError:
+        return None
+    return body.get("error") if isinstance(body, dict) else None

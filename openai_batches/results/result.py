@@ -11,19 +11,18 @@ import json
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
-import msgspec
 
 from openai_batches.errors import DecodeError, IncompleteOutputError, RefusalError, RequestFailedError
 from openai_batches.results import bodies
-from openai_batches.results.bodies import UNREADABLE, BodyHead
-from openai_batches.results.dialects import TolerantLine, read_tolerantly, rescued_id
+from openai_batches.results.bodies import BodyHead
+from openai_batches.results.line import body_in
 
 if TYPE_CHECKING:
     import cattrs
 
     from openai_batches.models import BatchUsage
 
-__all__ = ["BatchResult", "Outcome", "ResultDraft", "ResultError", "missing_result", "read_result"]
+__all__ = ["BatchResult", "Outcome", "ResultDraft", "ResultError", "missing_result"]
 
 T = TypeVar("T")
 
@@ -44,8 +43,7 @@ class Outcome(enum.StrEnum):
     FOREIGN = "foreign"
 
 
-_SUCCEEDED, _INVALID = Outcome.SUCCEEDED, Outcome.INVALID
-_BY_CODE = {"batch_expired": Outcome.EXPIRED, "batch_cancelled": Outcome.CANCELLED}
+_SUCCEEDED = Outcome.SUCCEEDED
 _NEVER_RAN = frozenset({Outcome.EXPIRED, Outcome.CANCELLED, Outcome.MISSING})
 # Codes of failures that say nothing about the request itself.
 _PASSING = frozenset({"request_timeout", "rate_limit_exceeded", "server_error", "timeout"})
@@ -91,7 +89,7 @@ class ResultDraft:
         """The answer's body as it stood in the line, JSON in UTF-8; empty where there was none."""
         if self._raw_body is not None or not self.raw_line:
             return self._raw_body or b""
-        return _body_in(self.raw_line)
+        return body_in(self.raw_line)
 
     @functools.cached_property
     def body(self) -> Any:
@@ -280,104 +278,7 @@ _VERBS = {
 }
 
 
-# msgspec takes no factory for a Raw.
-_NO_BODY = msgspec.Raw()
-
-
-class _RawResponse(msgspec.Struct, gc=False):
-    status_code: int = 0
-    request_id: str | None = None
-    body: msgspec.Raw = _NO_BODY
-
-
-class _RawLine(msgspec.Struct, gc=False):
-    custom_id: str
-    response: _RawResponse | None = None
-    error: Any = None
-
-
-_raw_decoder = msgspec.json.Decoder(_RawLine, strict=False)
-
-
-def read_result(line: bytes, *, line_number: int, body_type: Any = None) -> BatchResult:
-    """Return what a line of a result file says; a line that cannot be read is one ``invalid`` result.
-
-    Success is an ``error`` of null and a status of 200 to 299. A failed request keeps its reason in ``response.body``
-    on some services and in ``error`` on others; both are read. What strict JSON refuses (``NaN``, a byte order mark),
-    numbers for ids, ids and responses in other shapes are read tolerantly.
-
-    Args:
-        line: the line, without its end.
-        line_number: the 1-based line of the file.
-        body_type: the type of a successful answer's body; None leaves it plain values.
-    """
-    try:
-        parsed: _RawLine | TolerantLine = _raw_decoder.decode(line)
-    except UNREADABLE as error:
-        found = read_tolerantly(line)
-        if found is None:
-            reason = ResultError(code="invalid_line", message=f"The line cannot be read: {error}")
-            return BatchResult(rescued_id(line), _INVALID, None, None, reason, line_number, b"", line)
-        parsed = found
-    response = parsed.response
-    raw_body = bytes(response.body) if response is not None else b""
-    if raw_body == b"null":
-        raw_body = b""
-    status = response.status_code if response is not None else None
-    if status is not None and parsed.error is None and 200 <= status < 300:
-        outcome, reason_or_none = _SUCCEEDED, None
-    else:
-        reason_or_none = _reason(parsed.error) or _reason_in_body(raw_body, status, has_response=response is not None)
-        outcome = _BY_CODE.get(reason_or_none.code or reason_or_none.type or "", Outcome.FAILED)
-    return BatchResult(
-        parsed.custom_id,
-        outcome,
-        status,
-        response.request_id if response is not None else None,
-        reason_or_none,
-        line_number,
-        raw_body,
-        line,
-        None,
-        body_type,
-    )
-
-
 def missing_result(custom_id: str) -> BatchResult:
     """Return the result of an input that has no line in the files."""
     reason = ResultError(code="missing", message="Neither file of the batch has a line for this request")
     return BatchResult(custom_id, Outcome.MISSING, None, None, reason)
-
-
-def _body_in(line: bytes) -> bytes:
-    """Return the body in a line that the fast decoder has read."""
-    response = _raw_decoder.decode(line).response
-    body = b"" if response is None else bytes(response.body)
-    return b"" if body == b"null" else body
-
-
-def _reason(error: Any) -> ResultError | None:
-    if error is None:
-        return None
-    if not isinstance(error, dict):
-        return ResultError(message=str(error))
-
-    def text(name: str) -> str | None:
-        value = error.get(name)
-        return None if value is None else str(value)
-
-    return ResultError(code=text("code"), message=text("message") or "", type=text("type"), param=text("param"))
-
-
-def _reason_in_body(raw_body: bytes, status_code: int | None, *, has_response: bool) -> ResultError:
-    try:
-        body = bodies.json_value(raw_body) if raw_body else None
-    except DecodeError:
-        body = None
-    reason = _reason(body.get("error")) if isinstance(body, dict) else None
-    if reason is not None:
-        return reason
-    if not has_response:
-        return ResultError(message="The line has neither a response nor an error")
-    status = "without a status" if status_code is None else f"with status {status_code}"
-    return ResultError(message=f"The request was answered {status}")

@@ -17,6 +17,7 @@ import attrs
 import msgspec
 
 from openai_batches.errors import BatchesError, InputError
+from openai_batches.results.line import chat_answer
 from openai_batches.results.result import Outcome
 
 if TYPE_CHECKING:
@@ -109,36 +110,6 @@ class RowMaker:
         return [getattr(parsed, name) for name in self._names]
 
 
-class _Message(msgspec.Struct, gc=False):
-    content: str | None = None
-
-
-class _Choice(msgspec.Struct, gc=False):
-    message: _Message
-    index: int = 0
-
-
-class _Usage(msgspec.Struct, gc=False):
-    prompt_tokens: int
-    completion_tokens: int = 0
-
-
-class _Body(msgspec.Struct, gc=False):
-    choices: list[_Choice]
-    usage: _Usage
-
-
-class _Response(msgspec.Struct, gc=False):
-    body: _Body
-
-
-class _Line(msgspec.Struct, gc=False):
-    response: _Response
-
-
-_line_decoder = msgspec.json.Decoder(_Line)
-
-
 # The text of a result, the tokens it read and wrote, and how many choices it has.
 _Told: TypeAlias = tuple[str | None, int | None, int | None, int]
 
@@ -155,16 +126,7 @@ def _told_quickly(result: BatchResult) -> _Told:
     """Return the same, for chats, which most are, without building the rest of their bodies."""
     if result.outcome is not Outcome.SUCCEEDED:
         return _told(result)
-    try:
-        body = _line_decoder.decode(result.raw_line).response.body
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _told(result)
-    choices = body.choices
-    first = choices[0] if choices else None
-    if len(choices) > 1:
-        first = next((choice for choice in choices if not choice.index), first)
-    text = None if first is None else first.message.content
-    return text, body.usage.prompt_tokens, body.usage.completion_tokens, len(choices)
+    return chat_answer(result.raw_line) or _told(result)
 
 
 def _fields(cls: Any) -> dict[str, Any]:

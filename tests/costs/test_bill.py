@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
+from support.result_lines import read_result
 
 from openai_batches.costs.bill import Bill
 from openai_batches.costs.prices import PriceTable, cost_of, usage_from
 from openai_batches.models import BatchUsage, InputTokensDetails, OutputTokensDetails
-from openai_batches.results.result import BatchResult, read_result
+from openai_batches.results.result import BatchResult
 
 TABLE = PriceTable.from_mapping({"as_of": "2026-01-31", "models": {"a": {"input": 2, "output": 4}, "b": {"input": 6}}})
 MILLION = 1_000_000

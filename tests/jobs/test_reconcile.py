@@ -22,8 +22,10 @@ from support.job_parts import (
 )
 
 from openai_batches import BatchResult, JournalError, Outcome
-from openai_batches.jobs import reconcile as reconciling_room
-from openai_batches.jobs.reconcile import ResendRule, custom_ids, reconcile, refused_results, write_requests
+from openai_batches.jobs import reconcile as reconcile_module
+from openai_batches.jobs import resend
+from openai_batches.jobs.reconcile import custom_ids, reconcile, refused_results
+from openai_batches.jobs.resend import ResendRule, write_requests
 from openai_batches.jobs.result_files import Harvest, attempt_results, shard_results
 from openai_batches.models import TokenCounts
 
@@ -197,8 +199,8 @@ class TestAccounts:
         assert found.tally.outcomes == {"failed": 300}
 
     def test_a_result_without_a_reason_has_an_empty_code(self, tmp_path: Path) -> None:
-        count = reconciling_room._Count(["a"])
-        count.add_one(BatchResult("a", Outcome.FAILED))
+        count = reconcile_module._Count(["a"])
+        count.add_results([BatchResult("a", Outcome.FAILED)])
         assert count.close(ResendRule()).tally.error_codes == {"": 1}
 
 
@@ -277,7 +279,7 @@ class TestRequests:
         def full(_: int) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(reconciling_room.os, "fsync", full)
+        monkeypatch.setattr(resend.os, "fsync", full)
         with pytest.raises(OSError, match="No space left"):
             write_requests(source, target, frozenset({1}))
         assert target.read_bytes() == b"before"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.http_servers import CHAT, RawServer, answer, batch_json, error_answer, json_answer
+from support.result_lines import read_result
 
 from openai_batches import (
     AmbiguousCreateError,
@@ -22,7 +23,6 @@ from openai_batches import (
     TransportError,
 )
 from openai_batches.resources.create import KEY_NAME
-from openai_batches.results.result import read_result
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

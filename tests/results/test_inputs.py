@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.http_servers import CHAT, chat_line, chat_lines
+from support.result_lines import read_result
 
 from openai_batches import InputError
 from openai_batches.requests.request import BatchRequest, as_line
 from openai_batches.results import inputs as inputs_module
 from openai_batches.results.inputs import ids_in_block, iter_ids, to_requests
-from openai_batches.results.result import missing_result, read_result
+from openai_batches.results.result import missing_result
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator

@@ -16,13 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.http_servers import RawServer, answer, batch_json, chat_line, json_answer
+from support.result_lines import read_result
 
 from openai_batches import Batch, BatchFailedError, BatchStatus, InputError, Outcome, RequestCounts, TransportError
 from openai_batches.requests.request import BatchRequest
 from openai_batches.results import join as join_module
 from openai_batches.results.join import ResultJoin
 from openai_batches.results.parse import ResultReader
-from openai_batches.results.result import read_result
 from openai_batches.results.stream import BatchResults
 from openai_batches.results.summary import ResultSummary
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.result_lines import read_result
 
 from openai_batches import BatchResult, Outcome
-from openai_batches.results.parse import ResultReader, successes_in
-from openai_batches.results.result import read_result
+from openai_batches.results import line as line_module
+from openai_batches.results.parse import ResultReader
 from openai_batches.storage.lines import BlockSplitter
 
 
@@ -99,6 +101,23 @@ def test_a_block_of_successes() -> None:
         first.error = None  # type: ignore[misc]
 
 
+def test_each_line_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Successes, failures and what they hold beside the body are read in one go; an odd line is looked at again."""
+    decoded: list[bytes] = []
+    decoder = line_module._decoder
+    monkeypatch.setattr(
+        line_module, "_decoder", SimpleNamespace(decode=lambda raw: (decoded.append(raw), decoder.decode(raw))[1])
+    )
+    monkeypatch.setattr(line_module, "_raw_decoder", None)
+    block = b"".join(encoded(document) + b"\n" for document in (success("a"), failure("b"), success("c")))
+    reader = ResultReader()
+    found = reader.decode(block)
+    assert found.successes() is None
+    results = found.results()
+    assert [result.error and result.error.code for result in results] == [None, "c", None]
+    assert decoded == block.splitlines(keepends=True)
+
+
 @pytest.mark.parametrize("body", [None, ..., [1], "text", 5])
 def test_bodies_that_are_no_objects(body: Any) -> None:
     """A success may have any body, or none."""
@@ -158,8 +177,6 @@ GOOD = encoded(success("b"))
         encoded({**success(), "response": {"status_code": 200, "request_id": "r", "body": None}}),
         b"<html>",
         b"",
-        b" " + GOOD,
-        GOOD + b"\r",
         GOOD + GOOD,
         GOOD.replace(b",", b",\n", 1),
         b"\xef\xbb\xbf" + GOOD,
@@ -167,14 +184,17 @@ GOOD = encoded(success("b"))
 )
 def test_a_block_with_any_other_line_has_to_be_read(line: bytes) -> None:
     """The short way is for blocks of successes alone, each on a line of its own."""
-    assert successes_in(GOOD + b"\n" + line + b"\n" + GOOD + b"\n") is None
+    assert ResultReader().decode(GOOD + b"\n" + line + b"\n" + GOOD + b"\n").successes() is None
 
 
 @given(st.lists(st.sampled_from([GOOD, encoded(success("a", usage=None)), encoded(failure()), b"{}", b""]), max_size=4))
 def test_the_short_way_says_what_the_long_one_says(lines: list[bytes]) -> None:
     block = b"".join(line + b"\n" for line in lines)
-    found, results = successes_in(block), ResultReader().read(block)
+    decoded, results = ResultReader().decode(block), ResultReader().read(block)
     is_short = all(result.outcome is Outcome.SUCCEEDED for result in results) and len(results) == len(lines)
-    assert (found is not None) == is_short
-    if found is not None:
-        assert list(zip(*found, strict=True)) == [(result.custom_id, result.head) for result in results]
+    heads = decoded.successes()
+    assert (heads is not None) == is_short
+    assert decoded.ids() == [result.custom_id for result in results]
+    assert decoded.results() == results
+    if heads is not None:
+        assert heads == [result.head for result in results]

@@ -15,9 +15,10 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.result_lines import read_result
 
 from openai_batches.errors import InputError
-from openai_batches.results.result import BatchResult, Outcome, read_result
+from openai_batches.results.result import BatchResult, Outcome
 from openai_batches.results.rows import Column, RowMaker, as_cell, as_json
 
 NAMES = ["custom_id", "outcome", "status_code", "text", "input_tokens", "output_tokens", "error_code", "error_message"]

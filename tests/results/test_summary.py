@@ -8,10 +8,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from support.result_lines import read_result
 
 from openai_batches import PRICES, Batch, BatchStatus, ModelPrice, Outcome, RequestCounts
 from openai_batches.results import summary as summary_module
-from openai_batches.results.result import missing_result, read_result
+from openai_batches.results.result import missing_result
 from openai_batches.results.summary import ResultSummary
 
 

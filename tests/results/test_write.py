@@ -18,15 +18,17 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import msgspec
 import pytest
+from support.result_lines import read_result
 
 from openai_batches.errors import InputError
 from openai_batches.results import write
-from openai_batches.results.result import BatchResult, read_result
 from openai_batches.results.write import CsvWriter, JsonlWriter, ParquetWriter, ResultWriter, write_results
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
+
+    from openai_batches.results.result import BatchResult
 
 ALL = [JsonlWriter, CsvWriter, ParquetWriter]
 NAMES = {JsonlWriter: "out.jsonl", CsvWriter: "out.csv", ParquetWriter: "out.parquet"}
