@@ -118,6 +118,7 @@ class Rules:
     terms: Terms = Terms()
 
     choices: Choices = field(instance, Choices, "Choices(...)", default=Choices())  # noqa: RUF009 - it is frozen
+    timings: Timings = field(instance, Timings, "Timings(...)", default=Timings())  # noqa: RUF009 - it is frozen
     keys: Mapping[str, ApiKey] | None = None
     models: Collection[str] | None = field(texts, default=None, allows_none=True)
     enqueued_token_limit: int | Mapping[str, int] | None = field(token_limit, default=None, allows_none=True)

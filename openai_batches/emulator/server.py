@@ -8,7 +8,6 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +30,7 @@ from openai_batches.emulator.profiles.profiles import OPENAI, Profile, named
 from openai_batches.emulator.rules import Choices, Rules, Timings
 from openai_batches.emulator.schedule import Agenda
 from openai_batches.emulator.store.store import Store
+from openai_batches.emulator.threads import Threads
 from openai_batches.emulator.webhooks.delivery import Webhooks
 from openai_batches.emulator.webhooks.endpoints import Delivery, WebhookEndpoint, endpoints_of
 
@@ -119,7 +119,7 @@ class BatchServer:
     ) -> None:
         if clock is not None and speed != 1.0:
             raise ValueError("speed belongs to the default clock; give either clock or speed")
-        _check_types(clock, timings, api_keys, executor)
+        _check_types(clock, api_keys, executor)
         checking.host(host, has_keys=api_keys is not None)
         checking.whole("port", port, most=65_535)
         folder = checking.folder("data", data)
@@ -128,6 +128,7 @@ class BatchServer:
         self.profile: Profile = profile
         rules = Rules(
             terms=profile.terms,
+            timings=Timings() if timings is None else timings,
             keys=keys_by_name(api_keys),
             models=models,
             enqueued_token_limit=enqueued_token_limit,
@@ -150,7 +151,7 @@ class BatchServer:
         self.faults: Faults = Faults(() if faults is None else faults, now=self.clock.now)
         self.requests: deque[RequestRecord] = deque(maxlen=_REMEMBERED_REQUESTS)
         self._host, self._port = host, port
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="openai-batches-emulator")
+        self._threads = Threads(_THREADS, "openai-batches-emulator")
         self._staff = Staff(executor or EchoExecutor(now=self.clock.now))
         self._agenda = Agenda(self.clock)
         self.webhooks: Webhooks = Webhooks(
@@ -165,9 +166,8 @@ class BatchServer:
             clock=self.clock,
             agenda=self._agenda,
             staff=self._staff,
-            timings=timings or Timings(),
             rules=rules,
-            pool=self._pool,
+            threads=self._threads,
             results=profile.results,
             faults=self.faults,
             ended=self.webhooks.announce,
@@ -254,7 +254,7 @@ class BatchServer:
         await self.webhooks.close()
         if runner is not None:
             await runner.cleanup()
-        await asyncio.to_thread(self._pool.shutdown)
+        await asyncio.to_thread(self._threads.close)
         await self.store.close()
         await self._open_transports.abort()
 
@@ -284,11 +284,9 @@ class BatchServer:
         await self._agenda.advance_to(when, self._lifecycle.is_busy)
 
 
-def _check_types(clock: object, timings: object, api_keys: object, executor: object) -> None:
+def _check_types(clock: object, api_keys: object, executor: object) -> None:
     if isinstance(clock, type) or (clock is not None and not hasattr(clock, "now")):
         raise TypeError(f"clock must be a clock, such as SteppedClock(), not {clock!r}")
-    if timings is not None and not isinstance(timings, Timings):
-        raise TypeError(f"timings must be Timings(...), not {timings!r}")
     if isinstance(api_keys, str):
         raise TypeError("api_keys must be a collection of keys, not one str")
     if api_keys is not None and not isinstance(api_keys, Collection):

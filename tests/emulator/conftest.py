@@ -1,6 +1,7 @@
 """What the emulator's tests share: a server whose time stands still, and clients."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import aiohttp
 import openai
@@ -8,8 +9,10 @@ import pytest
 from aiohttp import web
 from support.asking import Raw
 from support.receiving import Receiver
+from support.working import WorkMaker
 
 from openai_batches.emulator import BatchServer, SteppedClock
+from openai_batches.emulator.threads import Threads
 
 
 @pytest.fixture
@@ -47,3 +50,10 @@ async def receiver() -> AsyncIterator[Receiver]:
     receiver.url = f"http://{host}:{port}/hook"
     yield receiver
     await runner.cleanup()
+
+
+@pytest.fixture
+def maker(tmp_path: Path) -> Iterator[WorkMaker]:
+    threads = Threads(4, "test")
+    yield WorkMaker(tmp_path, threads)
+    threads.close()

@@ -280,7 +280,7 @@ async def test_a_crash_half_way_leaves_no_results(server: BatchServer, raw: Raw)
     """A batch that cannot go on fails, and its half-written files go."""
     batch = await raw.create((await raw.upload(chat_file(9)))["id"])
     await server.advance(seconds=3.1)
-    server._lifecycle._lives[batch["id"]].work.source.unlink()
+    server._lifecycle._lives[batch["id"]].work.run.source.unlink()
     await server.advance(hours=1)
     batch = await raw.batch(batch["id"])
     assert (batch["status"], batch["output_file_id"]) == ("failed", None)

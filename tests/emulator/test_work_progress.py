@@ -5,23 +5,15 @@ import gc
 import logging
 import tracemalloc
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.asking import chat_line, jsonl
-from support.working import Bench, Watched, ids_of, lines_of, until
+from support.working import Watched, WorkMaker, ids_of, lines_of, until
 
 from openai_batches.emulator import EchoExecutor, LineAnswer, LineError
 from openai_batches.emulator.executors.executor import Gate, Staff
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    with ThreadPoolExecutor(4) as pool:
-        yield Bench(tmp_path, pool)
 
 
 class Slowish(EchoExecutor):
@@ -38,23 +30,23 @@ class Slowish(EchoExecutor):
         return super().answer(url, body, custom_id)
 
 
-async def test_the_bound_holds_over_all_batches(bench: Bench) -> None:
+async def test_the_bound_holds_over_all_batches(maker: WorkMaker) -> None:
     """No more calls run at once than the executor allows, however many batches there are, and it does use them all."""
     watched = Watched(concurrency=5)
     staff = Staff(watched)
-    works = [bench.work(staff, f"batch_{number}") for number in range(30)]
+    works = [maker.work(staff, f"batch_{number}") for number in range(30)]
     await asyncio.gather(*(work.run_to(10) for work in works))
     assert watched.most_running == 5
     assert set(watched.answered.values()) == {1}
-    assert sum(len(ids_of(work.output)) for work in works) == len(watched.answered) == 300
+    assert sum(len(ids_of(work.run.output)) for work in works) == len(watched.answered) == 300
 
 
-async def test_two_hundred_batches_take_turns(bench: Bench) -> None:
+async def test_two_hundred_batches_take_turns(maker: WorkMaker) -> None:
     """Lines are let in by the order of asking, and each batch asks for one at a time: all go on together."""
     gate = asyncio.Event()
     watched = Watched(concurrency=8, gate=gate)
     staff = Staff(watched)
-    works = [bench.work(staff, f"batch_{number}", lines=20) for number in range(200)]
+    works = [maker.work(staff, f"batch_{number}", lines=20) for number in range(200)]
     running = asyncio.gather(*(work.run_to(20) for work in works))
     await until(lambda: all(work._place for work in works))
     before = len(watched.asked)
@@ -70,19 +62,19 @@ async def test_two_hundred_batches_take_turns(bench: Bench) -> None:
     assert set(watched.answered.values()) == {1}
 
 
-async def test_plain_executors_take_turns_too(bench: Bench) -> None:
+async def test_plain_executors_take_turns_too(maker: WorkMaker) -> None:
     """A batch of many lines that run in threads does not keep others waiting until its end."""
     staff = Staff(EchoExecutor())
-    large, small = bench.work(staff, "large", lines=4000), bench.work(staff, "small", lines=10)
+    large, small = maker.work(staff, "large", lines=4000), maker.work(staff, "small", lines=10)
     running = asyncio.create_task(large.run_to(4000))
     await until(lambda: large.done)
     await small.run_to(10)
     assert 0 < large.done < 4000
     await running
-    assert ids_of(large.output) == [f"large-{index}" for index in range(4000)]
+    assert ids_of(large.run.output) == [f"large-{index}" for index in range(4000)]
 
 
-async def test_an_answer_is_written_when_it_is_there(bench: Bench) -> None:
+async def test_an_answer_is_written_when_it_is_there(maker: WorkMaker) -> None:
     """A line that hangs does not keep the answers of others out of the file, nor do lines wait for each other."""
     gate = asyncio.Event()
 
@@ -91,75 +83,75 @@ async def test_an_answer_is_written_when_it_is_there(bench: Bench) -> None:
             await gate.wait()
         return 200, {}
 
-    work = bench.work(execute, lines=300)
+    work = maker.work(execute, lines=300)
     running = asyncio.create_task(work.run_to(300))
     await until(lambda: work.done == 299)
-    assert len(ids_of(work.output)) == 299
+    assert len(ids_of(work.run.output)) == 299
     gate.set()
     await running
-    assert ids_of(work.output)[-1] == "batch_1-0"
+    assert ids_of(work.run.output)[-1] == "batch_1-0"
 
 
-async def test_a_place_is_kept_until_the_answer_is_written(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_place_is_kept_until_the_answer_is_written(maker: WorkMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a crash can lose is never more than runs at once: an unwritten answer counts as running."""
     watched = Watched(concurrency=4)
-    work = bench.work(watched, lines=40)
+    work = maker.work(watched, lines=40)
     unwritten = []
-    write = work._spool.write
+    write = work._results.write
 
     def watch(group: Any) -> None:
         unwritten.append(len(watched.asked) - work.done)
         write(group)
 
-    monkeypatch.setattr(work._spool, "write", watch)
+    monkeypatch.setattr(work._results, "write", watch)
     await work.run_to(40)
     assert max(unwritten) <= 4
 
 
-async def test_a_goal_is_kept_exactly(bench: Bench) -> None:
+async def test_a_goal_is_kept_exactly(maker: WorkMaker) -> None:
     """Timed progress runs as many lines as are due, in the order of the file, whichever kind the executor is."""
     for number, executor in enumerate([EchoExecutor(), Watched()]):
-        work = bench.work(executor, f"batch_{number}")
+        work = maker.work(executor, f"batch_{number}")
         for goal in (0, 3, 3, 2, 7):
             await work.run_to(goal)
         assert work.done == 7
-        assert sorted(ids_of(work.output)) == [f"batch_{number}-{index}" for index in range(7)]
+        assert sorted(ids_of(work.run.output)) == [f"batch_{number}-{index}" for index in range(7)]
         await work.give_up("batch_expired", "too late")
-        assert ids_of(work.errors) == [f"batch_{number}-{index}" for index in range(7, 10)]
+        assert ids_of(work.run.errors) == [f"batch_{number}-{index}" for index in range(7, 10)]
         assert work.done == 10
 
 
 @pytest.mark.parametrize("executor", [EchoExecutor(), Watched()])
-async def test_blank_lines_are_none(bench: Bench, executor: Any) -> None:
+async def test_blank_lines_are_none(maker: WorkMaker, executor: Any) -> None:
     """Empty lines are passed over, those that are worked through and those that are given up."""
-    source = bench.folder / "batch_1.in"
+    source = maker.folder / "batch_1.in"
     source.write_bytes(b"\n".join(jsonl(chat_line(f"r{index}")) for index in range(4)) + b" \n")
-    work = bench.work(executor, lines=4)
+    work = maker.work(executor, lines=4)
     await work.run_to(2)
     await work.give_up("batch_expired", "expired")
-    assert (ids_of(work.output), ids_of(work.errors)) == (["r0", "r1"], ["r2", "r3"])
+    assert (ids_of(work.run.output), ids_of(work.run.errors)) == (["r0", "r1"], ["r2", "r3"])
 
 
-async def test_equal_inputs_give_equal_bytes(bench: Bench, tmp_path: Path) -> None:
+async def test_equal_inputs_give_equal_bytes(maker: WorkMaker, tmp_path: Path) -> None:
     """The ids of a line follow from its batch and its custom_id, not from its turn."""
     contents = set()
     for number, steps in enumerate([(10,), (1, 2, 3, 10), (9, 10)]):
         folder = tmp_path / str(number)
         folder.mkdir()
-        work = Bench(folder, bench.pool).work(EchoExecutor(now=lambda: 0))
+        work = WorkMaker(folder, maker.threads).work(EchoExecutor(now=lambda: 0))
         for goal in steps:
             await work.run_to(goal)
-        contents.add(work.output.read_bytes())
+        contents.add(work.run.output.read_bytes())
     assert len(contents) == 1
-    lines = lines_of(work.output)
+    lines = lines_of(work.run.output)
     assert len({line["id"] for line in lines}) == len({line["response"]["request_id"] for line in lines}) == 10
     assert all(line["id"].startswith("batch_req_684ee180") and len(line["id"]) == 42 for line in lines)
-    other = bench.work(EchoExecutor(), lines=1, batch_id="another")
+    other = maker.work(EchoExecutor(), lines=1, batch_id="another")
     await other.run_to(1)
-    assert lines_of(other.output)[0]["id"] != lines[0]["id"]
+    assert lines_of(other.run.output)[0]["id"] != lines[0]["id"]
 
 
-async def test_what_an_executor_can_say(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_an_executor_can_say(maker: WorkMaker, caplog: pytest.LogCaptureFixture) -> None:
     """A pair or an answer with its request id; or an error without a response; anything else is a 500."""
 
     async def execute(url: Any, body: Any, custom_id: str) -> Any:
@@ -179,13 +171,13 @@ async def test_what_an_executor_can_say(bench: Bench, caplog: pytest.LogCaptureF
             case _:
                 return 299, {"usage": "free"}
 
-    work = bench.work(execute, lines=7)
+    work = maker.work(execute, lines=7)
     with caplog.at_level(logging.ERROR):
         await work.run_to(7)
-    first, last = sorted(lines_of(work.output), key=lambda line: line["custom_id"])
+    first, last = sorted(lines_of(work.run.output), key=lambda line: line["custom_id"])
     assert first["response"] == {"status_code": 200, "request_id": "req-7", "body": {"usage": {"input_tokens": 3}}}
     assert last["response"]["status_code"] == 299
-    failed = {line["custom_id"][-1]: line for line in lines_of(work.errors)}
+    failed = {line["custom_id"][-1]: line for line in lines_of(work.run.errors)}
     assert failed["1"]["response"] is failed["2"]["response"] is None
     assert failed["1"]["error"] == {"code": "custom", "message": "As it were."}
     assert failed["2"]["error"] == {"code": "request_timeout", "message": "The request timed out."}
@@ -193,11 +185,11 @@ async def test_what_an_executor_can_say(bench: Bench, caplog: pytest.LogCaptureF
     assert caplog.text.count("the executor failed") == 1
 
 
-async def test_stopping_lets_calls_end(bench: Bench) -> None:
+async def test_stopping_lets_calls_end(maker: WorkMaker) -> None:
     """After a stop no line starts, and those that run are waited for."""
     gate = asyncio.Event()
     watched = Watched(concurrency=3, gate=gate)
-    work = bench.work(watched)
+    work = maker.work(watched)
     running = asyncio.create_task(work.run_to(10))
     await until(lambda: watched.running == 3)
     work.stop()
@@ -208,29 +200,29 @@ async def test_stopping_lets_calls_end(bench: Bench) -> None:
     assert (work.done, watched.most_running) == (3, 3)
     await work.run_to(10)
     await work.give_up("batch_cancelled", "cancelled")
-    assert ids_of(work.errors) == [f"batch_1-{index}" for index in range(3, 10)]
+    assert ids_of(work.run.errors) == [f"batch_1-{index}" for index in range(3, 10)]
 
 
-async def test_interrupting_cancels_calls(bench: Bench) -> None:
+async def test_interrupting_cancels_calls(maker: WorkMaker) -> None:
     """Calls that were cut short have no result; their lines are given up with the others, each once."""
     watched = Watched(concurrency=3, gate=asyncio.Event())
     staff = Staff(watched)
-    work = bench.work(staff)
+    work = maker.work(staff)
     running = asyncio.create_task(work.run_to(10))
     await until(lambda: watched.running == 3)
     work.interrupt()
     await running
     assert (work.done, watched.running) == (0, 0)
     await work.give_up("batch_expired", "expired")
-    assert Counter(ids_of(work.errors)) == Counter(f"batch_1-{index}" for index in range(10))
-    assert not work.output.exists()
+    assert Counter(ids_of(work.run.errors)) == Counter(f"batch_1-{index}" for index in range(10))
+    assert not work.run.output.exists()
     assert [staff.gate.ask().done() for _ in range(4)] == [True, True, True, False]
 
 
-async def test_a_call_is_cancelled_before_it_begins(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_call_is_cancelled_before_it_begins(maker: WorkMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line whose call was only about to begin is not lost."""
     watched = Watched()
-    work = bench.work(watched, lines=1)
+    work = maker.work(watched, lines=1)
     enter = work._enter
 
     async def enter_and_be_late() -> bool:
@@ -241,15 +233,15 @@ async def test_a_call_is_cancelled_before_it_begins(bench: Bench, monkeypatch: p
     await work.run_to(1)
     assert watched.asked == []
     await work.give_up("batch_expired", "expired")
-    assert ids_of(work.errors) == ["batch_1-0"]
+    assert ids_of(work.run.errors) == ["batch_1-0"]
 
 
-async def test_stopping_does_not_wait_for_other_batches(bench: Bench) -> None:
+async def test_stopping_does_not_wait_for_other_batches(maker: WorkMaker) -> None:
     """A batch that waits for a place which another one holds leaves the queue at once."""
     gate = asyncio.Event()
     watched = Watched(concurrency=1, gate=gate)
     staff = Staff(watched)
-    first, second, third = (bench.work(staff, name) for name in ("batch_1", "batch_2", "batch_3"))
+    first, second, third = (maker.work(staff, name) for name in ("batch_1", "batch_2", "batch_3"))
     running = asyncio.create_task(first.run_to(1))
     await until(lambda: watched.running)
     waiting = asyncio.create_task(second.run_to(10))
@@ -261,13 +253,13 @@ async def test_stopping_does_not_wait_for_other_batches(bench: Bench) -> None:
     gate.set()
     await asyncio.gather(running, queued)
     await second.give_up("batch_cancelled", "cancelled")
-    assert len(ids_of(second.errors)) == 10
+    assert len(ids_of(second.run.errors)) == 10
 
 
-async def test_stopped_with_its_place_in_hand(bench: Bench) -> None:
+async def test_stopped_with_its_place_in_hand(maker: WorkMaker) -> None:
     """A batch that is stopped in the moment its turn comes gives its place to the next."""
     staff = Staff(Watched(concurrency=1))
-    work = bench.work(staff)
+    work = maker.work(staff)
     held = staff.gate.ask()
     running = asyncio.create_task(work.run_to(1))
     await until(lambda: work._place)
@@ -280,10 +272,10 @@ async def test_stopped_with_its_place_in_hand(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("has_turn", [False, True])
-async def test_cancelled_in_the_queue(bench: Bench, has_turn: Any) -> None:
+async def test_cancelled_in_the_queue(maker: WorkMaker, has_turn: Any) -> None:
     """Cancelling the task that runs the lines frees its place, whether its turn has come or not."""
     staff = Staff(Watched(concurrency=1))
-    work = bench.work(staff)
+    work = maker.work(staff)
     staff.gate.ask()
     running = asyncio.create_task(work.run_to(1))
     await until(lambda: work._place)
@@ -297,7 +289,7 @@ async def test_cancelled_in_the_queue(bench: Bench, has_turn: Any) -> None:
     assert staff.gate.ask().done()
 
 
-async def test_cancelled_on_the_way(bench: Bench) -> None:
+async def test_cancelled_on_the_way(maker: WorkMaker) -> None:
     """When the server closes, calls are cancelled, and what was answered before is written."""
     gate = asyncio.Event()
 
@@ -306,22 +298,22 @@ async def test_cancelled_on_the_way(bench: Bench) -> None:
             await gate.wait()
         return 200, {}
 
-    work = bench.work(execute)
+    work = maker.work(execute)
     running = asyncio.create_task(work.run_to(10))
     await until(lambda: work._answered or work.done)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert ids_of(work.output) == ["batch_1-0"]
+    assert ids_of(work.run.output) == ["batch_1-0"]
     assert (work._calls, work._writer) == (set(), None)
 
 
-async def test_a_full_disk_ends_the_work(bench: Bench) -> None:
+async def test_a_full_disk_ends_the_work(maker: WorkMaker) -> None:
     """An answer that cannot be written is an error of the batch; nothing runs on behind its back."""
     watched = Watched(concurrency=2)
     staff = Staff(watched)
-    work = bench.work(staff, lines=50)
-    work.output.mkdir()
+    work = maker.work(staff, lines=50)
+    work.run.output.mkdir()
     with pytest.raises(OSError, match=r"batch_1\.out"):
         await work.run_to(50)
     assert len(watched.asked) <= 4
@@ -330,60 +322,60 @@ async def test_a_full_disk_ends_the_work(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("executor", [EchoExecutor(), Watched()])
-async def test_an_input_that_was_cut(bench: Bench, executor: Any) -> None:
+async def test_an_input_that_was_cut(maker: WorkMaker, executor: Any) -> None:
     """A file that has fewer lines than validation counted is an error, not a wait without end."""
-    work = bench.work(executor, lines=10)
+    work = maker.work(executor, lines=10)
     with pytest.raises(EOFError, match="fewer lines"):
         await work.run_to(11)
     assert work.done == 10
 
 
-async def test_plain_executors_that_take_time(bench: Bench) -> None:
+async def test_plain_executors_that_take_time(maker: WorkMaker) -> None:
     """A plain executor that is slow is stopped between two lines, and its answers are in the file soon."""
     executor = Slowish()
-    work = bench.work(executor, lines=2000)
+    work = maker.work(executor, lines=2000)
     executor.before = lambda: work.stop() if work.done == 700 else None
     await work.run_to(2000)
-    assert work.done == len(ids_of(work.output)) == 701
+    assert work.done == len(ids_of(work.run.output)) == 701
 
 
-async def test_a_thread_is_held_briefly(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_thread_is_held_briefly(maker: WorkMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lines that a thread has read when its time is over are the first of the next."""
     monkeypatch.setattr("openai_batches.emulator.batches.execution._PIECE_S", 0)
-    work = bench.work(EchoExecutor())
+    work = maker.work(EchoExecutor())
     await work.run_to(10)
-    assert ids_of(work.output) == [f"batch_1-{index}" for index in range(10)]
+    assert ids_of(work.run.output) == [f"batch_1-{index}" for index in range(10)]
 
 
-async def test_results_are_on_the_disk_when_all_are_there(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_results_are_on_the_disk_when_all_are_there(maker: WorkMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     """A durable work makes sure of its files at the end, when it gives up and when it is restored; others do not."""
     synced = []
     monkeypatch.setattr("os.fsync", lambda _: synced.append(1))
-    work = bench.work(EchoExecutor(), is_durable=True)
+    work = maker.work(EchoExecutor(), is_durable=True)
     await work.run_to(9)
     assert len(synced) == 0
     await work.run_to(10)
     assert len(synced) == 1
-    again = bench.work(EchoExecutor(), is_durable=True)
+    again = maker.work(EchoExecutor(), is_durable=True)
     await again.restore()
     assert len(synced) == 2
-    other = bench.work(EchoExecutor(), "batch_2", is_durable=True)
+    other = maker.work(EchoExecutor(), "batch_2", is_durable=True)
     await other.run_to(1)
     await other.give_up("batch_expired", "expired")
     assert len(synced) == 4
-    plain = bench.work(EchoExecutor(), "batch_3")
+    plain = maker.work(EchoExecutor(), "batch_3")
     await plain.run_to(10)
     await plain.restore()
     assert len(synced) == 4
 
 
 @pytest.mark.parametrize("executor", [EchoExecutor(), Watched()])
-async def test_memory_is_flat(bench: Bench, executor: Any) -> None:
+async def test_memory_is_flat(maker: WorkMaker, executor: Any) -> None:
     """A file of 12 MB is worked through in a small part of that."""
     lines = 3000
-    source = bench.folder / "batch_1.in"
+    source = maker.folder / "batch_1.in"
     source.write_bytes(b"".join(jsonl(chat_line(f"r{index}", "x" * 4000)) for index in range(lines)))
-    work = bench.work(executor, lines=lines)
+    work = maker.work(executor, lines=lines)
     gc.collect()
     tracemalloc.start()
     await work.run_to(lines // 2)

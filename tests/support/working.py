@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +11,42 @@ from support.asking import chat_line, jsonl
 from openai_batches.emulator import EchoExecutor
 from openai_batches.emulator.batches.execution import Work
 from openai_batches.emulator.executors.executor import Staff
-from openai_batches.emulator.store.records import Counts, Usage
+from openai_batches.emulator.store.records import Run, StoredBatch
+from openai_batches.emulator.threads import Threads
 
 
-class Bench:
+class WorkMaker:
     """Makes works in a folder."""
 
-    def __init__(self, folder: Path, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, folder: Path, threads: Threads) -> None:
         self.folder = folder
-        self.pool = pool
+        self.threads = threads
 
-    def work(self, executor: Any, name: str = "batch_1", *, lines: int = 10, **options: Any) -> Work:
+    def run(self, name: str = "batch_1") -> Run:
+        """Where the files of a work lie."""
+        source, output, errors = (self.folder / f"{name}.{end}" for end in ("in", "out", "err"))
+        return Run(source=source, output=output, errors=errors, started=1_750_000_000)
+
+    def work(
+        self, executor: Any, name: str = "batch_1", *, lines: int = 10, batch_id: str = "", is_durable: bool = False
+    ) -> Work:
         """A work of `lines` lines whose ids begin with the name of their batch."""
-        source = self.folder / f"{name}.in"
-        if not source.exists():
-            source.write_bytes(jsonl(*(chat_line(f"{name}-{index}", f"question {index}") for index in range(lines))))
-        given = {
-            "source": source,
-            "output": self.folder / f"{name}.out",
-            "errors": self.folder / f"{name}.err",
-            "batch_id": name,
-            "staff": executor if isinstance(executor, Staff) else Staff(executor),
-            "counts": Counts(total=lines),
-            "usage": Usage(),
-            "pool": self.pool,
-            "created_at": 1_750_000_000,
-        }
-        return Work(**{**given, **options})
+        run = self.run(name)
+        if not run.source.exists():
+            each = (chat_line(f"{name}-{index}", f"question {index}") for index in range(lines))
+            run.source.write_bytes(jsonl(*each))
+        batch = StoredBatch(
+            id=batch_id or name,
+            scope="",
+            endpoint="",
+            input_file_id="",
+            completion_window="",
+            created_at=1_750_000_000,
+            expires_at=0,
+        )
+        batch.counts.total = lines
+        staff = executor if isinstance(executor, Staff) else Staff(executor)
+        return Work(batch, run, staff=staff, threads=self.threads, is_durable=is_durable)
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:

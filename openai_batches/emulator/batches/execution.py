@@ -6,16 +6,16 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor as Pool
 from pathlib import Path
 from typing import Any
 
 import attrs
 import msgspec
 
-from openai_batches.emulator.batches.result_files import Spool
+from openai_batches.emulator.batches.result_files import ResultFiles
 from openai_batches.emulator.executors.executor import LineError, Outcome, Staff, broken, checked
-from openai_batches.emulator.store.records import Counts, Usage
+from openai_batches.emulator.store.records import Run, StoredBatch
+from openai_batches.emulator.threads import Threads
 
 # Enough lines to make a hop to a worker thread cheap, few enough to keep them out of memory.
 _LINES_PER_PIECE = 512
@@ -111,53 +111,26 @@ class _Source:
 
 
 class Work:
-    """The progress of one batch through its input file.
+    """The progress of one batch, whose input file validation has passed, through its lines.
 
     Results are written as they come, so that `restore` can go on after a crash: a line whose answer was written is
-    not asked again. Of an executor with a plain `answer`, they have the order of the input.
-
-    Args:
-        source: The input file; validation has passed it.
-        output: Where successes are written; made with the first.
-        errors: Where the other lines are written; made with the first.
-        batch_id: Seeds the ids of the lines.
-        staff: Answers the lines.
-        counts: The batch's counts, kept up to date; `total` is set.
-        usage: The batch's usage, kept up to date.
-        pool: Threads for disk work and plain executors.
-        created_at: Unix seconds for the ids of the lines.
-        is_durable: Results are to survive a power failure too, once all are there.
+    not asked again. Of an executor with a plain `answer`, they have the order of the input. If the work is durable,
+    the results survive a power failure, too, once all are there.
     """
 
     def __init__(
-        self,
-        *,
-        source: Path,
-        output: Path,
-        errors: Path,
-        batch_id: str,
-        staff: Staff,
-        counts: Counts,
-        usage: Usage,
-        pool: Pool,
-        created_at: int,
-        endpoint: str = "",
-        is_durable: bool = False,
+        self, batch: StoredBatch, run: Run, *, staff: Staff, threads: Threads, is_durable: bool = False
     ) -> None:
-        self.source = source
-        self.output = output
-        self.errors = errors
+        self.run = run
         self.done: int = 0
         self.is_stopped: bool = False
         self.takes_real_time: bool = staff.takes_real_time
-        self._counts = counts
+        self._counts = batch.counts
         self._staff = staff
-        self._pool = pool
+        self._threads = threads
         self._is_durable = is_durable
-        self._lines = _Source(source, endpoint)
-        self._spool = Spool(
-            output=output, errors=errors, batch_id=batch_id, created_at=created_at, counts=counts, usage=usage
-        )
+        self._lines = _Source(run.source, batch.endpoint)
+        self._results = ResultFiles(batch, run)
         self._has_told = False
         self._calls: set[asyncio.Task[Outcome]] = set()
         self._place: asyncio.Future[bool] | None = None
@@ -168,10 +141,10 @@ class Work:
 
     async def restore(self) -> None:
         """Take over what was written before a crash; lines that have a result are not asked again."""
-        self._lines.skipped = await self._in_thread(self._spool.restore)
+        self._lines.skipped = await self._threads.run(self._results.restore)
         self.done = self._lines.skipped.total()
         if self._is_durable:
-            await self._in_thread(self._spool.sync)
+            await self._threads.run(self._results.sync)
 
     async def run_to(self, goal: int) -> None:
         """Execute lines until `goal` of them are done, or the work is stopped.
@@ -184,9 +157,9 @@ class Work:
         if plain is None:
             await self._stream(goal)
         while plain is not None and self.done < goal and not self.is_stopped:
-            await self._in_thread(self._piece, goal, plain)
+            await self._threads.run(self._piece, goal, plain)
         if self._is_durable and self.done == self._counts.total:
-            await self._in_thread(self._spool.sync)
+            await self._threads.run(self._results.sync)
 
     def stop(self) -> None:
         """Start no further line; calls that are under way go on."""
@@ -210,10 +183,7 @@ class Work:
 
     async def give_up(self, code: str, message: str) -> None:
         """Write every line that has no result to the error file, with this error."""
-        await self._in_thread(self._give_up, LineError(code, message))
-
-    async def _in_thread(self, function: Callable[..., Any], *args: object) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
+        await self._threads.run(self._give_up, LineError(code, message))
 
     def _piece(self, goal: int, plain: Callable[..., Any]) -> None:
         """Execute some lines, in a thread."""
@@ -223,11 +193,11 @@ class Work:
             self._lines.read(min(_LINES_PER_PIECE, goal - self.done), _BYTES_PER_PIECE)
             line = self._lines.next()
         while line is not None:
-            self._spool.add(line.custom_id, self._answer_now(line, plain))
+            self._results.add(line.custom_id, self._answer_now(line, plain))
             self.done += 1
             is_enough = self.done >= goal or self.is_stopped or time.monotonic() >= end
             line = None if is_enough else self._lines.next()
-        self._spool.flush()
+        self._results.flush()
 
     def _answer_now(self, line: _Line, plain: Callable[..., Any]) -> Outcome:
         try:
@@ -256,7 +226,7 @@ class Work:
 
     async def _next_line(self) -> _Line:
         while (line := self._lines.next()) is None:
-            await self._in_thread(self._lines.read, _LINES_AHEAD, _BYTES_AHEAD)
+            await self._threads.run(self._lines.read, _LINES_AHEAD, _BYTES_AHEAD)
         return line
 
     async def _enter(self) -> bool:
@@ -300,7 +270,7 @@ class Work:
         while self._answered:
             group, self._answered = self._answered, []
             try:
-                await self._in_thread(self._spool.write, group)
+                await self._threads.run(self._results.write, group)
                 self.done += len(group)
             except Exception as error:  # noqa: BLE001 - raised to whom the work is done for
                 self._failure = error
@@ -332,8 +302,8 @@ class Work:
 
     def _give_up(self, error: LineError) -> None:
         for custom_id in self._lines.rest():
-            self._spool.add(custom_id, error)
+            self._results.add(custom_id, error)
             self.done += 1
-        self._spool.flush()
+        self._results.flush()
         if self._is_durable:
-            self._spool.sync()
+            self._results.sync()

@@ -7,7 +7,6 @@ import logging
 import math
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from concurrent.futures import Executor as Pool
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,11 @@ from openai_batches.emulator.clock import Clock
 from openai_batches.emulator.executors.executor import Staff
 from openai_batches.emulator.faults.faults import Faults
 from openai_batches.emulator.profiles.result_style import ResultStyle
-from openai_batches.emulator.rules import Rules, Timings
+from openai_batches.emulator.rules import Rules
 from openai_batches.emulator.schedule import Agenda
 from openai_batches.emulator.store.records import Run, StoredBatch
 from openai_batches.emulator.store.store import Store
+from openai_batches.emulator.threads import Threads
 from openai_batches.emulator.validation import (
     Verdict,
     not_found,
@@ -65,7 +65,6 @@ class Lifecycle:
         staff: Answers the lines.
         timings: How long states last.
         rules: Limits of validation.
-        pool: Threads for validation and disk work.
         results: How the result files are written.
         faults: What goes wrong.
         ended: Called with each batch that is over.
@@ -78,9 +77,8 @@ class Lifecycle:
         clock: Clock,
         agenda: Agenda,
         staff: Staff,
-        timings: Timings,
         rules: Rules,
-        pool: Pool,
+        threads: Threads,
         results: ResultStyle,
         faults: Faults,
         ended: Callable[[StoredBatch], None] = lambda _: None,
@@ -88,9 +86,8 @@ class Lifecycle:
         self._store = store
         self._clock = clock
         self._staff = staff
-        self._timings = timings
         self._rules = rules
-        self._pool = pool
+        self._threads = threads
         self._results = results
         self._faults = faults
         self._lives: dict[str, _Life] = {}
@@ -101,7 +98,7 @@ class Lifecycle:
         """Start the life of a batch that was just made."""
         self._faults.begin(batch)
         life = self._lives[batch.id] = _Life(batch)
-        self._schedule(self._clock.now() + self._timings.validating_s, life, self._validate)
+        self._schedule(self._clock.now() + self._rules.timings.validating_s, life, self._validate)
         self._schedule(float(batch.expires_at), life, self._expire)
 
     async def resume(self) -> None:
@@ -111,7 +108,7 @@ class Lifecycle:
         await asyncio.gather(*(self._take(life, self._take_up) for life in lives))
 
     async def _take_up(self, life: _Life) -> None:
-        batch, run, timings = life.batch, life.batch.run, self._timings
+        batch, run, timings = life.batch, life.batch.run, self._rules.timings
         if run is not None:
             life.work = self._work(batch, run)
             if not run.is_complete:
@@ -133,7 +130,7 @@ class Lifecycle:
             self._turn(batch, "cancelling")
             if life.work is not None and life.work.takes_real_time:
                 life.work.stop()
-            self._schedule(batch.since + self._timings.cancelling_s, life, self._finish_cancel)
+            self._schedule(batch.since + self._rules.timings.cancelling_s, life, self._finish_cancel)
 
     def statuses(self) -> Counter[str]:
         """Return how many of the batches that are not over are in each state."""
@@ -200,10 +197,9 @@ class Lifecycle:
         verdict = Verdict()
         file = self._store.find_file(batch.scope, batch.input_file_id, self._clock.now())
         if file is not None:
-            judge = functools.partial(validate, file.path, endpoint=batch.endpoint, rules=self._rules)
             # Deleted while it was read: then it is not there, which the second look finds.
             with contextlib.suppress(FileNotFoundError):
-                verdict = await asyncio.get_running_loop().run_in_executor(self._pool, judge)
+                verdict = await self._threads.run(validate, file.path, endpoint=batch.endpoint, rules=self._rules)
             file = self._store.find_file(batch.scope, batch.input_file_id, self._clock.now())
         if file is None:
             verdict.errors.clear()
@@ -251,19 +247,8 @@ class Lifecycle:
         self._next_lines(life, life.work, run)
 
     def _work(self, batch: StoredBatch, run: Run) -> Work:
-        return Work(
-            source=run.source,
-            output=run.output,
-            errors=run.errors,
-            batch_id=batch.id,
-            staff=self._staff,
-            counts=batch.counts,
-            usage=batch.usage,
-            pool=self._pool,
-            created_at=batch.created_at,
-            endpoint=batch.endpoint,
-            is_durable=self._store.is_durable,
-        )
+        durable = self._store.is_durable
+        return Work(batch, run, staff=self._staff, threads=self._threads, is_durable=durable)
 
     def _next_lines(self, life: _Life, work: Work, run: Run) -> None:
         total = life.batch.counts.total
@@ -284,10 +269,10 @@ class Lifecycle:
             return
         run.is_complete = True
         self._turn(batch, "finalizing")
-        self._schedule(batch.since + self._timings.finalizing_s, life, self._finalize)
+        self._schedule(batch.since + self._rules.timings.finalizing_s, life, self._finalize)
 
     def _line_s(self, work: Work) -> float:
-        return 0.0 if work.takes_real_time else self._timings.line_s
+        return 0.0 if work.takes_real_time else self._rules.timings.line_s
 
     def _lines_due(self, batch: StoredBatch, work: Work, run: Run, until: float) -> int:
         """Return how many lines are done at `until`."""
@@ -326,17 +311,16 @@ class Lifecycle:
 
     async def _write_results(self, life: _Life) -> None:
         """Bring the result files into the service's style, OpenAI's being the first, and let faults spoil them."""
-        run, loop = life.batch.run, asyncio.get_running_loop()
+        run = life.batch.run
         if run is not None and not life.has_results:
             spoil = self._faults.spoiling(life.batch)
             if self._results != ResultStyle() or spoil is not None:
                 # From here on the files cannot be taken up as they were written.
                 await self._commit(life)
             if self._results != ResultStyle():
-                files = (run.source, run.output, run.errors)
-                await loop.run_in_executor(self._pool, self._results.rewrite, *files)
+                await self._threads.run(self._results.rewrite, run.source, run.output, run.errors)
             if spoil is not None:
-                await loop.run_in_executor(self._pool, spoil, {"output": run.output, "error": run.errors})
+                await self._threads.run(spoil, {"output": run.output, "error": run.errors})
             await self._store.secure(run.output, run.errors)
             life.has_results = True
 

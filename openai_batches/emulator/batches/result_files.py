@@ -1,8 +1,6 @@
 """The two files of a batch's results while they grow, and what can be read from them after a crash."""
 
-import contextlib
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,9 +8,10 @@ from typing import Any
 
 import msgspec
 
+from openai_batches.emulator.atomic import sync
 from openai_batches.emulator.executors.executor import LineAnswer, LineError, Outcome, broken
 from openai_batches.emulator.json_values import members
-from openai_batches.emulator.store.records import Counts, Usage
+from openai_batches.emulator.store.records import Run, StoredBatch, Usage
 
 # Enough to make an append cheap, few enough to keep results out of memory.
 _BUFFERED_BYTES = 256 * 1024
@@ -38,30 +37,21 @@ class _Record(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Record).decode
 
 
-class Spool:
-    """Writes results: successes to one file, all others to another; not to be used by two threads at once.
+class ResultFiles:
+    """Writes a batch's results: successes to one file, all others to another; not to be used by two threads at once.
 
-    The ids in a line follow from the batch and the `custom_id` alone, so that they do not depend on the order of the
-    lines, or on what happened in between.
-
-    Args:
-        output: Where successes are written; made with the first.
-        errors: Where the other lines are written; made with the first.
-        batch_id: Seeds the ids of the lines.
-        created_at: Unix seconds for the ids of the lines.
-        counts: The batch's counts; a line is counted when it has been written.
-        usage: The batch's usage, kept up to date likewise.
+    Each file is made with its first line. A line is counted, and its usage added, when it has been written. The ids in
+    a line follow from the batch and the `custom_id` alone, so that they do not depend on the order of the lines, or on
+    what happened in between.
     """
 
-    def __init__(
-        self, *, output: Path, errors: Path, batch_id: str, created_at: int, counts: Counts, usage: Usage
-    ) -> None:
-        self._output = output
-        self._errors = errors
-        self._seed = batch_id
-        self._prefix = f"batch_req_{created_at & 0xFFFFFFFF:08x}"
-        self._counts = counts
-        self._usage = usage
+    def __init__(self, batch: StoredBatch, run: Run) -> None:
+        self._output = run.output
+        self._errors = run.errors
+        self._seed = batch.id
+        self._prefix = f"batch_req_{batch.created_at & 0xFFFFFFFF:08x}"
+        self._counts = batch.counts
+        self._usage = batch.usage
         self._clear()
 
     def write(self, results: Iterable[tuple[str, Outcome]]) -> None:
@@ -113,9 +103,7 @@ class Spool:
 
     def sync(self) -> None:
         """Return when the disk has everything, so that it survives a power failure too."""
-        for path in (self._output, self._errors):
-            with contextlib.suppress(FileNotFoundError), path.open("r+b") as written:
-                os.fsync(written.fileno())
+        sync(self._output, self._errors)
 
     def _record(self, custom_id: str, outcome: Outcome) -> dict[str, Any]:
         drawn = hashlib.blake2s(f"{self._seed} {custom_id}".encode(), digest_size=26).hexdigest()
@@ -129,12 +117,12 @@ class Spool:
 
     def _read_back(self, path: Path, found: Counter[str]) -> None:
         whole_bytes = 0
-        with path.open("r+b") as spool:
-            for raw in spool:
+        with path.open("r+b") as written:
+            for raw in written:
                 record = _whole(raw)
                 if record is None:
                     # A power failure may leave a hole before good lines; those behind it are asked again.
-                    spool.truncate(whole_bytes)
+                    written.truncate(whole_bytes)
                     break
                 whole_bytes += len(raw)
                 found[record.custom_id] += 1

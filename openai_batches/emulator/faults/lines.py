@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, Self, Unpack
 import attrs
 import msgspec
 
+from openai_batches.emulator.atomic import rewritten
 from openai_batches.emulator.faults.aim import AimedFault, Where
 from openai_batches.emulator.faults.kinds import field, kind
 
@@ -62,8 +63,7 @@ def spoil_lines(paths: dict[str, Path], faults: Sequence[AimedFault]) -> None:
 
 
 def _rewrite(path: Path, faults: Sequence[AimedFault]) -> None:
-    spoiled = path.with_suffix(".spoiled")
-    with path.open("rb") as source, spoiled.open("wb") as target:
+    with path.open("rb") as source, rewritten(path) as target:
         offsets = array("Q", [0])
         for line in source:
             offsets.append(offsets[-1] + len(line))
@@ -73,7 +73,6 @@ def _rewrite(path: Path, faults: Sequence[AimedFault]) -> None:
             fault.act(plan, random.Random(f"{fault.kind} {fault.seed} {fault.fired}"))
         for place in range(len(plan.order)):
             target.write(plan.line(place) + b"\n")
-    spoiled.replace(path)
 
 
 def _shuffled_lines(plan: LinePlan, chance: random.Random, _: _File) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import msgspec
 
+from openai_batches.emulator.atomic import rewritten
 from openai_batches.emulator.store.records import Counts
 
 Line = dict[str, Any]
@@ -64,10 +65,8 @@ class ResultStyle:
 
 def _replace(path: Path, lines: Iterator[bytes]) -> None:
     """Write lines that may come from the file itself, and give them its name."""
-    new = path.with_name(f"{path.name}.new")
-    with new.open("wb") as target:
+    with rewritten(path) as target:
         target.writelines(lines)
-    new.replace(path)
 
 
 def _in_order(source: Path, paths: list[Path]) -> Iterator[Place]:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import math
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from openai_batches.emulator.clock import Clock, LastingClock
 from openai_batches.emulator.store.folder import Folder
 from openai_batches.emulator.store.index import Place
 from openai_batches.emulator.store.records import Record, Row
+from openai_batches.emulator.threads import Threads
 
 if TYPE_CHECKING:
     from openai_batches.emulator.store.database import Database
@@ -90,7 +90,7 @@ class Commits:
         self._database = database
         self._folder = folder
         self._clock = clock
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="openai-batches-emulator-database")
+        self._thread = Threads(1, "openai-batches-emulator-database")
         self._changes = _Changes()
         self._marked = 0
         self._committed = 0
@@ -131,7 +131,7 @@ class Commits:
 
     def close(self) -> None:
         """Finish what is being written, and let go of the database."""
-        self._thread.shutdown()
+        self._thread.close()
         self._database.close()
 
     def _change(self, kind: str, place: Place, change: _Change | None) -> None:
@@ -148,10 +148,9 @@ class Commits:
         goal = self._marked
         horizon = self._clock.horizon() if isinstance(self._clock, LastingClock) else math.inf
         time = self._clock.now() if horizon == math.inf else horizon
-        loop = asyncio.get_running_loop()
         try:
             rows, forgotten = changes.rows(), changes.forgotten()
-            await loop.run_in_executor(self._thread, self._store, rows, forgotten, changes.discarded, time)
+            await self._thread.run(self._store, rows, forgotten, changes.discarded, time)
         except BaseException:
             self._changes = changes.precede(self._changes)
             raise

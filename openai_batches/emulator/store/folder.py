@@ -1,7 +1,6 @@
 """The folder in which an emulator keeps the contents of files."""
 
 import contextlib
-import os
 import re
 import shutil
 import tempfile
@@ -9,9 +8,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Self
 
+from openai_batches.emulator.atomic import sync, sync_names
+
 _SUFFIX = ".spool"
 CONTENT_NAME = re.compile(r"[0-9]{1,18}\.spool", re.ASCII)
-# And while they are rewritten.
+# And while they are rewritten; `spoiled` is how earlier versions called that.
 _OURS = re.compile(r"[0-9]{1,18}\.(spool(\.new)?|spoiled)", re.ASCII)
 
 
@@ -75,13 +76,11 @@ class Folder:
         for path in paths:
             with contextlib.suppress(FileNotFoundError):
                 path.chmod(0o600)
-                _sync(path, os.O_RDWR)
+        sync(*paths)
 
     def sync_names(self) -> None:
         """Return when the names in the folder will survive a loss of power."""
-        # Some systems do not open folders: there names are as safe as they get.
-        with contextlib.suppress(PermissionError):
-            _sync(self.path, os.O_RDONLY)
+        sync_names(self.path)
 
     def sweep(self, known: Collection[Path]) -> None:
         """Remove our own files that are not `known`, and begin to count behind all that is there or `known`."""
@@ -131,11 +130,3 @@ class Trace:
         for folder in reversed(self._folders):
             with contextlib.suppress(OSError):
                 folder.rmdir()
-
-
-def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
