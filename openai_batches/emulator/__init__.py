@@ -9,18 +9,18 @@
 | `checking` | whether parameters can be right |
 | `app` | routes, what frames every answer, errors |
 | `batch_routes`, `file_routes`, `upload_routes`, `webhook_routes` | the operations |
-| `desk` | what every route needs, and who is asking |
+| `context` | what every route needs, and who is asking |
 | `forms`, `parameters`, `validation` | what is asked, and whether it may be |
 | `answers`, `json_values` | what is said, and what a value is |
 | `lifecycle` | which state follows which, and when |
-| `agenda` | what is due by the clock |
+| `schedule` | what is due by the clock |
 | `keys`, `limits`, `retention` | who may ask, how often, and what is kept for how long |
 | `webhooks`, `webhook_endpoints`, `signing` | telling receivers that a batch is over |
 | `profiles`, `shaping`, `result_style`, `addresses` | what other services say and take |
 | `execution`, `spool` | which line is next, and what is written about it |
 | `executors`, `echo`, `instances`, `script` | what answers a line |
 | `upstream`, `upstream_replies` | answers of another server |
-| `store`, `records`, `shelves`, `ids` | what is remembered |
+| `store`, `records`, `indexes`, `ids` | what is remembered |
 | `folder`, `database`, `loading`, `committing` | how that outlives the server |
 | `clock`, `rules` | time and limits |
 | `faults`, `fault_aim`, `fault_schedule` | what goes wrong: whom it befalls, and how often |

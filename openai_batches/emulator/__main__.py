@@ -19,21 +19,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = read_options(argv)
         server = BatchServer(**options.server)
     except (TypeError, ValueError) as error:
-        return _complain(str(error), 2)
+        return _report(str(error), 2)
     except KeyboardInterrupt:
         return 130
     try:
         asyncio.run(serve(server, options.exports))
     except OSError as error:
         hint = "; --port chooses another, 0 a free one" if error.errno == errno.EADDRINUSE else ""
-        return _complain(f"{error}{hint}", 1)
+        return _report(f"{error}{hint}", 1)
     except KeyboardInterrupt:
         # Where the loop cannot watch signals, it is interrupted, and closes the server on its way here.
         return 0
     return 0
 
 
-def _complain(sentence: str, status: int) -> int:
+def _report(sentence: str, status: int) -> int:
     with contextlib.suppress(AttributeError, OSError):  # it may be closed, too
         sys.stderr.write(f"{PROGRAM}: {sentence}\n")
     return status

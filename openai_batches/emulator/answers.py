@@ -19,17 +19,7 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class APIError(Exception):
-    """An answer of status 400 or above with the service's error object as its body.
-
-    Args:
-        message: The sentence for people.
-        status: HTTP status.
-        type: The error's family.
-        param: Dotted path of the parameter at fault.
-        code: The machine-readable cause.
-        headers: Further headers of the answer.
-        extra: Keys that stand beside `error` in the body.
-    """
+    """An answer of status 400 or above with the service's error object as its body."""
 
     def __init__(
         self,
@@ -132,7 +122,7 @@ def abort(request: web.BaseRequest) -> None:
         transport.abort()
 
 
-class Hangup(web.Response):
+class NoAnswer(web.Response):
     """No answer at all: preparing it resets the connection."""
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
@@ -142,15 +132,7 @@ class Hangup(web.Response):
 
 
 class StreamedAnswer(web.StreamResponse):
-    """An answer of known length that is read from an open file while it is sent.
-
-    Args:
-        source: The open file, closed when the answer is over.
-        start: First byte to send.
-        length: How many bytes to send.
-        status: HTTP status.
-        headers: Headers of the answer.
-    """
+    """An answer of known length that is read from an open file while it is sent."""
 
     def __init__(
         self, source: BinaryIO, *, start: int, length: int, status: int = 200, headers: Mapping[str, str] | None = None

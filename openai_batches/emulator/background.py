@@ -59,7 +59,7 @@ class BackgroundServer:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = asyncio.Event()
-        self._turning = asyncio.Lock()
+        self._advancing = asyncio.Lock()
         self._is_closing = False
         self._over: Future[Any] = Future()
 
@@ -161,12 +161,12 @@ class BackgroundServer:
             ValueError: The step leads backwards.
         """
 
-        async def turn() -> None:
+        async def advance() -> None:
             # One after the other: a clock that two hands turn would run backwards.
-            async with self._turning:
+            async with self._advancing:
                 await self.server.advance(hours=hours, minutes=minutes, seconds=seconds)
 
-        self._finish(turn)
+        self._finish(advance)
 
     def call(self, function: Callable[[], T]) -> T:
         """Run a short `function` in the server's thread, where nothing else happens meanwhile, and return its result.

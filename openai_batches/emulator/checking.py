@@ -13,12 +13,7 @@ import attrs
 def number(
     name: str, value: object, *, least: float | None = None, above: float | None = None, most: float = math.inf
 ) -> None:
-    """Check that a value is a finite number in its range.
-
-    Raises:
-        TypeError: It is no number.
-        ValueError: It is out of its range.
-    """
+    """Check that a value is a finite number in its range."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number, not {value!r}")
     if not math.isfinite(value):
@@ -32,24 +27,14 @@ def number(
 
 
 def whole(name: str, value: object, *, least: int = 0, most: float = math.inf) -> None:
-    """Check that a value is a whole number in its range.
-
-    Raises:
-        TypeError: It is no whole number.
-        ValueError: It is out of its range.
-    """
+    """Check that a value is a whole number in its range."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be a whole number, not {value!r}")
     number(name, value, least=least, most=most)
 
 
 def text(name: str, value: object) -> None:
-    """Check that a value is a text that says something.
-
-    Raises:
-        TypeError: It is no text.
-        ValueError: It is empty.
-    """
+    """Check that a value is a text that says something."""
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str, not {value!r}")
     if not value:
@@ -57,11 +42,7 @@ def text(name: str, value: object) -> None:
 
 
 def texts(name: str, value: Any) -> None:
-    """Check that a value is a collection of texts, not one text.
-
-    Raises:
-        TypeError: It is something else.
-    """
+    """Check that a value is a collection of texts, not one text."""
     if isinstance(value, str):
         raise TypeError(f"{name} must be a collection of str, not the one str {value!r}")
     if not isinstance(value, Collection):
@@ -72,33 +53,20 @@ def texts(name: str, value: Any) -> None:
 
 
 def one_of(name: str, value: object, known: Iterable[object]) -> None:
-    """Check that a value is one of those that are known.
-
-    Raises:
-        ValueError: It is not.
-    """
+    """Check that a value is one of those that are known."""
     known = tuple(known)
     if not any(type(value) is type(each) and value == each for each in known):
         raise ValueError(f"{name} must be one of {', '.join(map(str, known))}, not {value!r}")
 
 
 def instance(name: str, value: object, wanted: type, example: str) -> None:
-    """Check that a value is of a type, and not the type itself.
-
-    Raises:
-        TypeError: It is something else.
-    """
+    """Check that a value is of a type, and not the type itself."""
     if not isinstance(value, wanted):
         raise TypeError(f"{name} must be {example}, not {value!r}")
 
 
 def token_limit(name: str, value: Any) -> None:
-    """Check that a value is a number of tokens, or a mapping of models to such numbers.
-
-    Raises:
-        TypeError: It is something else.
-        ValueError: A number is negative.
-    """
+    """Check that a value is a number of tokens, or a mapping of models to such numbers."""
     if not isinstance(value, Mapping):
         whole(name, value)
         return
@@ -109,12 +77,7 @@ def token_limit(name: str, value: Any) -> None:
 
 
 def host(value: object, *, has_keys: bool) -> None:
-    """Check that a value is an address to listen on, and that it is reached from outside only with a key.
-
-    Raises:
-        TypeError: It is no text.
-        ValueError: It is empty, or others could come in without a key.
-    """
+    """Check that a value is an address to listen on, and that it is reached from outside only with a key."""
     text("host", value)
     if not is_loopback(str(value)) and not has_keys:
         raise ValueError(f"host {value!r} can be reached from outside: give api_keys")
@@ -131,12 +94,7 @@ def is_loopback(host: str) -> bool:
 
 
 def folder(name: str, value: object) -> Path | None:
-    """Return the folder that a value names; None is none.
-
-    Raises:
-        TypeError: It is no path.
-        ValueError: It is empty: that would be the current directory, by mistake.
-    """
+    """Return the folder that a value names; None is none."""
     if value is None:
         return None
     if not isinstance(value, str | os.PathLike) or isinstance(path := os.fspath(cast("str", value)), bytes):

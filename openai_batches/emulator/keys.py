@@ -93,15 +93,7 @@ class ApiKey:
 def keys_by_name(
     keys: Mapping[str, str | None] | Iterable[str | ApiKey] | None,
 ) -> Mapping[str, ApiKey] | None:
-    """Return the keys of a server by what clients send; None lets in any.
-
-    Args:
-        keys: Keys, or a mapping of keys to their projects.
-
-    Raises:
-        TypeError: A key is no str.
-        ValueError: A key is empty, or no client could send it.
-    """
+    """Return the keys of a server by what clients send; None lets in any."""
     if keys is None:
         return None
     if isinstance(keys, Mapping):

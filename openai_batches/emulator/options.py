@@ -37,23 +37,16 @@ _Add = Callable[..., Any]
 
 @attrs.frozen(kw_only=True)
 class Options:
-    """What the program is to do.
-
-    Args:
-        server: Parameters of the `BatchServer`.
-        exports: Variables for a client's shell besides the address, as words that a shell reads.
-    """
+    """What the program is to do."""
 
     server: dict[str, Any]
     exports: dict[str, str]
 
 
 def read_options(argv: Sequence[str] | None = None, *, refuse: Callable[[str], NoReturn] | None = None) -> Options:
-    """Return what `argv` says; wrong arguments, and those that only want to know something, end the program.
+    """Return what `argv` says; None is the process's own.
 
-    Args:
-        argv: The arguments; None is the process's own.
-        refuse: Told what is wrong with arguments, in place of the end of the program.
+    Options such as `--help` end the program, and so do wrong ones, unless `refuse` is called with what is wrong.
     """
     parser = _parser(refuse)
     given = parser.parse_args(argv)

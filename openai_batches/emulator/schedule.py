@@ -1,4 +1,4 @@
-"""What is going to happen inside an emulator, and when by its clock."""
+"""The schedule: functions that are called when the emulator's clock reaches their moment."""
 
 import asyncio
 import heapq
@@ -13,12 +13,8 @@ _logger = logging.getLogger(__name__)
 Act = Callable[[], Awaitable[None]]
 
 
-class Agenda:
-    """Acts that start when their moment has come, each in a task of its own.
-
-    Args:
-        clock: What time it is.
-    """
+class Schedule:
+    """Acts that start when their moment has come, each in a task of its own."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -37,8 +33,7 @@ class Agenda:
     async def settle(self, is_waiting: Callable[[], bool]) -> None:
         """Return when nothing runs, and nothing is to be waited for or the clock stands still.
 
-        Args:
-            is_waiting: Tells whether acts that lie ahead on a running clock are worth waiting for.
+        `is_waiting` tells whether acts that lie ahead on a running clock are worth waiting for.
         """
         while True:
             self._fire()
@@ -51,12 +46,7 @@ class Agenda:
             await asyncio.sleep(delay)
 
     async def advance_to(self, when: float, is_waiting: Callable[[], bool]) -> None:
-        """Walk a stepped clock to `when` (Unix seconds), stopping at each moment at which something happens.
-
-        Raises:
-            TypeError: The clock runs by itself.
-            ValueError: `when` lies in the past.
-        """
+        """Walk a stepped clock to `when` (Unix seconds), stopping at each moment at which something happens."""
         if not isinstance(self._clock, SteppedClock):
             raise TypeError("only a SteppedClock can be advanced: give the server clock=SteppedClock()")
         await self.settle(is_waiting)

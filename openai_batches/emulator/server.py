@@ -17,18 +17,18 @@ from aiohttp import web
 
 from openai_batches.emulator import checking
 from openai_batches.emulator.batches.lifecycle import Lifecycle
-from openai_batches.emulator.batches.retention import Janitor
+from openai_batches.emulator.batches.retention import ExpiredCleanup
 from openai_batches.emulator.clock import Clock, RealClock
 from openai_batches.emulator.executors.echo import EchoExecutor
-from openai_batches.emulator.executors.executor import Executor, Staff, check_executor
+from openai_batches.emulator.executors.executor import Executor, ExecutorHandle, check_executor
 from openai_batches.emulator.faults.faults import Fault, Faults
 from openai_batches.emulator.http.app import build_app
 from openai_batches.emulator.http.connections import Connection, OpenTransports, Site
-from openai_batches.emulator.http.context import Desk, RequestRecord
+from openai_batches.emulator.http.context import Context, RequestRecord
 from openai_batches.emulator.keys import ApiKey, keys_by_name
 from openai_batches.emulator.profiles.profiles import OPENAI, Profile, named
 from openai_batches.emulator.rules import Choices, Rules, Timings
-from openai_batches.emulator.schedule import Agenda
+from openai_batches.emulator.schedule import Schedule
 from openai_batches.emulator.store.store import Store
 from openai_batches.emulator.threads import Threads
 from openai_batches.emulator.webhooks.delivery import Webhooks
@@ -152,11 +152,11 @@ class BatchServer:
         self.requests: deque[RequestRecord] = deque(maxlen=_REMEMBERED_REQUESTS)
         self._host, self._port = host, port
         self._threads = Threads(_THREADS, "openai-batches-emulator")
-        self._staff = Staff(executor or EchoExecutor(now=self.clock.now))
-        self._agenda = Agenda(self.clock)
+        self._executor = ExecutorHandle(executor or EchoExecutor(now=self.clock.now))
+        self._schedule = Schedule(self.clock)
         self.webhooks: Webhooks = Webhooks(
             clock=self.clock,
-            agenda=self._agenda,
+            schedule=self._schedule,
             store=self.store,
             plan=self.faults.deliveries,
             endpoints=endpoints,
@@ -164,15 +164,15 @@ class BatchServer:
         self._lifecycle = Lifecycle(
             store=self.store,
             clock=self.clock,
-            agenda=self._agenda,
-            staff=self._staff,
+            schedule=self._schedule,
+            executor=self._executor,
             rules=rules,
             threads=self._threads,
             results=profile.results,
             faults=self.faults,
             ended=self.webhooks.announce,
         )
-        self._desk = Desk(
+        self._context = Context(
             rules=rules,
             store=self.store,
             clock=self.clock,
@@ -181,7 +181,7 @@ class BatchServer:
             requests=self.requests,
             profile=profile,
         )
-        self._janitor = Janitor(store=self.store, clock=self.clock, agenda=self._agenda, rules=rules)
+        self._cleanup = ExpiredCleanup(store=self.store, clock=self.clock, schedule=self._schedule, rules=rules)
         self._open_transports = OpenTransports()
         self._runner: web.AppRunner | None = None
         self._is_started = False
@@ -222,11 +222,11 @@ class BatchServer:
         self._is_started = True
         await asyncio.to_thread(self.store.open)
         try:
-            await self._janitor.look()
-            await self._staff.start()
+            await self._cleanup.run()
+            await self._executor.start()
             self.webhooks.resume()
             await self._lifecycle.resume()
-            app = build_app(self._desk, self.webhooks)
+            app = build_app(self._context, self.webhooks)
             self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
             await self._runner.setup()
             await Site(self._runner, self._host, self._port, self._connect).start()
@@ -237,7 +237,7 @@ class BatchServer:
         return self
 
     def _connect(self, server: web.Server) -> Connection:
-        rules, ids = self._desk.rules, self.store.ids
+        rules, ids = self._context.rules, self.store.ids
         return Connection(
             server,
             client_timeout_s=rules.client_timeout_s,
@@ -249,8 +249,8 @@ class BatchServer:
         """Stop listening, drop what runs and remove what was temporary; a second call does nothing."""
         runner, self._runner = self._runner, None
         self.faults.closing.set()
-        await self._agenda.close()
-        await self._staff.close()
+        await self._schedule.close()
+        await self._executor.close()
         await self.webhooks.close()
         if runner is not None:
             await runner.cleanup()
@@ -271,7 +271,7 @@ class BatchServer:
 
         Webhooks that are due are sent and answered; those that wait to be sent again are not waited for.
         """
-        await self._agenda.settle(self._lifecycle.is_busy)
+        await self._schedule.settle(self._lifecycle.is_busy)
 
     async def advance(self, *, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
         """Walk a `SteppedClock` forward through all that happens in between, and settle.
@@ -281,7 +281,7 @@ class BatchServer:
             ValueError: The step leads backwards.
         """
         when = self.clock.now() + hours * 3600 + minutes * 60 + seconds
-        await self._agenda.advance_to(when, self._lifecycle.is_busy)
+        await self._schedule.advance_to(when, self._lifecycle.is_busy)
 
 
 def _check_types(clock: object, api_keys: object, executor: object) -> None:
@@ -301,15 +301,10 @@ async def serve(
     *,
     around: Callable[[BatchServer], AbstractContextManager[object]] = contextlib.nullcontext,
 ) -> None:
-    """Serve until SIGINT or SIGTERM, and say on standard output what a client's shell has to export.
+    """Serve until SIGINT or SIGTERM, and write on standard output what a client's shell has to export.
 
-    Args:
-        server: The server, which was not started yet.
-        exports: Variables to export besides the address, as words that a shell reads.
-        around: Makes what is entered when the server listens, and left before it ends.
-
-    Raises:
-        OSError: The address or the data folder cannot be used, or standard output cannot be written.
+    `exports` are variables besides the address, as words that a shell reads. `around` makes a context manager that is
+    entered when the server listens, and left before it ends.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -318,25 +313,21 @@ async def serve(
             loop.add_signal_handler(number, stop.set)
     async with server:
         with around(server):
-            say("".join(f"export {name}={word}\n" for name, word in _words(server, exports).items()))
+            say("".join(f"export {name}={value}\n" for name, value in _variables(server, exports).items()))
             await stop.wait()
 
 
-def _words(server: BatchServer, exports: Mapping[str, str]) -> dict[str, str]:
+def _variables(server: BatchServer, exports: Mapping[str, str]) -> dict[str, str]:
     profile = server.profile
-    words = {"OPENAI_BASE_URL": shlex.quote(server.base_url), **exports}
+    variables = {"OPENAI_BASE_URL": shlex.quote(server.base_url), **exports}
     if profile.root_variable:
-        words[profile.root_variable] = shlex.quote(server.base_url.removesuffix(profile.prefixes[0]))
-        words[profile.key_variable] = words["OPENAI_API_KEY"]
-    return words
+        variables[profile.root_variable] = shlex.quote(server.base_url.removesuffix(profile.prefixes[0]))
+        variables[profile.key_variable] = variables["OPENAI_API_KEY"]
+    return variables
 
 
 def say(text: str) -> None:
-    """Write to standard output.
-
-    Raises:
-        OSError: It is closed, full, or nobody reads it.
-    """
+    """Write to standard output."""
     output: TextIO | None = sys.stdout
     if output is None:
         raise OSError("standard output is closed")

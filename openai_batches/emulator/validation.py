@@ -25,14 +25,9 @@ _BYTES_PER_TOKEN = 4
 
 @attrs.define(kw_only=True)
 class Verdict:
-    """What validation found.
+    """What validation found: errors in line order, none if the batch may run, and totals over all lines.
 
-    Args:
-        errors: Batch errors in line order; empty means the batch may run.
-        total: Requests in the file.
-        model: The model of the first line that names one.
-        tokens: Estimated input tokens, a quarter of the file's bytes.
-        embedding_inputs: Inputs of all lines of an embeddings batch.
+    `model` is that of the first line that names one; `tokens` are estimated as a quarter of the file's bytes.
     """
 
     errors: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]])
@@ -94,11 +89,7 @@ def token_limit_reached(model: str | None, limit: int, organization: str) -> str
 
 
 def validate(path: Path, *, endpoint: str, rules: Rules) -> Verdict:
-    """Check every line of the file at `path` for a batch of `endpoint`; meant for a worker thread.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
+    """Check every line of the file at `path` for a batch of `endpoint`; meant for a worker thread."""
     size = path.stat().st_size
     check = _Check(endpoint=endpoint, rules=rules, verdict=Verdict(tokens=estimated_tokens(size)))
     with path.open("rb") as source:

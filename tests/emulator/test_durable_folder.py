@@ -18,7 +18,7 @@ from support.asking import MakeRaw, chat_file, check_error
 import openai_batches.emulator
 from openai_batches.emulator import BatchServer, DataFolderError, SteppedClock
 from openai_batches.emulator.store.database import Database
-from openai_batches.emulator.store.index import Shelf
+from openai_batches.emulator.store.index import Index
 from openai_batches.emulator.store.records import Row
 
 ROW = Row("file", 0, "file-1", "me", b"{}")
@@ -446,12 +446,12 @@ class Thing:
 @pytest.mark.parametrize("after", [None, 999, 1_000, 1_998, 1_999])
 def test_a_page_does_not_walk_over_what_was_deleted(newest_first: Any, after: Any) -> None:
     """What a listing costs does not grow with what was there once."""
-    shelf: Shelf[Thing] = Shelf("thing")
+    index: Index[Thing] = Index("thing")
     things = [Thing(number) for number in range(2_000)]
     for thing in things:
-        shelf.put(thing)
+        index.put(thing)
     for thing in things[1:-1]:
-        shelf.remove(thing)
+        index.remove(thing)
     looked = []
 
     def keep(thing: Thing) -> bool:
@@ -459,7 +459,7 @@ def test_a_page_does_not_walk_over_what_was_deleted(newest_first: Any, after: An
         return True
 
     cursor = None if after is None else str(after)
-    items, has_more = shelf.page("me", after=cursor, limit=1, newest_first=newest_first, keep=keep)
+    items, has_more = index.page("me", after=cursor, limit=1, newest_first=newest_first, keep=keep)
     order = things[::-1] if newest_first else things
     left = order if after is None else order[order.index(things[after]) + 1 :]
     expected = [thing for thing in left if thing in (things[0], things[-1])]

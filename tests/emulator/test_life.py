@@ -216,7 +216,7 @@ async def test_a_batch_cancelled_while_it_moves_stays_cancelled(make_raw: MakeRa
         await raw("POST", f"/batches/{batch['id']}/cancel")
         # Cancel and expiry are both due while the lines still run: the first of them ends the batch.
         server.clock.move_to(server.clock.now() + 100_000)
-        server._agenda._fire()
+        server._schedule._fire()
         go_on.set()
         with pytest.raises(ValueError, match="backwards"):
             await walking
@@ -280,7 +280,7 @@ async def test_a_crash_half_way_leaves_no_results(server: BatchServer, raw: Raw)
     """A batch that cannot go on fails, and its half-written files go."""
     batch = await raw.create((await raw.upload(chat_file(9)))["id"])
     await server.advance(seconds=3.1)
-    server._lifecycle._lives[batch["id"]].work.run.source.unlink()
+    server._lifecycle._open[batch["id"]].work.run.source.unlink()
     await server.advance(hours=1)
     batch = await raw.batch(batch["id"])
     assert (batch["status"], batch["output_file_id"]) == ("failed", None)

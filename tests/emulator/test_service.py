@@ -162,9 +162,9 @@ class TestRates:
         """The 2,001st batch of an hour is refused, and the 1,001st upload of a minute."""
         async with stepped() as server:
             for _ in range(1_999):
-                server._desk.limits.count_batch("sk-alice")
+                server._context.limits.count_batch("sk-alice")
             for _ in range(999):
-                server._desk.limits.count_upload("sk-alice")
+                server._context.limits.count_upload("sk-alice")
             raw = make_raw(server)
             assert [(await try_create(raw))[0] for _ in range(2)] == [200, 429]
             assert [(await try_upload(raw))[0] for _ in range(2)] == [200, 429]
@@ -457,7 +457,7 @@ class TestRetention:
     async def test_a_fast_clock_leaves_the_janitor_time(self) -> None:
         """However fast it runs, there is real time between two looks."""
         async with BatchServer(speed=10**6) as server:
-            janitor = server._janitor
+            janitor = server._cleanup
             assert janitor._until_next() > 10**5
         async with BatchServer() as server:
-            assert server._janitor._until_next() == 6 * 3600
+            assert server._cleanup._until_next() == 6 * 3600

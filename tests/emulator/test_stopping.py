@@ -50,7 +50,7 @@ async def test_lines_that_hang_do_not_keep_a_batch(
             await raw("POST", f"/batches/{batch['id']}/cancel")
         # The line that hangs keeps the clock where it is: it is moved over it, as a running clock would be.
         server.clock.move_to(server.clock.now() + 120)
-        server._agenda._fire()
+        server._schedule._fire()
         async with asyncio.timeout(5):
             await walk
         done = await raw.batch(batch["id"])

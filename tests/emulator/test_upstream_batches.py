@@ -104,7 +104,7 @@ async def _started(server: BatchServer, raw: Raw, upstream: LittleUpstream) -> t
 async def _turn_the_clock(server: BatchServer, seconds: float, walking: asyncio.Task[None]) -> None:
     """Let time pass while requests are under way, for which a walk through time would wait."""
     server.clock.move_to(server.clock.now() + seconds)
-    server._agenda._fire()
+    server._schedule._fire()
     with pytest.raises(ValueError, match="backwards"):
         await walking
 

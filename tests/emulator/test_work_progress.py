@@ -13,7 +13,7 @@ from support.asking import chat_line, jsonl
 from support.working import Watched, WorkMaker, ids_of, lines_of, until
 
 from openai_batches.emulator import EchoExecutor, LineAnswer, LineError
-from openai_batches.emulator.executors.executor import Gate, Staff
+from openai_batches.emulator.executors.executor import CallLimit, ExecutorHandle
 
 
 class Slowish(EchoExecutor):
@@ -33,8 +33,8 @@ class Slowish(EchoExecutor):
 async def test_the_bound_holds_over_all_batches(maker: WorkMaker) -> None:
     """No more calls run at once than the executor allows, however many batches there are, and it does use them all."""
     watched = Watched(concurrency=5)
-    staff = Staff(watched)
-    works = [maker.work(staff, f"batch_{number}") for number in range(30)]
+    handle = ExecutorHandle(watched)
+    works = [maker.work(handle, f"batch_{number}") for number in range(30)]
     await asyncio.gather(*(work.run_to(10) for work in works))
     assert watched.most_running == 5
     assert set(watched.answered.values()) == {1}
@@ -45,10 +45,10 @@ async def test_two_hundred_batches_take_turns(maker: WorkMaker) -> None:
     """Lines are let in by the order of asking, and each batch asks for one at a time: all go on together."""
     gate = asyncio.Event()
     watched = Watched(concurrency=8, gate=gate)
-    staff = Staff(watched)
-    works = [maker.work(staff, f"batch_{number}", lines=20) for number in range(200)]
+    handle = ExecutorHandle(watched)
+    works = [maker.work(handle, f"batch_{number}", lines=20) for number in range(200)]
     running = asyncio.gather(*(work.run_to(20) for work in works))
-    await until(lambda: all(work._place for work in works))
+    await until(lambda: all(work._slot for work in works))
     before = len(watched.asked)
     gate.set()
     await running
@@ -64,8 +64,8 @@ async def test_two_hundred_batches_take_turns(maker: WorkMaker) -> None:
 
 async def test_plain_executors_take_turns_too(maker: WorkMaker) -> None:
     """A batch of many lines that run in threads does not keep others waiting until its end."""
-    staff = Staff(EchoExecutor())
-    large, small = maker.work(staff, "large", lines=4000), maker.work(staff, "small", lines=10)
+    handle = ExecutorHandle(EchoExecutor())
+    large, small = maker.work(handle, "large", lines=4000), maker.work(handle, "small", lines=10)
     running = asyncio.create_task(large.run_to(4000))
     await until(lambda: large.done)
     await small.run_to(10)
@@ -206,8 +206,8 @@ async def test_stopping_lets_calls_end(maker: WorkMaker) -> None:
 async def test_interrupting_cancels_calls(maker: WorkMaker) -> None:
     """Calls that were cut short have no result; their lines are given up with the others, each once."""
     watched = Watched(concurrency=3, gate=asyncio.Event())
-    staff = Staff(watched)
-    work = maker.work(staff)
+    handle = ExecutorHandle(watched)
+    work = maker.work(handle)
     running = asyncio.create_task(work.run_to(10))
     await until(lambda: watched.running == 3)
     work.interrupt()
@@ -216,20 +216,20 @@ async def test_interrupting_cancels_calls(maker: WorkMaker) -> None:
     await work.give_up("batch_expired", "expired")
     assert Counter(ids_of(work.run.errors)) == Counter(f"batch_1-{index}" for index in range(10))
     assert not work.run.output.exists()
-    assert [staff.gate.ask().done() for _ in range(4)] == [True, True, True, False]
+    assert [handle.limit.acquire().done() for _ in range(4)] == [True, True, True, False]
 
 
 async def test_a_call_is_cancelled_before_it_begins(maker: WorkMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line whose call was only about to begin is not lost."""
     watched = Watched()
     work = maker.work(watched, lines=1)
-    enter = work._enter
+    enter = work._acquire_slot
 
     async def enter_and_be_late() -> bool:
         asyncio.get_running_loop().call_soon(work.interrupt)
         return await enter()
 
-    monkeypatch.setattr(work, "_enter", enter_and_be_late)
+    monkeypatch.setattr(work, "_acquire_slot", enter_and_be_late)
     await work.run_to(1)
     assert watched.asked == []
     await work.give_up("batch_expired", "expired")
@@ -240,8 +240,8 @@ async def test_stopping_does_not_wait_for_other_batches(maker: WorkMaker) -> Non
     """A batch that waits for a place which another one holds leaves the queue at once."""
     gate = asyncio.Event()
     watched = Watched(concurrency=1, gate=gate)
-    staff = Staff(watched)
-    first, second, third = (maker.work(staff, name) for name in ("batch_1", "batch_2", "batch_3"))
+    handle = ExecutorHandle(watched)
+    first, second, third = (maker.work(handle, name) for name in ("batch_1", "batch_2", "batch_3"))
     running = asyncio.create_task(first.run_to(1))
     await until(lambda: watched.running)
     waiting = asyncio.create_task(second.run_to(10))
@@ -258,35 +258,35 @@ async def test_stopping_does_not_wait_for_other_batches(maker: WorkMaker) -> Non
 
 async def test_stopped_with_its_place_in_hand(maker: WorkMaker) -> None:
     """A batch that is stopped in the moment its turn comes gives its place to the next."""
-    staff = Staff(Watched(concurrency=1))
-    work = maker.work(staff)
-    held = staff.gate.ask()
+    handle = ExecutorHandle(Watched(concurrency=1))
+    work = maker.work(handle)
+    held = handle.limit.acquire()
     running = asyncio.create_task(work.run_to(1))
-    await until(lambda: work._place)
+    await until(lambda: work._slot)
     assert held.done()
-    staff.gate.leave()
+    handle.limit.release()
     work.stop()
     await running
     assert work.done == 0
-    assert staff.gate.ask().done()
+    assert handle.limit.acquire().done()
 
 
 @pytest.mark.parametrize("has_turn", [False, True])
 async def test_cancelled_in_the_queue(maker: WorkMaker, has_turn: Any) -> None:
     """Cancelling the task that runs the lines frees its place, whether its turn has come or not."""
-    staff = Staff(Watched(concurrency=1))
-    work = maker.work(staff)
-    staff.gate.ask()
+    handle = ExecutorHandle(Watched(concurrency=1))
+    work = maker.work(handle)
+    handle.limit.acquire()
     running = asyncio.create_task(work.run_to(1))
-    await until(lambda: work._place)
+    await until(lambda: work._slot)
     if has_turn:
-        staff.gate.leave()
+        handle.limit.release()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
     if not has_turn:
-        staff.gate.leave()
-    assert staff.gate.ask().done()
+        handle.limit.release()
+    assert handle.limit.acquire().done()
 
 
 async def test_cancelled_on_the_way(maker: WorkMaker) -> None:
@@ -311,14 +311,14 @@ async def test_cancelled_on_the_way(maker: WorkMaker) -> None:
 async def test_a_full_disk_ends_the_work(maker: WorkMaker) -> None:
     """An answer that cannot be written is an error of the batch; nothing runs on behind its back."""
     watched = Watched(concurrency=2)
-    staff = Staff(watched)
-    work = maker.work(staff, lines=50)
+    handle = ExecutorHandle(watched)
+    work = maker.work(handle, lines=50)
     work.run.output.mkdir()
     with pytest.raises(OSError, match=r"batch_1\.out"):
         await work.run_to(50)
     assert len(watched.asked) <= 4
     assert (work._calls, work._writer) == (set(), None)
-    assert [staff.gate.ask().done() for _ in range(3)] == [True, True, False]
+    assert [handle.limit.acquire().done() for _ in range(3)] == [True, True, False]
 
 
 @pytest.mark.parametrize("executor", [EchoExecutor(), Watched()])
@@ -388,15 +388,15 @@ async def test_memory_is_flat(maker: WorkMaker, executor: Any) -> None:
 
 async def test_the_gate_passes_over_those_who_left() -> None:
     """A place goes to the first in the queue who still wants it."""
-    gate = Gate(1)
-    assert gate.ask().done()
-    left, gone, third = gate.ask(), gate.ask(), gate.ask()
+    limit = CallLimit(1)
+    assert limit.acquire().done()
+    left, gone, third = limit.acquire(), limit.acquire(), limit.acquire()
     left.set_result(False)
     gone.cancel()
-    gate.leave()
+    limit.release()
     assert third.result() is True
-    gate.leave()
-    assert gate.ask().done()
+    limit.release()
+    assert limit.acquire().done()
 
 
 class AsyncAnswer:
@@ -420,4 +420,4 @@ def _saying(**words: Any) -> Any:
 def test_what_is_no_executor(executor: Any, error: Any, message: Any) -> None:
     """A wrong executor is refused where it is given, not in its first batch."""
     with pytest.raises(error, match=message):
-        Staff(executor)
+        ExecutorHandle(executor)

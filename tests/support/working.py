@@ -10,7 +10,7 @@ from support.asking import chat_line, jsonl
 
 from openai_batches.emulator import EchoExecutor
 from openai_batches.emulator.batches.execution import Work
-from openai_batches.emulator.executors.executor import Staff
+from openai_batches.emulator.executors.executor import ExecutorHandle
 from openai_batches.emulator.store.records import Run, StoredBatch
 from openai_batches.emulator.threads import Threads
 
@@ -45,8 +45,8 @@ class WorkMaker:
             expires_at=0,
         )
         batch.counts.total = lines
-        staff = executor if isinstance(executor, Staff) else Staff(executor)
-        return Work(batch, run, staff=staff, threads=self.threads, is_durable=is_durable)
+        handle = executor if isinstance(executor, ExecutorHandle) else ExecutorHandle(executor)
+        return Work(batch, run, executor=handle, threads=self.threads, is_durable=is_durable)
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:

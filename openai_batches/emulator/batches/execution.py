@@ -13,7 +13,7 @@ import attrs
 import msgspec
 
 from openai_batches.emulator.batches.result_files import ResultFiles
-from openai_batches.emulator.executors.executor import LineError, Outcome, Staff, broken, checked
+from openai_batches.emulator.executors.executor import ExecutorHandle, LineError, Outcome, broken, checked
 from openai_batches.emulator.store.records import Run, StoredBatch
 from openai_batches.emulator.threads import Threads
 
@@ -65,11 +65,7 @@ class _Source:
         self._ready.appendleft(line)
 
     def read(self, max_lines: int, max_bytes: int) -> None:
-        """Read at least one more line.
-
-        Raises:
-            EOFError: There is none.
-        """
+        """Read at least one more line."""
         with self.path.open("rb") as source:
             start = source.seek(self._offset)
             # Lines that have a result are passed over in one go, however many they are.
@@ -119,21 +115,21 @@ class Work:
     """
 
     def __init__(
-        self, batch: StoredBatch, run: Run, *, staff: Staff, threads: Threads, is_durable: bool = False
+        self, batch: StoredBatch, run: Run, *, executor: ExecutorHandle, threads: Threads, is_durable: bool = False
     ) -> None:
         self.run = run
         self.done: int = 0
         self.is_stopped: bool = False
-        self.takes_real_time: bool = staff.takes_real_time
+        self.takes_real_time: bool = executor.takes_real_time
         self._counts = batch.counts
-        self._staff = staff
+        self._executor = executor
         self._threads = threads
         self._is_durable = is_durable
         self._lines = _Source(run.source, batch.endpoint)
         self._results = ResultFiles(batch, run)
         self._has_told = False
         self._calls: set[asyncio.Task[Outcome]] = set()
-        self._place: asyncio.Future[bool] | None = None
+        self._slot: asyncio.Future[bool] | None = None
         self._open = 0
         self._answered: list[tuple[str, Outcome]] = []
         self._writer: asyncio.Task[None] | None = None
@@ -147,13 +143,8 @@ class Work:
             await self._threads.run(self._results.sync)
 
     async def run_to(self, goal: int) -> None:
-        """Execute lines until `goal` of them are done, or the work is stopped.
-
-        Raises:
-            EOFError: The input file has fewer lines.
-            OSError: A file could not be read or written.
-        """
-        plain = self._staff.plain
+        """Execute lines until `goal` of them are done, or the work is stopped."""
+        plain = self._executor.plain
         if plain is None:
             await self._stream(goal)
         while plain is not None and self.done < goal and not self.is_stopped:
@@ -164,8 +155,8 @@ class Work:
     def stop(self) -> None:
         """Start no further line; calls that are under way go on."""
         self.is_stopped = True
-        if self._place is not None and not self._place.done():
-            self._place.set_result(False)
+        if self._slot is not None and not self._slot.done():
+            self._slot.set_result(False)
 
     def interrupt(self) -> None:
         """Start no further line, and cancel the calls that are under way."""
@@ -210,7 +201,7 @@ class Work:
         try:
             while self.done + self._open < goal and not self.is_stopped:
                 line = await self._next_line()
-                if not await self._enter():
+                if not await self._acquire_slot():
                     self._lines.put_back(line)
                     break
                 self._open += 1
@@ -220,7 +211,7 @@ class Work:
             while self._calls:
                 await asyncio.wait(self._calls)
         finally:
-            await self._wind_up()
+            await self._end_calls()
         if self._failure is not None:
             raise self._failure
 
@@ -229,23 +220,23 @@ class Work:
             await self._threads.run(self._lines.read, _LINES_AHEAD, _BYTES_AHEAD)
         return line
 
-    async def _enter(self) -> bool:
-        """Wait for a place at the gate, or until the work is stopped; tell whether there is one."""
-        place = self._place = self._staff.gate.ask()
+    async def _acquire_slot(self) -> bool:
+        """Wait for a slot at the gate, or until the work is stopped; tell whether there is one."""
+        slot = self._slot = self._executor.limit.acquire()
         try:
-            has_place = await place
+            has_slot = await slot
         except asyncio.CancelledError:
-            if not place.cancelled() and place.result():
-                self._staff.gate.leave()
+            if not slot.cancelled() and slot.result():
+                self._executor.limit.release()
             raise
-        if has_place and self.is_stopped:
-            self._staff.gate.leave()
-        return has_place and not self.is_stopped
+        if has_slot and self.is_stopped:
+            self._executor.limit.release()
+        return has_slot and not self.is_stopped
 
     async def _call(self, line: _Line) -> Outcome:
         task = asyncio.current_task()
         try:
-            return await self._staff.answer(line.url, line.body, line.custom_id)
+            return await self._executor.answer(line.url, line.body, line.custom_id)
         except asyncio.CancelledError as error:
             if task is None or task.cancelling():
                 raise
@@ -254,12 +245,12 @@ class Work:
             return self._failed(line, error)
 
     def _take_answer(self, line: _Line, call: asyncio.Task[Outcome]) -> None:
-        """Pass the answer on to be written; the line's place at the gate is free when it is."""
+        """Pass the answer on to be written; the line's slot at the gate is free when it is."""
         self._calls.discard(call)
         if call.cancelled():
             self._lines.put_back(line)
             self._open -= 1
-            self._staff.gate.leave()
+            self._executor.limit.release()
             return
         self._answered.append((line.custom_id, call.result()))
         if self._writer is None:
@@ -277,10 +268,10 @@ class Work:
                 self.interrupt()
             self._open -= len(group)
             for _ in group:
-                self._staff.gate.leave()
+                self._executor.limit.release()
         self._writer = None
 
-    async def _wind_up(self) -> None:
+    async def _end_calls(self) -> None:
         """Leave no call behind, and no answer unwritten."""
         for call in self._calls:
             call.cancel()

@@ -1,16 +1,16 @@
-"""What is kept for how long, and the janitor who clears away the rest."""
+"""How long batches, files and uploads are kept, and the removal of what has expired."""
 
 import asyncio
 import itertools
 
 from openai_batches.emulator.clock import Clock
 from openai_batches.emulator.rules import Rules
-from openai_batches.emulator.schedule import Agenda
+from openai_batches.emulator.schedule import Schedule
 from openai_batches.emulator.store.records import StoredBatch
 from openai_batches.emulator.store.store import Store
 
-_LOOK_EVERY_S = 6 * 3600.0
-# However fast the clock runs, this much real time lies between two looks.
+_RUN_EVERY_S = 6 * 3600.0
+# However fast the clock runs, this much real time lies between two runs.
 _PAUSE_S = 0.2
 _AT_ONCE = 10_000
 
@@ -21,26 +21,20 @@ def is_kept(batch: StoredBatch, rules: Rules, now: float) -> bool:
     return kept_s is None or now < batch.created_at + kept_s or not batch.is_over
 
 
-class Janitor:
+class ExpiredCleanup:
     """Frees the disk of files and uploads that have expired, and forgets batches that are kept no longer.
 
     What has expired is gone for clients at that very moment; its space is free a few emulated hours later at most.
-
-    Args:
-        store: What is cleared.
-        clock: What time it is.
-        agenda: Wakes the janitor.
-        rules: How long batches are kept.
     """
 
-    def __init__(self, *, store: Store, clock: Clock, agenda: Agenda, rules: Rules) -> None:
+    def __init__(self, *, store: Store, clock: Clock, schedule: Schedule, rules: Rules) -> None:
         self._store = store
         self._clock = clock
-        self._agenda = agenda
+        self._schedule = schedule
         self._rules = rules
 
-    async def look(self) -> None:
-        """Clear away what has to go, and enter the next look."""
+    async def run(self) -> None:
+        """Remove what has expired, and schedule the next run."""
         now = self._clock.now()
         self._store.give_up_uploads(now)
         files = tuple(self._store.files.items.values())
@@ -52,7 +46,7 @@ class Janitor:
             await asyncio.sleep(0)
         for batch in self._forgettable(now):
             self._store.remove_batch(batch)
-        self._agenda.at(self._clock.now() + self._until_next(), self.look)
+        self._schedule.at(self._clock.now() + self._until_next(), self.run)
         # With a data folder, bytes are deleted when it is written down that they are not needed.
         await self._store.commit()
 
@@ -65,6 +59,6 @@ class Janitor:
         return [batch for batch in old if not is_kept(batch, self._rules, now)]
 
     def _until_next(self) -> float:
-        """Return the emulated seconds until the next look."""
-        delay_s = self._clock.real_delay(self._clock.now() + _LOOK_EVERY_S)
-        return _LOOK_EVERY_S if not delay_s else _LOOK_EVERY_S * max(1.0, _PAUSE_S / delay_s)
+        """Return the emulated seconds until the next run."""
+        delay_s = self._clock.real_delay(self._clock.now() + _RUN_EVERY_S)
+        return _RUN_EVERY_S if not delay_s else _RUN_EVERY_S * max(1.0, _PAUSE_S / delay_s)

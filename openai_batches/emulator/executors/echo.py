@@ -25,7 +25,7 @@ _TEXT_ENDPOINTS = ("/chat/completions", "/completions", "/responses")
 # Schemas that refer to themselves end here.
 _MAX_DEPTH = 12
 # The words of a schema that say: see there instead.
-_STAND_INS = ("$ref", "anyOf", "oneOf", "allOf")
+_REFERENCES = ("$ref", "anyOf", "oneOf", "allOf")
 _CATEGORIES = (
     "harassment",
     "harassment/threatening",
@@ -322,7 +322,7 @@ def _value(schema: Any, root: Mapping[str, Any], text: str, depth: int) -> Any:
         return schema["const"]
     if schema.get("enum"):
         return schema["enum"][0]
-    if any(schema.get(word) for word in _STAND_INS):
+    if any(schema.get(word) for word in _REFERENCES):
         return _value(_inner(schema, root), root, text, depth + 1)
     return _typed(schema, root, text, depth)
 
@@ -333,7 +333,7 @@ def _inner(schema: dict[str, Any], root: Mapping[str, Any]) -> Any:
         return _resolve(schema["$ref"], root)
     for word in ("anyOf", "oneOf"):
         if schema.get(word):
-            return _plainest(schema[word])
+            return _simplest(schema[word])
     return _merged(schema["allOf"])
 
 
@@ -369,7 +369,7 @@ def _resolve(reference: Any, root: Mapping[str, Any]) -> Any:
     return found
 
 
-def _plainest(choices: list[Any]) -> Any:
+def _simplest(choices: list[Any]) -> Any:
     """Prefer null: it is the smallest, and it ends recursion."""
     for choice in choices:
         if is_object(choice) and choice.get("type") == "null":

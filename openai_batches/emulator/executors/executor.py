@@ -84,49 +84,38 @@ class Executor(Protocol):
         ...
 
 
-class Gate:
+class CallLimit:
     """Lets so many calls through at once; who waits is let in by the order of asking.
 
     A batch stands in the queue with one line at a time, so that batches take turns.
-
-    Args:
-        places: Calls that may run at once.
     """
 
-    def __init__(self, places: int) -> None:
-        self._free = places
+    def __init__(self, slots: int) -> None:
+        self._free = slots
         self._queue: deque[asyncio.Future[bool]] = deque()
 
-    def ask(self) -> asyncio.Future[bool]:
-        """Return a future of true once a place is taken; who sets it to false itself, or cancels it, is passed over."""
-        place: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    def acquire(self) -> asyncio.Future[bool]:
+        """Return a future of true once a slot is taken; who sets it to false itself, or cancels it, is passed over."""
+        slot: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if self._free:
             self._free -= 1
-            place.set_result(True)
+            slot.set_result(True)
         else:
-            self._queue.append(place)
-        return place
+            self._queue.append(slot)
+        return slot
 
-    def leave(self) -> None:
-        """Give a place back."""
+    def release(self) -> None:
+        """Give a slot back."""
         while self._queue:
-            place = self._queue.popleft()
-            if not place.done():
-                place.set_result(True)
+            slot = self._queue.popleft()
+            if not slot.done():
+                slot.set_result(True)
                 return
         self._free += 1
 
 
-class Staff:
-    """One executor and what it says of itself.
-
-    Args:
-        executor: Answers the lines.
-
-    Raises:
-        TypeError: This is no executor, or what it says of itself is of the wrong type.
-        ValueError: Its `concurrency` is below 1.
-    """
+class ExecutorHandle:
+    """One executor and what it says of itself."""
 
     def __init__(self, executor: Executor) -> None:
         plain = check_executor(executor)
@@ -135,7 +124,7 @@ class Staff:
             raise TypeError(f"an executor's `concurrency` is a number of calls, not {concurrency!r}")
         if concurrency < 1:
             raise ValueError(f"an executor's `concurrency` is at least 1, not {concurrency}")
-        self.gate: Gate = Gate(concurrency)
+        self.limit: CallLimit = CallLimit(concurrency)
         self.takes_real_time: bool = bool(getattr(executor, "takes_real_time", False))
         self.plain: Callable[..., Any] | None = plain
         self._executor = executor
@@ -153,11 +142,7 @@ class Staff:
             await self._call_hook("close")
 
     async def answer(self, url: str, body: dict[str, Any], custom_id: str) -> LineAnswer:
-        """Ask the executor; what it raises is passed on.
-
-        Raises:
-            TypeError: It returned something else than an answer.
-        """
+        """Ask the executor; what it raises is passed on."""
         return checked(await self._executor(url, body, custom_id))
 
     async def _call_hook(self, name: str) -> None:
@@ -167,11 +152,7 @@ class Staff:
 
 
 def check_executor(executor: object) -> "Callable[..., Any] | None":
-    """Return the plain function of an executor, if it has one.
-
-    Raises:
-        TypeError: This is no executor.
-    """
+    """Return the plain function of an executor, if it has one."""
     plain: Any = getattr(executor, "answer", None)
     if isinstance(executor, type) or not (callable(plain) or _is_async(executor)):
         raise TypeError(f"executor must be an async callable, such as EchoExecutor(), not {executor!r}")
@@ -189,11 +170,7 @@ def _is_async(executor: Any) -> bool:
 
 
 def checked(answer: Any) -> LineAnswer:
-    """Return what an executor returned as an answer.
-
-    Raises:
-        TypeError: It is none.
-    """
+    """Return what an executor returned as an answer."""
     if isinstance(answer, LineAnswer):
         return answer
     if is_pair(answer):

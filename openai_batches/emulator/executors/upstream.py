@@ -203,7 +203,7 @@ class UpstreamExecutor:
         self._timeout_s = timeout_s
         self._max_answer_bytes = max_answer_bytes
         self._trust_env = trust_env
-        self._stamina = _Stamina(attempts, patience_s, first_pause_s, max_pause_s)
+        self._limits = _RetryLimits(attempts, patience_s, first_pause_s, max_pause_s)
         self._session: ClientSession | None = None
         self._is_away = False
 
@@ -236,10 +236,10 @@ class UpstreamExecutor:
         if address is None:
             return 400, {"error": error_object(f"Invalid URL (POST {url})", param="url")}
         content = msgspec.json.encode(self._with_model(body))
-        tries = _Tries(self._stamina)
+        attempts_made = _Attempts(self._limits)
         while True:
             reply = await self._ask(address, content)
-            pause_s = tries.pause_s(reply)
+            pause_s = attempts_made.pause_s(reply)
             if pause_s is None:
                 return await self._answer(reply)
             await asyncio.sleep(pause_s)
@@ -292,19 +292,19 @@ class UpstreamExecutor:
 
 
 @attrs.frozen
-class _Stamina:
+class _RetryLimits:
     attempts: int
     patience_s: float
     first_pause_s: float
     max_pause_s: float
 
 
-class _Tries:
+class _Attempts:
     """The tries of one line."""
 
-    def __init__(self, stamina: _Stamina) -> None:
-        self._stamina = stamina
-        self._pause_s = stamina.first_pause_s
+    def __init__(self, limits: _RetryLimits) -> None:
+        self._limits = limits
+        self._pause_s = limits.first_pause_s
         self._failures = 0
         self._end: float | None = None
 
@@ -312,15 +312,15 @@ class _Tries:
         """Return the seconds to wait before the next try, or None if this reply is the last word."""
         if not reply.is_refusal_for_now:
             self._failures += 1
-            if not reply.is_worth_repeating or self._failures >= self._stamina.attempts:
+            if not reply.is_worth_repeating or self._failures >= self._limits.attempts:
                 return None
         now = time.monotonic()
         if self._end is None:
-            self._end = now + self._stamina.patience_s
+            self._end = now + self._limits.patience_s
         if now >= self._end:
             return None
         own_s = self._pause_s * random.uniform(0.5, 1.0)
-        self._pause_s = min(2 * self._pause_s, self._stamina.max_pause_s)
+        self._pause_s = min(2 * self._pause_s, self._limits.max_pause_s)
         asked_s = reply.pause_s()
         # The last try is at the end of the patience, not before it.
         return min(own_s if asked_s is None else asked_s, self._end - now)

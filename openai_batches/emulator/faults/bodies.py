@@ -8,7 +8,7 @@ import attrs
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
-from openai_batches.emulator.answers import Hangup, StreamedAnswer, abort
+from openai_batches.emulator.answers import NoAnswer, StreamedAnswer, abort
 from openai_batches.emulator.faults.aim import AimedFault, Where
 from openai_batches.emulator.faults.cases import CONTENT, Case
 from openai_batches.emulator.faults.kinds import field, kind
@@ -116,7 +116,7 @@ class SpoiledAnswer(web.StreamResponse):
 async def _streamed(case: Case) -> web.StreamResponse:
     """Do what was asked; every answer with a body is one that is read while it is sent."""
     answer = await case.act()
-    if isinstance(answer, web.Response) and not isinstance(answer, Hangup) and isinstance(answer.body, bytes):
+    if isinstance(answer, web.Response) and not isinstance(answer, NoAnswer) and isinstance(answer.body, bytes):
         headers = {"Content-Type": answer.headers["Content-Type"]}
         source = io.BytesIO(answer.body)
         return StreamedAnswer(source, start=0, length=len(answer.body), status=answer.status, headers=headers)

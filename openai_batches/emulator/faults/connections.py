@@ -6,7 +6,7 @@ from typing import Self, Unpack
 import attrs
 from aiohttp import web
 
-from openai_batches.emulator.answers import Hangup
+from openai_batches.emulator.answers import NoAnswer
 from openai_batches.emulator.faults.aim import AimedFault, Where
 from openai_batches.emulator.faults.cases import FILES, Case
 from openai_batches.emulator.faults.kinds import field, kind
@@ -24,11 +24,11 @@ class _After:
 
 async def _lost_answer(case: Case) -> web.StreamResponse:
     await case.act_and_drop()
-    return Hangup()
+    return NoAnswer()
 
 
 async def _reset_before(_: Case) -> web.StreamResponse:
-    return Hangup()
+    return NoAnswer()
 
 
 async def _reset_upload(case: Case, cut: _After) -> web.StreamResponse:
@@ -39,13 +39,13 @@ async def _reset_upload(case: Case, cut: _After) -> web.StreamResponse:
         received += len(chunk)
         if received >= limit:
             break
-    return Hangup()
+    return NoAnswer()
 
 
 async def _hang_before(case: Case) -> web.StreamResponse:
     while case.request.transport is not None and not case.closing.is_set():  # noqa: ASYNC110 - a lost client sets no event
         await asyncio.sleep(_LOOK_S)
-    return Hangup()
+    return NoAnswer()
 
 
 async def _hang_after(case: Case) -> web.StreamResponse:

@@ -13,12 +13,12 @@ import attrs
 from aiohttp import web
 
 from openai_batches.emulator.faults.aim import AimedFault, Where
+from openai_batches.emulator.faults.batches import BatchFaults, Stuck
 from openai_batches.emulator.faults.bodies import BodyFaults
 from openai_batches.emulator.faults.cases import Case, Handler
 from openai_batches.emulator.faults.connections import ConnectionFaults
 from openai_batches.emulator.faults.kinds import KINDS, Subject, field, kind
 from openai_batches.emulator.faults.lines import LineFaults, spoil_lines
-from openai_batches.emulator.faults.lives import LifeFaults, Stuck
 from openai_batches.emulator.faults.pages import PageFaults
 from openai_batches.emulator.faults.records import RecordFaults
 from openai_batches.emulator.faults.refusals import RefusalFaults
@@ -84,7 +84,7 @@ class DeliveryFaults(AimedFault):
 
 
 class Fault(
-    ConnectionFaults, RefusalFaults, BodyFaults, RecordFaults, PageFaults, LifeFaults, LineFaults, DeliveryFaults
+    ConnectionFaults, RefusalFaults, BodyFaults, RecordFaults, PageFaults, BatchFaults, LineFaults, DeliveryFaults
 ):
     """One fault. Its class methods name the kinds, and take the parameters of the kind and those that select.
 
@@ -235,12 +235,12 @@ class Faults:
             if fault.share is not None:
                 # Thrown for now, so that the order in which batches were made decides.
                 fault.share[0].shows(batch.id)
-        if (first := self._first(batch, "birth")) is not None:
+        if (first := self._first(batch, "creation")) is not None:
             first.act(batch)
 
     def refusing(self, batch: StoredBatch) -> Callable[[Verdict], None] | None:
         """Return what adds to the verdict on a batch that will be validated, or None to leave it alone."""
-        fault = self._first(batch, "verdict")
+        fault = self._first(batch, "validation")
         return None if fault is None else functools.partial(fault.act, batch)
 
     def _first(self, batch: StoredBatch, subject: Subject) -> Fault | None:

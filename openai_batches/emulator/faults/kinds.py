@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeVar, cast, get_args
 import attrs
 
 # Where in a server's work a fault strikes. One on requests takes the place of an answer, one on answers changes it;
-# "birth", "verdict", "state" and "lines" are moments in the life of a batch.
-Subject = Literal["request", "answer", "birth", "verdict", "state", "lines", "delivery"]
+# "creation", "validation", "state" and "lines" are moments in the life of a batch.
+Subject = Literal["request", "answer", "creation", "validation", "state", "lines", "delivery"]
 SELECTING = ("method", "path", "times", "after_n", "probability", "seed")
 _WORDS: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 F = TypeVar("F", bound=Callable[..., Any])

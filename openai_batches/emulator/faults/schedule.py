@@ -1,4 +1,4 @@
-"""One throw of dice for each request, which many faults share."""
+"""The random choice of a schedule: one throw for each request, which many faults share."""
 
 import random
 from collections import Counter, defaultdict
@@ -11,9 +11,6 @@ class ScheduledDice:
 
     The throw for the n-th request to a method and route depends on the seed and on n. Ids in a path count by the order
     in which they were first asked for at that route, so that random ids change nothing.
-
-    Args:
-        seed: Makes the throws repeatable.
     """
 
     def __init__(self, seed: int) -> None:

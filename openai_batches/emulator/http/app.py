@@ -9,9 +9,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from yarl import URL
 
-from openai_batches.emulator.answers import CLIENT_TIMEOUT_S, APIError, Hangup, StreamedAnswer
+from openai_batches.emulator.answers import CLIENT_TIMEOUT_S, APIError, NoAnswer, StreamedAnswer
 from openai_batches.emulator.http.batch_routes import BatchRoutes
-from openai_batches.emulator.http.context import Desk, RequestRecord
+from openai_batches.emulator.http.context import Context, RequestRecord
 from openai_batches.emulator.http.file_routes import FileRoutes
 from openai_batches.emulator.http.health import healthz
 from openai_batches.emulator.http.upload_routes import UploadRoutes
@@ -40,44 +40,46 @@ _RECORDED = (
 )
 
 
-def build_app(desk: Desk, webhooks: Webhooks) -> web.Application:
-    """Return the application that answers for `desk`."""
-    app = web.Application(middlewares=[_frame(desk), _faults(desk), _commit(desk)], client_max_size=_MAX_JSON_BYTES)
-    app[CLIENT_TIMEOUT_S] = desk.rules.client_timeout_s
-    app.router.add_get("/healthz", healthz(desk))
-    routes = app if _is_plain(desk.profile) else web.Application()
-    BatchRoutes(desk).add_to(routes)
-    FileRoutes(desk).add_to(routes)
-    UploadRoutes(desk).add_to(routes)
-    WebhookRoutes(desk, webhooks).add_to(routes)
+def build_app(context: Context, webhooks: Webhooks) -> web.Application:
+    """Return the application that answers for `context`."""
+    app = web.Application(
+        middlewares=[_frame(context), _faults(context), _commit(context)], client_max_size=_MAX_JSON_BYTES
+    )
+    app[CLIENT_TIMEOUT_S] = context.rules.client_timeout_s
+    app.router.add_get("/healthz", healthz(context))
+    routes = app if _is_plain(context.profile) else web.Application()
+    BatchRoutes(context).add_to(routes)
+    FileRoutes(context).add_to(routes)
+    UploadRoutes(context).add_to(routes)
+    WebhookRoutes(context, webhooks).add_to(routes)
     if routes is not app:
-        _move(routes, app, desk.profile)
+        _move(routes, app, context.profile)
     return app
 
 
-def _frame(desk: Desk) -> Middleware:
+def _frame(context: Context) -> Middleware:
     """Record each request and give each answer, errors too, the service's headers."""
 
     @web.middleware
     async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
         started = time.perf_counter()
-        record = _record(desk, request)
-        desk.requests.append(record)
+        record = _record(context, request)
+        context.requests.append(record)
         answer = await _answer(request, handler)
-        if not isinstance(answer, Hangup):
+        if not isinstance(answer, NoAnswer):
             record.status = answer.status
         answer.headers["x-request-id"] = record.request_id
         answer.headers["openai-processing-ms"] = str(int((time.perf_counter() - started) * 1000))
         answer.headers["openai-version"] = "2020-10-01"
         answer.headers.setdefault("openai-organization", ORGANIZATION)
         answer.headers.setdefault("openai-project", PROJECT)
-        answer.headers["Date"] = email.utils.formatdate(desk.clock.now(), usegmt=True)
+        answer.headers["Date"] = email.utils.formatdate(context.clock.now(), usegmt=True)
         return answer
 
     return frame
 
 
-def _faults(desk: Desk) -> Middleware:
+def _faults(context: Context) -> Middleware:
     """Let the faults have their way with the request first."""
 
     @web.middleware
@@ -86,12 +88,12 @@ def _faults(desk: Desk) -> Middleware:
             return await _answer(request, handler)
 
         # Refusals are answers already, so that a fault can lose or cut them too.
-        return await desk.faults.answer(request, act)
+        return await context.faults.answer(request, act)
 
     return faults
 
 
-def _commit(desk: Desk) -> Middleware:
+def _commit(context: Context) -> Middleware:
     """Let no answer out before what it tells is sure to be remembered."""
 
     @web.middleware
@@ -101,7 +103,7 @@ def _commit(desk: Desk) -> Middleware:
         except APIError as refusal:
             answer = refusal.to_response()
         try:
-            await desk.store.commit()
+            await context.store.commit()
         except OSError:
             if isinstance(answer, StreamedAnswer):
                 answer.close()
@@ -111,14 +113,14 @@ def _commit(desk: Desk) -> Middleware:
     return commit
 
 
-def _record(desk: Desk, request: web.Request) -> RequestRecord:
+def _record(context: Context, request: web.Request) -> RequestRecord:
     return RequestRecord(
         method=request.method,
         path=request.path,
         query=dict(request.query),
         headers={name: request.headers[name] for name in _RECORDED if name in request.headers},
-        time=desk.clock.now(),
-        request_id=desk.store.ids.request(),
+        time=context.clock.now(),
+        request_id=context.store.ids.request(),
     )
 
 
@@ -130,7 +132,7 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPException as error:
         return _http_error(request, error)
     except ConnectionError:
-        return Hangup()
+        return NoAnswer()
     except Exception as error:
         _logger.exception("the emulator could not answer %s %s", request.method, request.path)
         if isinstance(error, OSError) and error.errno in _FULL:

@@ -1,4 +1,4 @@
-"""Connections to clients: how long a silent one is kept, and what is said to bytes that are no HTTP."""
+"""Connections to clients: how long a silent one is kept, and the answer to bytes that are not HTTP."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from openai_batches.emulator.answers import CLIENT_TIMEOUT_S, APIError, abort
 
-# How long a refused client may go on sending what nobody reads, so that it hears the answer.
+# How long a refused client may go on sending what nobody reads, so that it receives the answer.
 _LINGERING_S = 10.0
 # Clients that come at once wait here to be accepted.
 _BACKLOG = 1024
@@ -19,11 +19,7 @@ _BACKLOG = 1024
 
 @contextlib.asynccontextmanager
 async def reading(request: web.Request) -> AsyncGenerator[None]:
-    """Bound one read of a request's body by the application's `CLIENT_TIMEOUT_S`.
-
-    Raises:
-        APIError: Status 408, nothing came in time; or status 400, what came is no HTTP body.
-    """
+    """Bound one read of a request's body by the application's `CLIENT_TIMEOUT_S`."""
     try:
         async with asyncio.timeout(request.config_dict[CLIENT_TIMEOUT_S]):
             yield
@@ -36,11 +32,7 @@ async def reading(request: web.Request) -> AsyncGenerator[None]:
 class Connection(web.RequestHandler):
     """One connection, which is closed when its client keeps the server waiting.
 
-    Args:
-        server: Whose connection it is.
-        client_timeout_s: Seconds until the head of the next request must be there, and an answer be taken.
-        new_request_id: Makes the `x-request-id` of the answer to what is no request.
-        open_transports: Where it is noted as long as it is open.
+    Within `client_timeout_s` real seconds the head of the next request must be there, and an answer be taken.
     """
 
     __slots__ = ("_client_timeout_s", "_new_request_id", "_open", "_silence")
@@ -84,7 +76,7 @@ class Connection(web.RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Send an answer, to a client that takes it; streams look to that themselves."""
+        """Send an answer, and give up on a client that does not take it; streams have a timeout of their own."""
         if isinstance(resp, web.HTTPException):
             resp = self._refusal(resp.status, resp.reason)
         if type(resp) is not web.Response:
@@ -111,7 +103,7 @@ class Connection(web.RequestHandler):
         return answer
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
-        """Tell the log of what went wrong in here, not of what a client sent."""
+        """Log the emulator's own errors, but no malformed request."""
         if not isinstance(kw.get("exc_info"), web.RequestPayloadError):
             super().log_exception(*args, **kw)
 
@@ -147,14 +139,7 @@ class OpenTransports:
 
 
 class Site(web.BaseSite):
-    """A TCP address on which clients get a `Connection`.
-
-    Args:
-        runner: What serves them, set up.
-        host: Address to listen on.
-        port: Port to listen on; 0 takes a free one.
-        connect: Makes the connection of a client of the runner's server.
-    """
+    """A TCP address on which clients get a `Connection`."""
 
     def __init__(
         self, runner: web.AppRunner, host: str, port: int, connect: Callable[[web.Server], Connection]
@@ -168,11 +153,7 @@ class Site(web.BaseSite):
         return f"http://{self._host}:{self._port}"
 
     async def start(self) -> None:
-        """Listen.
-
-        Raises:
-            OSError: The address cannot be listened on.
-        """
+        """Listen."""
         await super().start()
         connect = functools.partial(self._connect, cast("web.Server", self._runner.server))
         loop = asyncio.get_running_loop()

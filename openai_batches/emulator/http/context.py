@@ -16,7 +16,7 @@ from openai_batches.emulator.http.limits import Limits
 from openai_batches.emulator.keys import ApiKey
 from openai_batches.emulator.profiles.profiles import Profile
 from openai_batches.emulator.rules import Rules
-from openai_batches.emulator.store.index import Shelf
+from openai_batches.emulator.store.index import Index
 from openai_batches.emulator.store.records import StoredBatch, StoredFile
 from openai_batches.emulator.store.store import Store
 
@@ -52,7 +52,7 @@ class RequestRecord:
 
 
 @attrs.define(kw_only=True)
-class Desk:
+class Context:
     """The parts of one server, handed to its routes."""
 
     rules: Rules
@@ -63,17 +63,13 @@ class Desk:
     requests: deque[RequestRecord]
     profile: Profile
     limits: Limits = attrs.field(init=False)
-    _looks: Counter[str] = attrs.field(factory=Counter[str], init=False)
+    _retrievals: Counter[str] = attrs.field(factory=Counter[str], init=False)
 
     def __attrs_post_init__(self) -> None:
         self.limits = Limits(rules=self.rules, clock=self.clock, store=self.store)
 
     def owner(self, request: web.Request) -> ApiKey:
-        """Return the key of the request, whose project's batches and files it may see.
-
-        Raises:
-            APIError: There is no key or a wrong one, it may not do this, or the client's request id is unusable.
-        """
+        """Return the key of the request, whose project's batches and files it may see."""
         client_id = request.headers.get("X-Client-Request-Id", "")
         if len(client_id) > _MAX_CLIENT_REQUEST_ID or not client_id.isascii():
             message = f"X-Client-Request-Id must be ASCII of at most {_MAX_CLIENT_REQUEST_ID} characters."
@@ -109,10 +105,10 @@ class Desk:
             record["status"] = "pending"
         return record
 
-    def look_at(self, file: StoredFile) -> None:
+    def count_retrieval(self, file: StoredFile) -> None:
         """Count that a file's record is read."""
         if self.is_pending(file):
-            self._looks[file.id] += 1
+            self._retrievals[file.id] += 1
 
     def is_pending(self, file: StoredFile) -> bool:
         """Tell whether no batch can be made of a file yet, because it was only just uploaded."""
@@ -120,7 +116,7 @@ class Desk:
         if not profile.pending_s or file.purpose != "batch":
             return False
         is_young = self.clock.now() < file.created_at + profile.pending_s
-        return is_young and self._looks[file.id] <= profile.pending_looks
+        return is_young and self._retrievals[file.id] <= profile.pending_looks
 
     def guarded(self, handler: ScopedHandler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         """Wrap a handler so that it is only reached with a valid key."""
@@ -150,7 +146,7 @@ class Desk:
 
     def page(
         self,
-        shelf: Shelf[R],
+        index: Index[R],
         request: web.Request,
         scope: str,
         *,
@@ -159,21 +155,17 @@ class Desk:
         newest_first: bool = True,
         keep: Callable[[R], bool] = lambda _: True,
     ) -> dict[str, Any]:
-        """Return one page of a listing; `missing` words the refusal of an unknown cursor.
-
-        Raises:
-            APIError: The cursor is unknown, and the rules say that this is an error.
-        """
+        """Return one page of a listing; `missing` words the refusal of an unknown cursor."""
         if not self.profile.has_cursors:
-            items, _ = shelf.page(scope, after=None, limit=sys.maxsize, newest_first=newest_first, keep=keep)
+            items, _ = index.page(scope, after=None, limit=sys.maxsize, newest_first=newest_first, keep=keep)
             return {"object": "list", "data": [self.show(item) for item in items]}
         after = request.query.get("after") or None
-        if after is not None and not shelf.knows(scope, after):
+        if after is not None and not index.knows(scope, after):
             if self.rules.unknown_cursor == "error":
                 raise APIError(missing(after), param="after")
             limit = 0 if self.rules.unknown_cursor == "empty" else limit
             after = None
-        items, has_more = shelf.page(scope, after=after, limit=limit, newest_first=newest_first, keep=keep)
+        items, has_more = index.page(scope, after=after, limit=limit, newest_first=newest_first, keep=keep)
         return page_of([self.show(item) for item in items], has_more=has_more)
 
 

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from openai_batches.emulator.answers import APIError, StreamedAnswer, json_response, missing, wrong_value
 from openai_batches.emulator.http import parameters
-from openai_batches.emulator.http.context import Desk
+from openai_batches.emulator.http.context import Context
 from openai_batches.emulator.http.forms import Form, read_form
 from openai_batches.emulator.rules import FILE_LIFETIME_S, PURPOSES, Terms
 from openai_batches.emulator.store.records import StoredFile
@@ -27,14 +27,14 @@ _NOT_BATCH_INPUT = "Invalid file format for Batch API. Must be .jsonl"
 
 
 class FileRoutes:
-    """Upload, list, retrieve, download and delete files at one desk."""
+    """Upload, list, retrieve, download and delete files at one context."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: Context) -> None:
+        self._context = context
 
     def add_to(self, app: web.Application) -> None:
         """Register the routes."""
-        guarded = self._desk.guarded
+        guarded = self._context.guarded
         app.router.add_post("/v1/files", guarded(self.create))
         app.router.add_get("/v1/files", guarded(self.list), allow_head=False)
         app.router.add_get("/v1/files/{id}", guarded(self.retrieve), allow_head=False)
@@ -46,29 +46,29 @@ class FileRoutes:
         form = await read_form(
             request,
             file_field="file",
-            known=("purpose", *_EXPIRY_KEYS[self._desk.rules.terms.form_style]),
-            new_path=self._desk.store.new_path,
-            max_bytes=self._desk.rules.max_file_bytes,
+            known=("purpose", *_EXPIRY_KEYS[self._context.rules.terms.form_style]),
+            new_path=self._context.store.new_path,
+            max_bytes=self._context.rules.max_file_bytes,
         )
         try:
-            path, purpose, lifetime_s = _checked(form, self._desk.rules.terms)
+            path, purpose, lifetime_s = _checked(form, self._context.rules.terms)
             await check_content(path, form.filename, purpose)
-            await self._desk.store.secure(path)
+            await self._context.store.secure(path)
             # Nothing is waited for from here on, so that uploads that come at once see each other.
-            self._desk.limits.check_room(scope, form.size)
-            self._desk.limits.count_upload(self._desk.key(request))
+            self._context.limits.check_space(scope, form.size)
+            self._context.limits.count_upload(self._context.key(request))
         except BaseException:
             form.discard()
             raise
-        file = self._desk.store.new_file(
+        file = self._context.store.new_file(
             scope=scope,
             path=path,
             filename=form.filename,
             purpose=purpose,
-            now=self._desk.clock.now(),
+            now=self._context.clock.now(),
             lifetime_s=lifetime_s,
         )
-        return json_response(self._desk.show(file))
+        return json_response(self._context.show(file))
 
     async def list(self, request: web.Request, scope: str) -> web.StreamResponse:
         """Answer one page."""
@@ -77,14 +77,14 @@ class FileRoutes:
         if order not in _ORDERS:
             raise wrong_value("order", order, _ORDERS)
         purpose = request.query.get("purpose")
-        now = self._desk.clock.now()
+        now = self._context.clock.now()
 
         def keep(file: StoredFile) -> bool:
             alive = file.expires_at is None or file.expires_at > now
             return alive and purpose in {None, file.purpose}
 
-        files = self._desk.store.files
-        page = self._desk.page(
+        files = self._context.store.files
+        page = self._context.page(
             files, request, scope, limit=limit, missing=_no_file, newest_first=order == "desc", keep=keep
         )
         # The schema of this listing knows no null here, also of an empty page.
@@ -96,13 +96,13 @@ class FileRoutes:
     async def retrieve(self, request: web.Request, scope: str) -> web.StreamResponse:
         """Answer one file's record."""
         file = self._file(request, scope)
-        self._desk.look_at(file)
-        return json_response(self._desk.show(file))
+        self._context.count_retrieval(file)
+        return json_response(self._context.show(file))
 
     async def delete(self, request: web.Request, scope: str) -> web.StreamResponse:
         """Delete a file."""
         file = self._file(request, scope)
-        self._desk.store.remove_file(file)
+        self._context.store.remove_file(file)
         return json_response({"id": file.id, "object": "file", "deleted": True})
 
     async def content(self, request: web.Request, scope: str) -> web.StreamResponse:
@@ -122,28 +122,20 @@ class FileRoutes:
 
     def _file(self, request: web.Request, scope: str) -> StoredFile:
         file_id = request.match_info["id"]
-        file = self._desk.store.find_file(scope, file_id, self._desk.clock.now())
+        file = self._context.store.find_file(scope, file_id, self._context.clock.now())
         if file is None:
             raise APIError(_no_file(file_id), status=404, param="id")
         return file
 
 
 async def check_content(path: Path, filename: str, purpose: str) -> None:
-    """Glance at an uploaded file.
-
-    Raises:
-        APIError: It is meant as batch input and does not look like it.
-    """
+    """Glance at an uploaded file."""
     if purpose == "batch" and not await asyncio.to_thread(looks_like_batch_input, path, filename):
         raise APIError(_NOT_BATCH_INPUT, extra={"detail": {"message": _NOT_BATCH_INPUT, "code": None}})
 
 
 def lifetime_of(purpose: str, expires_after: Any, terms: Terms) -> int | None:
-    """Return how many seconds a file lives: as asked for, else 30 days for batch input and for ever otherwise.
-
-    Raises:
-        APIError: `expires_after` is no expiry policy.
-    """
+    """Return how many seconds a file lives: as asked for, else 30 days for batch input and for ever otherwise."""
     given_s = parameters.lifetime("expires_after", expires_after, terms)
     return given_s or (FILE_LIFETIME_S if purpose == "batch" else None)
 
@@ -164,11 +156,7 @@ def _checked(form: Form, terms: Terms) -> tuple[Path, str, int | None]:
 
 
 def _range(request: web.Request, etag: str, size: int) -> tuple[int, int] | None:
-    """Return the first byte and the byte behind the last; None is the whole file.
-
-    Raises:
-        APIError: Status 416, nothing of the file lies in the range.
-    """
+    """Return the first byte and the byte behind the last; None is the whole file."""
     asked = _RANGE.fullmatch(request.headers.get("Range", "").replace(" ", ""))
     if asked is None or asked.group(0) == "bytes=-" or request.headers.get("If-Range", etag) != etag:
         return None

@@ -26,14 +26,7 @@ _MALFORMED = (
 
 @attrs.define(kw_only=True)
 class Form:
-    """The fields of a form, and where its file was written.
-
-    Args:
-        fields: Text fields by name.
-        path: The file's bytes; None if the form had no file.
-        filename: The file's name as given; `upload` if it had none.
-        size: The file's length in bytes.
-    """
+    """The fields of a form, and where its file was written."""
 
     fields: dict[str, str] = attrs.field(factory=dict[str, str])
     path: Path | None = None
@@ -49,17 +42,9 @@ class Form:
 async def read_form(
     request: web.Request, *, file_field: str, known: Collection[str], new_path: Callable[[], Path], max_bytes: int
 ) -> Form:
-    """Read a form to its end, its parts in any order.
+    """Read a form to its end, its parts in any order; `known` are the names of those beside the file.
 
-    Args:
-        request: The request whose body it is.
-        file_field: Name of the part that holds the file.
-        known: Names of the other parts that may occur.
-        new_path: Returns where to write the file.
-        max_bytes: Longest file; a longer one is read to its end, so that the client hears the answer.
-
-    Raises:
-        APIError: It is no form, a part is unknown, doubled or too long, or the body ends early.
+    A file that is longer than `max_bytes` is read to its end, too, so that the client receives the answer.
     """
     if request.content_type != "multipart/form-data":
         raise APIError("The body of the request must be multipart/form-data.")
@@ -113,14 +98,14 @@ async def _part(
         form.path = new_path()
         # Lone surrogates stand for bytes that are not UTF-8; no JSON answer could carry them.
         form.filename = (part.filename or form.filename).encode(errors="replace").decode()
-        await _spool(_chunks(request, part), form, form.path, max_bytes)
+        await _save(_chunks(request, part), form, form.path, max_bytes)
     elif name in known:
         form.fields[name] = await _text(_chunks(request, part), name)
     else:
         raise unknown(name)
 
 
-async def _spool(chunks: AsyncIterator[bytes], form: Form, path: Path, max_bytes: int) -> None:
+async def _save(chunks: AsyncIterator[bytes], form: Form, path: Path, max_bytes: int) -> None:
     buffer = bytearray()
     with path.open("wb") as target:
         async for chunk in chunks:

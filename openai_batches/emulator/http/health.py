@@ -7,17 +7,17 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from openai_batches.emulator.answers import json_response
-from openai_batches.emulator.http.context import Desk
+from openai_batches.emulator.http.context import Context
 
 _RUNNING = ("validating", "in_progress", "finalizing", "cancelling")
 
 
-def healthz(desk: Desk) -> Handler:
+def healthz(context: Context) -> Handler:
     """Return the handler that tells the version and how many batches are in each state that is not the last."""
 
     async def answer(_: web.Request) -> web.StreamResponse:
         version = await asyncio.to_thread(package_version)
-        counts = desk.lifecycle.statuses()
+        counts = context.lifecycle.statuses()
         return json_response(
             {"status": "ok", "version": version, "batches": {status: counts[status] for status in _RUNNING}}
         )

@@ -1,4 +1,4 @@
-"""Limits on how often something may be asked, and on how much may be kept."""
+"""Limits on how often a client may do something, and on how many bytes a project may keep."""
 
 import math
 from collections import OrderedDict, deque
@@ -12,13 +12,7 @@ from openai_batches.emulator.store.store import Store
 class RateLimit:
     """At most so many acts of each owner in any span of time.
 
-    Remembers the moments of the acts of one span and forgets owners who have been quiet for longer.
-
-    Args:
-        clock: What time it is.
-        limit: Most acts within the span; None has no limit.
-        span_s: The span in emulated seconds.
-        name: What is limited, as the refusal says it.
+    Remembers the moments of the acts of one span (emulated seconds), and forgets owners without any. None has no limit.
     """
 
     def __init__(self, *, clock: Clock, limit: int | None, span_s: float, name: str) -> None:
@@ -34,11 +28,7 @@ class RateLimit:
         return sum(map(len, self._acts.values()))
 
     def take(self, owner: str) -> None:
-        """Count one act.
-
-        Raises:
-            APIError: Status 429, there were too many; the act is not counted.
-        """
+        """Count one act."""
         if self._limit is None:
             return
         now = self._clock.now()
@@ -72,13 +62,7 @@ class RateLimit:
 
 
 class Limits:
-    """The limits of one server on what its clients do.
-
-    Args:
-        rules: The numbers.
-        clock: What time it is.
-        store: What is kept.
-    """
+    """The limits of one server on what its clients do."""
 
     def __init__(self, *, rules: Rules, clock: Clock, store: Store) -> None:
         self._rules = rules
@@ -92,27 +76,15 @@ class Limits:
         )
 
     def count_batch(self, project: str) -> None:
-        """Count a batch that is going to be made.
-
-        Raises:
-            APIError: Status 429, the project made too many in the last hour.
-        """
+        """Count a batch that is going to be made."""
         self._batches.take(project)
 
     def count_upload(self, key: str) -> None:
-        """Count an upload.
-
-        Raises:
-            APIError: Status 429, the key made too many in the last minute.
-        """
+        """Count an upload."""
         self._uploads.take(key)
 
-    def check_room(self, project: str, size: int) -> None:
-        """Check that a project may keep `size` more bytes.
-
-        Raises:
-            APIError: It may not.
-        """
+    def check_space(self, project: str, size: int) -> None:
+        """Check that a project may keep `size` more bytes."""
         limit, store = self._rules.max_project_bytes, self._store
         if limit is None or size + store.bytes_of(project) <= limit:
             return

@@ -33,11 +33,7 @@ class CreateBatch:
 
 
 async def json_object(request: web.Request) -> dict[str, Any]:
-    """Return the request's body as a JSON object.
-
-    Raises:
-        APIError: It is none.
-    """
+    """Return the request's body as a JSON object."""
     async with reading(request):
         data = await request.read()
     if data and request.content_type != "application/json":
@@ -52,11 +48,7 @@ async def json_object(request: web.Request) -> dict[str, Any]:
 
 
 def create_batch(body: Mapping[str, Any], terms: Terms) -> CreateBatch:
-    """Check the parameters of a new batch against what the service takes.
-
-    Raises:
-        APIError: The first that is missing, unknown or wrong.
-    """
+    """Check the parameters of a new batch against what the service takes."""
     known = ("input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after")
     refuse_unknown(body, known + terms.create_fields)
     input_file_id = text(body, "input_file_id")
@@ -74,11 +66,7 @@ def create_batch(body: Mapping[str, Any], terms: Terms) -> CreateBatch:
 
 
 def window(body: Mapping[str, Any], terms: Terms) -> int:
-    """Return the seconds of the completion window.
-
-    Raises:
-        APIError: It is missing, or none that the service takes.
-    """
+    """Return the seconds of the completion window."""
     shortest, longest = terms.window_hours
     if shortest == longest:
         return 3600 * int(choice(body, "completion_window", (f"{shortest}h",))[:-1])
@@ -92,22 +80,14 @@ def window(body: Mapping[str, Any], terms: Terms) -> int:
 
 
 def refuse_unknown(body: Mapping[str, Any], known: Collection[str]) -> None:
-    """Refuse parameters that the endpoint does not have.
-
-    Raises:
-        APIError: There is one.
-    """
+    """Refuse parameters that the endpoint does not have."""
     for name in body:
         if name not in known:
             raise unknown(name)
 
 
 def text(body: Mapping[str, Any], name: str) -> str:
-    """Return the required string `name`.
-
-    Raises:
-        APIError: It is missing or no string.
-    """
+    """Return the required string `name`."""
     if name not in body:
         raise missing(name)
     value = body[name]
@@ -117,11 +97,7 @@ def text(body: Mapping[str, Any], name: str) -> str:
 
 
 def choice(body: Mapping[str, Any], name: str, supported: tuple[str, ...]) -> str:
-    """Return the required string `name`, one of `supported`.
-
-    Raises:
-        APIError: It is missing or something else.
-    """
+    """Return the required string `name`, one of `supported`."""
     value = text(body, name)
     if value not in supported:
         raise wrong_value(name, value, supported)
@@ -129,11 +105,7 @@ def choice(body: Mapping[str, Any], name: str, supported: tuple[str, ...]) -> st
 
 
 def integer(body: Mapping[str, Any], name: str, *, minimum: int, maximum: int) -> int:
-    """Return the required integer `name` within its bounds; `name` may be a dotted path ending in the key.
-
-    Raises:
-        APIError: It is missing, no integer or out of bounds.
-    """
+    """Return the required integer `name` within its bounds; `name` may be a dotted path ending in the key."""
     key = name.rpartition(".")[2]
     if key not in body:
         raise missing(name)
@@ -146,11 +118,7 @@ def integer(body: Mapping[str, Any], name: str, *, minimum: int, maximum: int) -
 
 
 def metadata(value: Any) -> dict[str, str] | None:
-    """Check metadata: at most 16 pairs of strings, keys up to 64 characters and values up to 512.
-
-    Raises:
-        APIError: It is something else.
-    """
+    """Check metadata: at most 16 pairs of strings, keys up to 64 characters and values up to 512."""
     if value is None:
         return None
     if not is_object(value):
@@ -179,11 +147,7 @@ def _short(param: str, value: str, maximum: int) -> None:
 
 
 def lifetime(param: str, value: Any, terms: Terms) -> int | None:
-    """Check an expiry policy and return its seconds, None if it is not given.
-
-    Raises:
-        APIError: It is no policy, or its seconds lie outside what the service takes.
-    """
+    """Check an expiry policy and return its seconds, None if it is not given."""
     if value is None:
         return None
     if not is_object(value):
@@ -201,11 +165,7 @@ def lifetime(param: str, value: Any, terms: Terms) -> int | None:
 
 
 def limit(request: web.Request, *, default: int, minimum: int, maximum: int) -> int:
-    """Return the page size a listing asks for.
-
-    Raises:
-        APIError: It is no integer or out of bounds.
-    """
+    """Return the page size a listing asks for."""
     asked = request.query.get("limit")
     if asked is None:
         return default

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from openai_batches.emulator.answers import APIError, json_response, missing, out_of_range, wrong_type, wrong_value
 from openai_batches.emulator.http import parameters
-from openai_batches.emulator.http.context import Desk
+from openai_batches.emulator.http.context import Context
 from openai_batches.emulator.http.file_routes import check_content, lifetime_of
 from openai_batches.emulator.http.forms import read_form
 from openai_batches.emulator.rules import PURPOSES
@@ -26,16 +26,16 @@ _COPY_BYTES = 1024 * 1024
 
 
 class UploadRoutes:
-    """Create, fill, complete and cancel uploads at one desk."""
+    """Create, fill, complete and cancel uploads at one context."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: Context) -> None:
+        self._context = context
         # Joining parts takes time, in which nobody else may end the upload.
         self._ends: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def add_to(self, app: web.Application) -> None:
         """Register the routes."""
-        guarded = self._desk.guarded
+        guarded = self._context.guarded
         app.router.add_post("/v1/uploads", guarded(self.create))
         app.router.add_post("/v1/uploads/{id}/parts", guarded(self.add_part))
         app.router.add_post("/v1/uploads/{id}/complete", guarded(self.complete))
@@ -49,12 +49,12 @@ class UploadRoutes:
         purpose = parameters.choice(body, "purpose", PURPOSES)
         size = parameters.integer(body, "bytes", minimum=0, maximum=_MAX_UPLOAD_BYTES)
         parameters.text(body, "mime_type")
-        lifetime_s = lifetime_of(purpose, body.get("expires_after"), self._desk.rules.terms)
-        self._desk.limits.check_room(scope, size)
-        self._desk.limits.count_upload(self._desk.key(request))
-        upload = self._desk.store.new_upload(
+        lifetime_s = lifetime_of(purpose, body.get("expires_after"), self._context.rules.terms)
+        self._context.limits.check_space(scope, size)
+        self._context.limits.count_upload(self._context.key(request))
+        upload = self._context.store.new_upload(
             scope=scope,
-            now=self._desk.clock.now(),
+            now=self._context.clock.now(),
             size=size,
             filename=filename,
             purpose=purpose,
@@ -64,14 +64,14 @@ class UploadRoutes:
 
     async def add_part(self, request: web.Request, scope: str) -> web.StreamResponse:
         """Take one part; parts may come at the same time."""
-        store = self._desk.store
+        store = self._context.store
         self._pending(request, scope)
         form = await read_form(request, file_field="data", known=(), new_path=store.new_path, max_bytes=_MAX_PART_BYTES)
         if form.path is None:
             raise missing("data")
         try:
             await store.secure(form.path)
-            part = store.new_part(self._pending(request, scope), form.path, self._desk.clock.now())
+            part = store.new_part(self._pending(request, scope), form.path, self._context.clock.now())
         except BaseException:
             form.discard()
             raise
@@ -83,28 +83,28 @@ class UploadRoutes:
         parameters.refuse_unknown(body, ("part_ids", "md5"))
         async with self._ending(request):
             upload = self._pending(request, scope)
-            parts = _chosen({part.id: part for part in self._desk.store.parts.of(upload.id)}, body)
+            parts = _chosen({part.id: part for part in self._context.store.parts.of(upload.id)}, body)
             size = sum(part.bytes for part in parts)
             if size != upload.bytes:
                 raise out_of_range("bytes", size, minimum=upload.bytes, maximum=upload.bytes)
-            self._desk.limits.check_room(scope, size)
+            self._context.limits.check_space(scope, size)
             target = await self._joined(upload, parts, _declared_md5(body))
-            file = self._desk.store.new_file(
+            file = self._context.store.new_file(
                 scope=scope,
                 path=target,
                 filename=upload.filename,
                 purpose=upload.purpose,
-                now=self._desk.clock.now(),
+                now=self._context.clock.now(),
                 lifetime_s=upload.lifetime_s,
             )
-            self._desk.store.end_upload(upload, "completed")
-        return json_response(upload.to_wire(self._desk.show(file)))
+            self._context.store.end_upload(upload, "completed")
+        return json_response(upload.to_wire(self._context.show(file)))
 
     async def cancel(self, request: web.Request, scope: str) -> web.StreamResponse:
         """Give up an upload."""
         async with self._ending(request):
             upload = self._pending(request, scope)
-            self._desk.store.end_upload(upload, "cancelled")
+            self._context.store.end_upload(upload, "cancelled")
         return json_response(upload.to_wire())
 
     def _ending(self, request: web.Request) -> asyncio.Lock:
@@ -112,7 +112,7 @@ class UploadRoutes:
 
     async def _joined(self, upload: StoredUpload, parts: Sequence[StoredPart], md5: str | None) -> Path:
         """Return where the joined parts lie, in bytes that are on disk and look as they should."""
-        store = self._desk.store
+        store = self._context.store
         is_one = len(parts) == 1
         target = store.link(parts[0].path) if is_one else store.new_path()
         try:
@@ -131,15 +131,15 @@ class UploadRoutes:
 
     def _pending(self, request: web.Request, scope: str) -> StoredUpload:
         upload_id = request.match_info["id"]
-        upload = self._desk.store.uploads.get(scope, upload_id)
+        upload = self._context.store.uploads.get(scope, upload_id)
         if upload is None:
             raise APIError(f"No such Upload object: {upload_id}", status=404, param="id")
         self._check_pending(upload)
         return upload
 
     def _check_pending(self, upload: StoredUpload) -> None:
-        if upload.expires_at <= self._desk.clock.now():
-            self._desk.store.end_upload(upload, "expired")
+        if upload.expires_at <= self._context.clock.now():
+            self._context.store.end_upload(upload, "expired")
         if upload.status != "pending":
             raise APIError(f"The upload '{upload.id}' has the status '{upload.status}' and takes no more calls.")
 

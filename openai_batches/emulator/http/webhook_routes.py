@@ -7,10 +7,10 @@ from aiohttp import web
 
 from openai_batches.emulator.answers import APIError, json_response, missing, page_of, wrong_type, wrong_value
 from openai_batches.emulator.http import parameters
-from openai_batches.emulator.http.context import Desk
+from openai_batches.emulator.http.context import Context
 from openai_batches.emulator.json_values import is_array
 from openai_batches.emulator.rules import SECONDS_PER_DAY
-from openai_batches.emulator.store.index import Shelf
+from openai_batches.emulator.store.index import Index
 from openai_batches.emulator.webhooks.delivery import Webhooks
 from openai_batches.emulator.webhooks.endpoints import EVENT_TYPES, Delivery, WebhookEndpoint
 
@@ -48,14 +48,14 @@ class _Registered:
 class WebhookRoutes:
     """Create, list, retrieve, change, test and delete a project's endpoints; they last as long as the server runs."""
 
-    def __init__(self, desk: Desk, webhooks: Webhooks) -> None:
-        self._desk = desk
+    def __init__(self, context: Context, webhooks: Webhooks) -> None:
+        self._context = context
         self._webhooks = webhooks
-        self._shelf: Shelf[_Registered] = Shelf("webhook_endpoint")
+        self._index: Index[_Registered] = Index("webhook_endpoint")
 
     def add_to(self, app: web.Application) -> None:
         """Register the routes."""
-        guarded, router = self._desk.guarded, app.router
+        guarded, router = self._context.guarded, app.router
         router.add_get("/v1/webhook_event_types", guarded(self.event_types), allow_head=False)
         router.add_post("/v1/webhook_endpoints", guarded(self.create))
         router.add_get("/v1/webhook_endpoints", guarded(self.list), allow_head=False)
@@ -75,16 +75,16 @@ class WebhookRoutes:
         parameters.refuse_unknown(body, ("event_types", "name", "url"))
         name = parameters.text(body, "name")
         endpoint = WebhookEndpoint(_url(body), event_types=_event_types(body), project=scope)
-        now = self._desk.clock.now()
+        now = self._context.clock.now()
         made = _Registered(
-            id=self._desk.store.ids.timed("we_", now),
+            id=self._context.store.ids.timed("we_", now),
             scope=scope,
             name=name,
             endpoint=endpoint,
             created_at=int(now),
             updated_at=int(now),
         )
-        self._shelf.put(made)
+        self._index.put(made)
         self._webhooks.endpoints.append(endpoint)
         return json_response(made.to_wire(secret=str(endpoint.secret)))
 
@@ -92,9 +92,9 @@ class WebhookRoutes:
         """Answer one page, the newest endpoint first."""
         limit = parameters.limit(request, default=_DEFAULT_LIMIT, minimum=1, maximum=_MAX_LIMIT)
         after = request.query.get("after") or None
-        if after is not None and not self._shelf.knows(scope, after):
+        if after is not None and not self._index.knows(scope, after):
             raise _unknown(after)
-        items, has_more = self._shelf.page(scope, after=after, limit=limit, newest_first=True, keep=lambda _: True)
+        items, has_more = self._index.page(scope, after=after, limit=limit, newest_first=True, keep=lambda _: True)
         return json_response(page_of([item.to_wire() for item in items], has_more=has_more))
 
     async def retrieve(self, request: web.Request, scope: str) -> web.StreamResponse:
@@ -112,13 +112,13 @@ class WebhookRoutes:
         event_types = _event_types(body) if "event_types" in body else found.endpoint.event_types
         found.name, found.endpoint.url, found.endpoint.event_types = name, url, event_types
         if found.to_wire() != before:
-            found.updated_at = int(self._desk.clock.now())
+            found.updated_at = int(self._context.clock.now())
         return json_response(found.to_wire())
 
     async def delete(self, request: web.Request, scope: str) -> web.StreamResponse:
         """Delete an endpoint; what it was not told of yet it will not be."""
         found = self._found(request, scope)
-        self._shelf.remove(found)
+        self._index.remove(found)
         self._webhooks.endpoints.remove(found.endpoint)
         return json_response({"id": found.id, "object": "webhook_endpoint.deleted", "deleted": True})
 
@@ -131,7 +131,7 @@ class WebhookRoutes:
         is_kept = body.get(name, False)
         if not isinstance(is_kept, bool):
             raise wrong_type(name, "a boolean", is_kept)
-        now = self._desk.clock.now()
+        now = self._context.clock.now()
         secret = found.endpoint.rotate_secret(now=now, keep_old_s=SECONDS_PER_DAY if is_kept else 0)
         found.updated_at = int(now)
         return json_response(found.to_wire(secret=secret))
@@ -142,23 +142,19 @@ class WebhookRoutes:
         body = await parameters.json_object(request)
         parameters.refuse_unknown(body, ("event_type",))
         event_type = parameters.choice(body, "event_type", EVENT_TYPES)
-        delivery = await self._webhooks.probe(found.endpoint, event_type)
+        delivery = await self._webhooks.send_sample(found.endpoint, event_type)
         return json_response(_tested(found, delivery))
 
     def _found(self, request: web.Request, scope: str) -> _Registered:
         endpoint_id = request.match_info["id"]
-        found = self._shelf.get(scope, endpoint_id)
+        found = self._index.get(scope, endpoint_id)
         if found is None:
             raise _unknown(endpoint_id)
         return found
 
 
 def _tested(found: _Registered, delivery: Delivery) -> dict[str, Any]:
-    """Return what a test found, as the API shows it.
-
-    Raises:
-        APIError: There was no answer.
-    """
+    """Return what a test found, as the API shows it."""
     if delivery.status is None:
         raise APIError(f"The endpoint could not be reached: {delivery.error}.")
     return {

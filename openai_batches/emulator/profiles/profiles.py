@@ -168,11 +168,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
 
 
 def named(profile: Profile | str) -> Profile:
-    """Return the profile, which may be given by its name.
-
-    Raises:
-        ValueError: There is none of this name.
-    """
+    """Return the profile, which may be given by its name."""
     if isinstance(profile, Profile):
         return profile
     if isinstance(profile, str) and profile in PROFILES:

@@ -1,4 +1,4 @@
-"""Writing changes down, many at a time."""
+"""Commits: changes to the emulator's records are written to disk, many in one transaction."""
 
 import asyncio
 import contextlib
@@ -79,11 +79,6 @@ class Commits:
     """Collects what changes, and writes it down when somebody waits for that.
 
     While one transaction is written in a thread, the next one collects whatever else changes.
-
-    Args:
-        database: Where records are written.
-        folder: Where contents are.
-        clock: Its time is written with every transaction.
     """
 
     def __init__(self, database: "Database", folder: Folder, clock: Clock) -> None:
@@ -115,11 +110,7 @@ class Commits:
         self._marked += 1
 
     async def commit(self) -> None:
-        """Return when every change so far is written down.
-
-        Raises:
-            OSError: It cannot be written; the changes stay for the next time.
-        """
+        """Return when every change so far is written; if that raises an OSError, the changes stay for the next time."""
         self._mark_time()
         goal = self._marked
         while self._committed < goal:

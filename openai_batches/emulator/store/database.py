@@ -45,14 +45,7 @@ def is_open_elsewhere(path: Path) -> bool:
 
 
 class Database:
-    """The records of one server, which alone may have them open.
-
-    Args:
-        path: The database; made if it is not there.
-
-    Raises:
-        DataFolderError: It cannot be opened, is not an emulator's, is damaged, or another server has it open.
-    """
+    """The records of one server, which alone may have them open."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -68,20 +61,12 @@ class Database:
             raise
 
     def rows(self) -> Iterator[Row]:
-        """Read every record, in the order of its shelf.
-
-        Raises:
-            DataFolderError: The database is damaged.
-        """
+        """Read every record, in the order of its index."""
         with self._explained():
             yield from map(Row._make, self._connection.execute("SELECT * FROM record ORDER BY kind, number"))
 
     def write(self, rows: Iterable[Row], forgotten: Iterable[tuple[str, int]], time: float) -> None:
-        """Keep rows, and forget others by kind and number, all or nothing; `time` is the emulated time.
-
-        Raises:
-            OSError: It cannot be written; nothing of it is kept.
-        """
+        """Keep rows, and forget others by kind and number, all or nothing; `time` is the emulated time."""
         try:
             with self._transaction() as connection:
                 connection.executemany("REPLACE INTO record VALUES (?, ?, ?, ?, ?)", rows)

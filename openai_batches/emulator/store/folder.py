@@ -25,12 +25,7 @@ class FolderInUseError(DataFolderError):
 
 
 class Folder:
-    """Numbered files in one folder.
-
-    Args:
-        path: The folder; it exists.
-        is_kept: The files outlive the server.
-    """
+    """Numbered files in one folder."""
 
     def __init__(self, path: Path, *, is_kept: bool) -> None:
         self.path = path
@@ -44,11 +39,7 @@ class Folder:
 
     @classmethod
     def kept(cls, path: Path) -> Self:
-        """Make, or find again, a folder that stays.
-
-        Raises:
-            OSError: It cannot be made, or not be written.
-        """
+        """Make, or find again, a folder that stays."""
         path.mkdir(mode=0o700, exist_ok=True)
         path.chmod(0o700)
         # Better now than at the first upload.
@@ -100,7 +91,7 @@ class Folder:
             shutil.rmtree(self.path, ignore_errors=True)
 
 
-class Trace:
+class CreatedPaths:
     """What a server makes on its way to its first answer, so that a start that fails leaves nothing behind."""
 
     def __init__(self) -> None:
@@ -108,11 +99,7 @@ class Trace:
         self._database: Path | None = None
 
     def make_folder(self, path: Path) -> None:
-        """Make a folder and those above it, where they are not there.
-
-        Raises:
-            OSError: It cannot be made.
-        """
+        """Make a folder and those above it, where they are not there."""
         missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         for folder in reversed(missing):
             folder.mkdir(mode=0o700, exist_ok=True)

@@ -25,14 +25,11 @@ class Place(NamedTuple):
     number: int
 
 
-class Shelf(Generic[T]):
+class Index(Generic[T]):
     """Records of many owners in the order of their creation.
 
-    A page costs its own length, whatever else is, or was, on the shelf. The latest of the removed records are
+    A page costs its own length, however many other records there are, or were. The latest of the removed records are
     remembered by their places.
-
-    Args:
-        kind: What the records are.
     """
 
     def __init__(self, kind: str) -> None:
@@ -63,8 +60,7 @@ class Shelf(Generic[T]):
     def remove(self, item: T) -> tuple[Place, ...]:
         """Take `item` away; its id stays good as a cursor, so that a walk that deletes as it goes ends.
 
-        Returns:
-            The place of a record removed long ago, whose id is no cursor any more because of this one, if there is one.
+        Return the place of a record removed long ago whose id stops being a cursor because of this one, if any.
         """
         return self.remember(item.id, self.drop(item))
 
@@ -93,12 +89,7 @@ class Shelf(Generic[T]):
     ) -> tuple[list[T], bool]:
         """Return up to `limit` items behind the item `after`, and whether more follow.
 
-        Args:
-            scope: Whose items.
-            after: Id of the last item seen, known to `scope`; None starts at the top.
-            limit: Most items of the page; zero is an empty page with nothing after it.
-            newest_first: The direction of the walk.
-            keep: Which items count.
+        `after` is known to `scope`; None starts at the top. A limit of zero is an empty page with nothing after it.
         """
         found: list[T] = []
         if limit:

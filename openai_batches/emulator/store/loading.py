@@ -1,4 +1,4 @@
-"""Taking up what a data folder holds."""
+"""Loading what a data folder holds."""
 
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from openai_batches.emulator.store.database import Database, is_open_elsewhere
-from openai_batches.emulator.store.folder import CONTENT_NAME, DataFolderError, Folder, FolderInUseError, Trace
-from openai_batches.emulator.store.index import Place, Shelf
+from openai_batches.emulator.store.folder import CONTENT_NAME, CreatedPaths, DataFolderError, Folder, FolderInUseError
+from openai_batches.emulator.store.index import Index, Place
 from openai_batches.emulator.store.records import Row, StoredBatch, StoredFile, StoredMessage, StoredPart, StoredUpload
 
 DATABASE = "emulator.sqlite3"
@@ -23,32 +23,24 @@ _TYPES: dict[str, type] = {
 }
 
 
-def load(data: Path, shelves: Iterable[Shelf[Any]]) -> tuple[Database, Folder, Trace]:
-    """Fill the shelves with the records in a data folder, and remove contents of which no record speaks.
+def load(data: Path, indexes: Iterable[Index[Any]]) -> tuple[Database, Folder, CreatedPaths]:
+    """Fill the empty indexes with the records in a data folder, and remove contents that no record names.
 
-    Args:
-        data: The folder; made if it is not there.
-        shelves: Empty ones, one per kind of record.
-
-    Returns:
-        The database and the folder of contents, both open for this server alone, and what had to be made for them.
-
-    Raises:
-        DataFolderError: The folder is unwritable, in use, damaged, of a newer version, or holds what is not ours where
-            ours belongs. It is as it was before.
+    Return the database and the folder of contents, both open for this server alone, and the paths that had to be made.
+    After a `DataFolderError` the folder is as it was before.
     """
-    trace = Trace()
+    created = CreatedPaths()
     try:
         _check_place(data)
-        trace.make_folder(data)
-        trace.note(data / DATABASE)
+        created.make_folder(data)
+        created.note(data / DATABASE)
         database = Database(data / DATABASE)
         try:
             is_new = not (data / CONTENTS).exists()
-            trace.make_folder(data / CONTENTS)
+            created.make_folder(data / CONTENTS)
             contents = Folder.kept(data / CONTENTS)
-            _fill({shelf.kind: shelf for shelf in shelves}, database, contents)
-            known = _paths(shelves)
+            _fill({index.kind: index for index in indexes}, database, contents)
+            known = _paths(indexes)
             _check_presence(contents, known, is_new=is_new)
             contents.sweep(known)
         except BaseException:
@@ -57,11 +49,11 @@ def load(data: Path, shelves: Iterable[Shelf[Any]]) -> tuple[Database, Folder, T
     except BaseException as error:
         # What another server has is its own, though it was not there yet when we looked.
         if not isinstance(error, FolderInUseError):
-            trace.remove()
+            created.remove()
         if isinstance(error, DataFolderError) or not isinstance(error, OSError):
             raise
         raise DataFolderError(f"{data} cannot be used as a data folder: {error}") from error
-    return database, contents, trace
+    return database, contents, created
 
 
 def is_served(data: Path) -> bool:
@@ -87,7 +79,7 @@ def _check_place(data: Path) -> None:
         raise DataFolderError(f"{contents} has contents, but there is no {DATABASE} that speaks of them")
 
 
-def _fill(shelves: dict[str, Shelf[Any]], database: Database, contents: Folder) -> None:
+def _fill(indexes: dict[str, Index[Any]], database: Database, contents: Folder) -> None:
     def hook(expected: type, value: Any) -> Any:
         """Names become paths in the folder, wherever that is now."""
         if expected is not Path or not isinstance(value, str) or not CONTENT_NAME.fullmatch(value):
@@ -95,26 +87,26 @@ def _fill(shelves: dict[str, Shelf[Any]], database: Database, contents: Folder) 
         return contents.path / value
 
     decode: dict[str, Callable[[bytes], Any]] = {
-        kind: msgspec.json.Decoder(_TYPES[kind], dec_hook=hook).decode for kind in shelves
+        kind: msgspec.json.Decoder(_TYPES[kind], dec_hook=hook).decode for kind in indexes
     }
     for row in database.rows():
         try:
-            _put(shelves[row.kind], row, decode[row.kind])
+            _put(indexes[row.kind], row, decode[row.kind])
         except (KeyError, ValueError) as error:
             raise DataFolderError(f"{contents.path.parent} is damaged: the record of {row.id!r} ({error!r})") from error
 
 
-def _put(shelf: Shelf[Any], row: Row, decode: Callable[[bytes], Any]) -> None:
+def _put(index: Index[Any], row: Row, decode: Callable[[bytes], Any]) -> None:
     if row.content is None:
-        shelf.remember(row.id, Place(row.scope, row.number))
+        index.remember(row.id, Place(row.scope, row.number))
     else:
-        shelf.put(decode(row.content), number=row.number)
+        index.put(decode(row.content), number=row.number)
 
 
-def _paths(shelves: Iterable[Shelf[Any]]) -> set[Path]:
+def _paths(indexes: Iterable[Index[Any]]) -> set[Path]:
     """Return where the bytes lie of which the records speak."""
     paths: set[Path] = set()
-    for record in (record for shelf in shelves for record in shelf.items.values()):
+    for record in (record for index in indexes for record in index.items.values()):
         if isinstance(record, StoredFile | StoredPart):
             paths.add(record.path)
         elif isinstance(record, StoredBatch) and record.run is not None:

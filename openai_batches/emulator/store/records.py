@@ -74,13 +74,9 @@ class Usage:
 class Run:
     """What a batch needs from its first line to its end, and to go on after a restart.
 
-    Args:
-        source: A second name for the bytes of the input file.
-        output: Where the lines that succeed are written.
-        errors: Where the other lines are written.
-        started: Emulated Unix seconds at which the lines began, exactly.
-        tokens: The estimated input tokens.
-        is_complete: Every line has its result, and the counts are final.
+    `source` is a second name for the bytes of the input file. Lines that succeed go to `output`, others to `errors`.
+    `started` is exact, in emulated Unix seconds, and `tokens` are the estimated input tokens. Once the run is complete,
+    every line has its result, and the counts are final.
     """
 
     source: Path
@@ -219,16 +215,7 @@ class StoredUpload:
 class StoredMessage:
     """One webhook message that its receiver has not accepted yet.
 
-    Args:
-        id: The `webhook-id` header.
-        url: Where it goes.
-        event_id: Id of the event.
-        event_type: Such as `batch.completed`.
-        batch_id: What the event is about.
-        body: The exact bytes.
-        first: Emulated Unix seconds of the first attempt.
-        due: Emulated Unix seconds of the next attempt.
-        attempts: How many there were.
+    `id` is the `webhook-id` header; `first` and `due` are the emulated Unix seconds of the first and the next attempt.
     """
 
     id: str
@@ -251,7 +238,7 @@ Record = StoredFile | StoredBatch | StoredUpload | StoredPart | StoredMessage
 
 
 class Row(NamedTuple):
-    """One record as it is kept on disk: its shelf, its place there, and its content; None if only the place is left."""
+    """One record as it is kept on disk: its index, its place there, and its content; None if only the place is kept."""
 
     kind: str
     number: int
@@ -261,11 +248,7 @@ class Row(NamedTuple):
 
 
 class Ids:
-    """Makes ids of the service's shapes.
-
-    Args:
-        seed: Makes the ids repeatable; None draws them from the system's entropy.
-    """
+    """Makes ids of the service's shapes."""
 
     def __init__(self, seed: int | str | None = None) -> None:
         self._random = random.Random(seed)

@@ -10,8 +10,8 @@ from typing import TypeVar
 from openai_batches.emulator.clock import Clock, LastingClock, RealClock
 from openai_batches.emulator.rules import ORGANIZATION
 from openai_batches.emulator.store.committing import Commits, NoCommits
-from openai_batches.emulator.store.folder import Folder, Trace
-from openai_batches.emulator.store.index import Shelf
+from openai_batches.emulator.store.folder import CreatedPaths, Folder
+from openai_batches.emulator.store.index import Index
 from openai_batches.emulator.store.records import (
     Ids,
     Record,
@@ -52,18 +52,18 @@ class Store:
         new_ids: type[Ids] = Ids,
     ) -> None:
         self.ids: Ids = new_ids(seed)
-        self.batches: Shelf[StoredBatch] = Shelf("batch")
-        self.files: Shelf[StoredFile] = Shelf("file")
-        self.uploads: Shelf[StoredUpload] = Shelf("upload")
-        self.parts: Shelf[StoredPart] = Shelf("part")
-        self.messages: Shelf[StoredMessage] = Shelf("message")
+        self.batches: Index[StoredBatch] = Index("batch")
+        self.files: Index[StoredFile] = Index("file")
+        self.uploads: Index[StoredUpload] = Index("upload")
+        self.parts: Index[StoredPart] = Index("part")
+        self.messages: Index[StoredMessage] = Index("message")
         self._bytes: Counter[str] = Counter()
         self._seed = seed
         self._data = data
         self._clock: Clock = RealClock() if clock is None else clock
         self._contents: Folder | None = None
         self._commits: Commits | NoCommits = NoCommits()
-        self._trace = Trace()
+        self._created = CreatedPaths()
 
     @property
     def is_durable(self) -> bool:
@@ -86,8 +86,8 @@ class Store:
             return
         from openai_batches.emulator.store.loading import load  # noqa: PLC0415 - SQLite is imported only where it is used
 
-        shelves = (self.files, self.batches, self.uploads, self.parts, self.messages)
-        database, self._contents, self._trace = load(self._data, shelves)
+        indexes = (self.files, self.batches, self.uploads, self.parts, self.messages)
+        database, self._contents, self._created = load(self._data, indexes)
         self._commits = Commits(database, self._contents, self._clock)
         for file in self.files.items.values():
             self._bytes[file.scope] += file.bytes
@@ -125,7 +125,7 @@ class Store:
 
     def undo(self) -> None:
         """Remove what `open` had to make on disk, after a start that failed; the store is closed."""
-        self._trace.remove()
+        self._created.remove()
 
     def owner(self, key: str) -> str:
         """Return the name under which the things of an API key are kept: no key is written to disk."""
@@ -299,14 +299,14 @@ class Store:
             raise RuntimeError("the store is closed")
         return self._contents
 
-    def _put(self, shelf: Shelf[R], record: R) -> None:
-        shelf.put(record)
-        self._keep(shelf, record)
+    def _put(self, index: Index[R], record: R) -> None:
+        index.put(record)
+        self._keep(index, record)
 
-    def _keep(self, shelf: Shelf[R], record: R) -> None:
-        self._commits.keep(shelf.kind, shelf.places[record.id], record)
+    def _keep(self, index: Index[R], record: R) -> None:
+        self._commits.keep(index.kind, index.places[record.id], record)
 
-    def _remove(self, shelf: Shelf[R], record: R) -> None:
-        self._commits.remove(shelf.kind, shelf.places[record.id], record.id)
-        for forgotten in shelf.remove(record):
-            self._commits.forget(shelf.kind, forgotten)
+    def _remove(self, index: Index[R], record: R) -> None:
+        self._commits.remove(index.kind, index.places[record.id], record.id)
+        for forgotten in index.remove(record):
+            self._commits.forget(index.kind, forgotten)

@@ -12,7 +12,7 @@ import msgspec
 from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar
 
 from openai_batches.emulator.clock import Clock
-from openai_batches.emulator.schedule import Agenda
+from openai_batches.emulator.schedule import Schedule
 from openai_batches.emulator.store.records import StoredBatch, StoredMessage
 from openai_batches.emulator.store.store import Store
 from openai_batches.emulator.webhooks.endpoints import Delivery, WebhookEndpoint, WebhookMessage, signature_header
@@ -28,7 +28,7 @@ class Webhooks:
 
     Args:
         clock: What time it is.
-        agenda: Starts the attempts when they are due.
+        schedule: Starts the attempts when they are due.
         store: Makes the ids of events and messages, and knows whose batches are whose.
         plan: Asked once for each message for the delays (emulated seconds) after which it is sent: `(0,)` is at once,
             `(0, 0)` doubles it, `(30,)` lets later ones overtake it and `()` loses it.
@@ -39,7 +39,7 @@ class Webhooks:
         self,
         *,
         clock: Clock,
-        agenda: Agenda,
+        schedule: Schedule,
         store: Store,
         plan: Callable[[WebhookMessage], Sequence[float]],
         endpoints: Iterable[WebhookEndpoint],
@@ -48,7 +48,7 @@ class Webhooks:
         self.deliveries: deque[Delivery] = deque(maxlen=_REMEMBERED_DELIVERIES)
         self.plan = plan
         self._clock = clock
-        self._agenda = agenda
+        self._schedule = schedule
         self._store = store
         # Of this server and its loop, while an endpoint may be given to one server after the other.
         self._slots: WeakKeyDictionary[WebhookEndpoint, asyncio.Semaphore] = WeakKeyDictionary()
@@ -66,7 +66,7 @@ class Webhooks:
         """Send one event to one receiver."""
         stored = self._stored(endpoint, event_type, batch_id, event_id)
         self._store.keep_message(stored)
-        self._agenda.at(stored.due, functools.partial(self._follow_plan, endpoint, stored))
+        self._schedule.at(stored.due, functools.partial(self._follow_plan, endpoint, stored))
 
     def _is_theirs(self, endpoint: WebhookEndpoint, owner: str) -> bool:
         """Tell whether an endpoint hears of an owner's batches; its project may have the name it has in the store."""
@@ -92,7 +92,7 @@ class Webhooks:
             due=now,
         )
 
-    async def probe(self, endpoint: WebhookEndpoint, event_type: str) -> Delivery:
+    async def send_sample(self, endpoint: WebhookEndpoint, event_type: str) -> Delivery:
         """Send a sample event to one receiver, one time, and return what came of it."""
         now = self._clock.now()
         ids = self._store.ids
@@ -104,7 +104,7 @@ class Webhooks:
         for stored in tuple(self._store.messages.items.values()):
             endpoint = self._receiver_of(stored)
             if endpoint is not None:
-                self._enter(endpoint, stored, attempts=stored.attempts, first=stored.first, due=stored.due)
+                self._schedule_attempt(endpoint, stored, attempts=stored.attempts, first=stored.first, due=stored.due)
             else:
                 self._store.remove_message(stored)
 
@@ -117,7 +117,7 @@ class Webhooks:
         return None
 
     async def close(self) -> None:
-        """Close the connections; attempts run in the agenda and end with it."""
+        """Close the connections; attempts run in the schedule and end with it."""
         if self._session is not None:
             await self._session.close()
 
@@ -129,14 +129,14 @@ class Webhooks:
         delays_s = self.plan(_message(stored))
         for delay_s in delays_s:
             first = stored.first + delay_s
-            self._enter(endpoint, stored, attempts=0, first=first, due=first)
+            self._schedule_attempt(endpoint, stored, attempts=0, first=first, due=first)
         if not delays_s:
             self._store.remove_message(stored)
 
-    def _enter(
+    def _schedule_attempt(
         self, endpoint: WebhookEndpoint, stored: StoredMessage, *, attempts: int, first: float, due: float
     ) -> None:
-        self._agenda.at(due, functools.partial(self._attempt, endpoint, stored, attempts + 1, first))
+        self._schedule.at(due, functools.partial(self._attempt, endpoint, stored, attempts + 1, first))
 
     async def _attempt(self, endpoint: WebhookEndpoint, stored: StoredMessage, number: int, first: float) -> None:
         """Try once, and enter the next attempt if it was not accepted and there is time left."""
@@ -144,7 +144,7 @@ class Webhooks:
             delivery = await self._deliver(endpoint, _message(stored), number)
             due = self._clock.now() + endpoint.retries.pause_s(number)
             if not delivery.is_accepted and due - first <= endpoint.retries.give_up_after_s:
-                self._enter(endpoint, stored, attempts=number, first=first, due=due)
+                self._schedule_attempt(endpoint, stored, attempts=number, first=first, due=due)
                 stored.attempts, stored.first, stored.due = number, first, due
                 self._store.keep_message(stored)
             else:

@@ -166,11 +166,7 @@ class Delivery:
 
 
 def endpoints_of(given: Any) -> tuple[WebhookEndpoint, ...]:
-    """Return the endpoints that a server is given, one or several.
-
-    Raises:
-        TypeError: It is something else.
-    """
+    """Return the endpoints that a server is given, one or several."""
     each: tuple[Any, ...] = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
     for endpoint in each:
         instance("webhooks", endpoint, WebhookEndpoint, "WebhookEndpoint(...), or several")
@@ -183,28 +179,14 @@ def new_secret() -> str:
 
 
 def signature_header(message_id: str, timestamp: int, body: bytes, secrets: Iterable[str]) -> str:
-    """Return the `webhook-signature` header: one signature for each secret, in their order.
-
-    Args:
-        message_id: The `webhook-id` header.
-        timestamp: The `webhook-timestamp` header, Unix seconds.
-        body: The message's exact bytes.
-        secrets: Signing secrets, as for `signing_key`.
-
-    Raises:
-        ValueError: A secret is unusable.
-    """
+    """Return the `webhook-signature` header: one signature for each secret, in their order."""
     signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
     digests = (hmac.new(signing_key(secret), signed, hashlib.sha256).digest() for secret in secrets)
     return " ".join(f"v1,{base64.b64encode(digest).decode()}" for digest in digests)
 
 
 def signing_key(secret: str) -> bytes:
-    """Return the key that `secret` stands for: base64 behind `whsec_`, and its own bytes without that prefix.
-
-    Raises:
-        ValueError: It is empty, or what follows `whsec_` is no base64.
-    """
+    """Return the key that `secret` stands for: base64 behind `whsec_`, and its own bytes without that prefix."""
     if not secret.startswith(_PREFIX):
         key = secret.encode()
     else:

@@ -35,7 +35,7 @@ class _Limit:
 
 
 @attrs.frozen(kw_only=True)
-class _Life:
+class _Lifetime:
     """For how many emulated seconds a batch has time."""
 
     for_s: float = field(least=0)
@@ -67,11 +67,11 @@ def _billing_hard_limit_reached(_: StoredBatch, verdict: Verdict) -> None:
     verdict.refuse("billing_hard_limit_reached", "Billing hard limit has been reached.")
 
 
-def _expired_early(batch: StoredBatch, life: _Life) -> None:
-    batch.expires_at = batch.created_at + int(life.for_s)
+def _expired_early(batch: StoredBatch, lifetime: _Lifetime) -> None:
+    batch.expires_at = batch.created_at + int(lifetime.for_s)
 
 
-class LifeFaults(AimedFault):
+class BatchFaults(AimedFault):
     """Names the faults in the life of a batch."""
 
     __slots__ = ()
@@ -92,25 +92,25 @@ class LifeFaults(AimedFault):
         return cls("stuck", state=state, for_s=for_s, **where)
 
     @classmethod
-    @kind(_file_not_found, subject="verdict")
+    @kind(_file_not_found, subject="validation")
     def file_not_found_in_validation(cls, **where: Unpack[Where]) -> Self:
         """Fail a batch in validation because its input file is supposedly not there."""
         return cls("file_not_found_in_validation", **where)
 
     @classmethod
-    @kind(_token_limit_exceeded, _Limit, subject="verdict")
+    @kind(_token_limit_exceeded, _Limit, subject="validation")
     def token_limit_exceeded(cls, *, limit: int = 2_000_000, **where: Unpack[Where]) -> Self:
         """Fail a batch in validation because of enqueued tokens that others are said to take."""
         return cls("token_limit_exceeded", limit=limit, **where)
 
     @classmethod
-    @kind(_billing_hard_limit_reached, subject="verdict")
+    @kind(_billing_hard_limit_reached, subject="validation")
     def billing_hard_limit_reached(cls, **where: Unpack[Where]) -> Self:
         """Fail a batch in validation because the money is spent."""
         return cls("billing_hard_limit_reached", **where)
 
     @classmethod
-    @kind(_expired_early, _Life, subject="birth")
+    @kind(_expired_early, _Lifetime, subject="creation")
     def expired_early(cls, *, for_s: float = 60.0, **where: Unpack[Where]) -> Self:
         """Let a batch expire so many emulated seconds after its creation, in the middle of its work."""
         return cls("expired_early", for_s=for_s, **where)
