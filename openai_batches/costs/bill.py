@@ -1,4 +1,4 @@
-"""What a batch cost: the usage of its results, added up by model while they pass by."""
+"""What a batch cost: the usage of its results, added up by model."""
 
 from __future__ import annotations
 

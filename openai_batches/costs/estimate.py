@@ -1,4 +1,4 @@
-"""What a batch will cost: its requests are read and counted, and priced, before a byte of them is sent."""
+"""Estimate what a batch will cost: its requests are read and their tokens counted before anything is sent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import msgspec
 
 from openai_batches._threads import ends_within, in_thread
 from openai_batches.costs.prices import PRICES, PriceTable
-from openai_batches.costs.tokens import Tally, approximate_tokens, tally_lines
+from openai_batches.costs.tokens import RequestTokens, approximate_tokens, count_lines
 from openai_batches.errors import InputError
 from openai_batches.requests.read import iter_blocks
 
@@ -173,18 +173,18 @@ async def estimate(
         OSError: a file cannot be read.
     """
     table = await _table(prices)
-    tallies: dict[str, Tally] = {}
+    sums_by_model: dict[str, RequestTokens] = {}
     counters = _Counters(vocabulary_timeout_s)
     unreadable = 0
     blocks = cast("AsyncGenerator[bytes]", iter_blocks(source, block_bytes=_BLOCK_BYTES))
     async with aclosing(blocks):
         async for block in blocks:
-            unreadable += await in_thread(tally_lines, block, tallies, counters.of, endpoint=endpoint)
+            unreadable += await in_thread(count_lines, block, sums_by_model, counters.of, endpoint=endpoint)
     by_model = {
-        model: _priced(model, tally, table, counters.methods.get(model, "approximation"), assumed_output_tokens)
-        for model, tally in tallies.items()
+        model: _priced(model, sums, table, counters.methods.get(model, "approximation"), assumed_output_tokens)
+        for model, sums in sums_by_model.items()
     }
-    media_parts = sum(tally.media_parts for tally in tallies.values())
+    media_parts = sum(sums.media_parts for sums in sums_by_model.values())
     return _together(by_model, table, media_parts=media_parts, unreadable_lines=unreadable)
 
 
@@ -215,32 +215,34 @@ async def _table(prices: object) -> PriceTable:
     raise InputError(f"prices are a PriceTable, a mapping or the path of a JSON file, not {type(prices).__name__}")
 
 
-def _priced(model: str, tally: Tally, table: PriceTable, method: CountingMethod, assumed: int | None) -> ModelEstimate:
-    most: int | None = tally.max_output_tokens
-    if tally.requests_without_maximum:
-        most = None if assumed is None else tally.max_output_tokens + assumed * tally.answers_without_maximum
-    if tally.requests_with_unknown_maximum:
+def _priced(
+    model: str, sums: RequestTokens, table: PriceTable, method: CountingMethod, assumed: int | None
+) -> ModelEstimate:
+    most: int | None = sums.max_output_tokens
+    if sums.requests_without_maximum:
+        most = None if assumed is None else sums.max_output_tokens + assumed * sums.answers_without_maximum
+    if sums.requests_with_unknown_maximum:
         most = None
-    high = None if tally.stored_parts else most
+    high = None if sums.stored_parts else most
     price = table.find(model)
 
     def cost(output_tokens: int | None, *, in_batch: bool) -> Decimal | None:
         if price is None or output_tokens is None:
             return None
-        return price.cost(input_tokens=tally.input_tokens, output_tokens=output_tokens, in_batch=in_batch)
+        return price.cost(input_tokens=sums.input_tokens, output_tokens=output_tokens, in_batch=in_batch)
 
     return ModelEstimate(
-        requests=tally.requests,
-        input_tokens=tally.input_tokens,
+        requests=sums.requests,
+        input_tokens=sums.input_tokens,
         max_output_tokens=most,
-        requests_without_maximum=tally.requests_without_maximum,
+        requests_without_maximum=sums.requests_without_maximum,
         cost_low=cost(0, in_batch=True),
         cost_high=cost(high, in_batch=True),
         standard_cost_low=cost(0, in_batch=False),
         standard_cost_high=cost(high, in_batch=False),
         method=method,
-        requests_with_unknown_maximum=tally.requests_with_unknown_maximum,
-        stored_parts=tally.stored_parts,
+        requests_with_unknown_maximum=sums.requests_with_unknown_maximum,
+        stored_parts=sums.stored_parts,
     )
 
 
@@ -248,7 +250,7 @@ def _together(
     by_model: dict[str, ModelEstimate], table: PriceTable, *, media_parts: int, unreadable_lines: int
 ) -> Estimate:
     shares = by_model.values()
-    # What a line that nobody can read would add is not known.
+    # What a line would add that cannot be read is not known.
     unread = [None] if unreadable_lines else []
     return Estimate(
         requests=sum(share.requests for share in shares),
@@ -299,7 +301,7 @@ class _Counters:
 
 
 class _Vocabularies:
-    """tiktoken's encodings, each asked for once: a network that is not there is not waited for twice."""
+    """tiktoken's encodings; once loading one has failed, no other is tried."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""What requests cost: tokens and a table of prices into money, before a batch and after it.
+"""Prices of models, and what tokens cost.
 
 Money is :class:`~decimal.Decimal` and exact. A model without a price costs None, never 0, and is named.
 
@@ -11,9 +11,11 @@ import datetime as dt
 import re
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
+from importlib.resources import files
 from typing import Any
 
 import attrs
+import msgspec
 
 from openai_batches.errors import InputError
 from openai_batches.models import BatchUsage, TokenCounts
@@ -28,7 +30,7 @@ __all__ = [
 
 _PER_TOKENS = 1_000_000
 _HALF = Decimal("0.5")
-# What a service adds to the name of a model to say which snapshot of it: -2024-07-18, -0613.
+# What follows the name of a model in that of its snapshot: -2024-07-18, -0613.
 _SNAPSHOT = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{4})")
 
 
@@ -211,62 +213,19 @@ def _amount(name: str, key: str, value: object) -> Decimal:
     raise InputError(f"{key} of {name!r} must be a price of at least 0 per 1,000,000 tokens, not {value!r}")
 
 
-def _priced(
-    input: str, output: str | None = None, cached: str | None = None, *, batch_cached: str | None = None
-) -> ModelPrice:
-    return ModelPrice(
-        input=Decimal(input),
-        output=None if output is None else Decimal(output),
-        cached_input=None if cached is None else Decimal(cached),
-        batch_cached_input=None if batch_cached is None else Decimal(batch_cached),
-    )
-
-
-# The service discounts cached input within a batch from gpt-5 on; before that a batch pays for all its input alike.
-PRICES = PriceTable(
-    as_of=dt.date(2026, 6, 4),
-    models={
-        "gpt-5.5": _priced("5", "30", "0.50"),
-        "gpt-5.4": _priced("2.50", "15", "0.25"),
-        "gpt-5.4-mini": _priced("0.75", "4.50", "0.075"),
-        "gpt-5.4-nano": _priced("0.20", "1.25", "0.02"),
-        "gpt-5.2": _priced("1.75", "14", "0.175"),
-        "gpt-5.1": _priced("1.25", "10", "0.125"),
-        "gpt-5": _priced("1.25", "10", "0.125"),
-        "gpt-5-mini": _priced("0.25", "2", "0.025"),
-        "gpt-5-nano": _priced("0.05", "0.40", "0.005"),
-        "gpt-5-pro": _priced("15", "120"),
-        "gpt-4.1": _priced("2", "8", "0.50", batch_cached="1"),
-        "gpt-4.1-mini": _priced("0.40", "1.60", "0.10", batch_cached="0.20"),
-        "gpt-4.1-nano": _priced("0.10", "0.40", "0.025", batch_cached="0.05"),
-        "gpt-4o": _priced("2.50", "10", "1.25", batch_cached="1.25"),
-        "gpt-4o-2024-05-13": _priced("5", "15"),
-        "gpt-4o-mini": _priced("0.15", "0.60", "0.075", batch_cached="0.075"),
-        "o1": _priced("15", "60", "7.50", batch_cached="7.50"),
-        "o3": _priced("2", "8", "0.50", batch_cached="1"),
-        "o3-mini": _priced("1.10", "4.40", "0.55", batch_cached="0.55"),
-        "o4-mini": _priced("1.10", "4.40", "0.275", batch_cached="0.55"),
-        "gpt-4-turbo": _priced("10", "30"),
-        "gpt-3.5-turbo": _priced("0.50", "1.50"),
-        "text-embedding-3-large": _priced("0.13"),
-        "text-embedding-3-small": _priced("0.02"),
-        "text-embedding-ada-002": _priced("0.10"),
-    },
-)
+PRICES = PriceTable.from_mapping(msgspec.json.decode(files(__package__).joinpath("prices.json").read_bytes()))
 """The built-in prices, in USD per 1,000,000 tokens, of widely used models on the day ``PRICES.as_of``.
 
 Prices change, and contracts differ: compare with https://platform.openai.com/docs/pricing before you rely on them, and
 replace the table with your own (``PriceTable.from_mapping``) or parts of it (``PRICES.with_models``). Surcharges (long
 contexts, regions, tools) and the prices of images and audio are not in it.
 """
+# From gpt-5 on the service discounts cached input within a batch; before that a batch pays for all its input alike,
+# which the table says by batch_cached_input.
 
 
 def usage_from(usage: object) -> BatchUsage | None:
-    """Return the tokens that a usage object counts, or None where it is none.
-
-    Args:
-        usage: a :class:`BatchUsage`, or the ``usage`` of a chat completion, a response, a completion or an embedding,
-            decoded.
+    """Return the tokens of a :class:`BatchUsage`, or of the ``usage`` of any answer, decoded; None where it has none.
 
     Sources: https://platform.openai.com/docs/api-reference/chat/object,
     https://platform.openai.com/docs/api-reference/responses/object

@@ -18,9 +18,11 @@ from typing import Any, TypeAlias
 import attrs
 import msgspec
 
-__all__ = ["Tally", "approximate_tokens", "tally_lines"]
+__all__ = ["RequestTokens", "approximate_tokens", "count_lines"]
 
 CountText: TypeAlias = Callable[[str], int]
+# Gives the function that counts the texts of a model.
+CounterOf: TypeAlias = Callable[[str], CountText]
 
 _PER_MESSAGE = 4
 _PER_NAME = 1
@@ -28,11 +30,11 @@ _PER_ANSWER = 3
 # These endpoints answer without writing tokens.
 _WRITELESS = ("/embeddings", "/moderations")
 _BOM = b"\xef\xbb\xbf"
-# No other thread runs while lines are decoded: half a millisecond's worth at a time.
+# No other thread runs while lines are decoded, which takes half a millisecond for so many bytes.
 _PIECE_BYTES = 256 * 1024
-# A number of tokens that is longer is none.
+# Longer numbers are no number of tokens.
 _MAX_DIGITS = 15
-# An image or a sound, in a body of which no more is known.
+# An image or a sound, in a body of an unknown form.
 _DATA = re.compile('"data:[^"]*"')
 _REFERENCE = '"type":"item_reference"'
 
@@ -59,24 +61,12 @@ def approximate_tokens(text: str) -> int:
 
 
 @attrs.define
-class Tally:
-    """The tokens of the requests of one model, added up.
-
-    Attributes:
-        requests: the number of requests.
-        input_tokens: the tokens of what is asked.
-        max_output_tokens: the most tokens that may be written, by the requests that state a maximum.
-        requests_without_maximum: the number of those that state none.
-        answers_without_maximum: how many answers these ask for.
-        requests_with_unknown_maximum: the number of those that state one, or how many answers they want, in a way that
-            cannot be read.
-        media_parts: the number of images, sounds and files, which are not counted.
-        stored_parts: the number of prompts, earlier answers and other items that the service keeps and adds, which are
-            not counted.
-    """
+class RequestTokens:
+    """What the requests of one model ask for, added up; the fields mean what those of a :class:`ModelEstimate` do."""
 
     requests: int = 0
     input_tokens: int = 0
+    # Of the requests that state a maximum.
     max_output_tokens: int = 0
     requests_without_maximum: int = 0
     answers_without_maximum: int = 0
@@ -145,75 +135,73 @@ _any_decoder = msgspec.json.Decoder(_AnyBody, float_hook=float)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def tally_lines(
-    block: bytes, tallies: dict[str, Tally], counter: Callable[[str], CountText], *, endpoint: str | None = None
+def count_lines(
+    block: bytes,
+    by_model: dict[str, RequestTokens],
+    counter: CounterOf,
+    *,
+    endpoint: str | None = None,
 ) -> int:
-    r"""Add the requests of a block of lines to the tallies of their models, and return how many could not be read.
+    """Add the requests of a block of lines to the sums of their models, and return how many could not be read.
 
-    Args:
-        block: whole lines, each ended by ``\n``.
-        tallies: model → its tally; a request that names no model is under ``""``.
-        counter: gives, for a model, the function that counts a text.
-        endpoint: that of requests which name none themselves.
+    A request that names no model is under ``""``; one that names no endpoint goes to the given one.
     """
     block = block.removeprefix(_BOM)
     unreadable = start = 0
     while start < len(block):
         end = block.find(b"\n", start + _PIECE_BYTES) + 1 or len(block)
-        unreadable += _tally_piece(block[start:end], tallies, counter, endpoint or "")
+        unreadable += _count_piece(block[start:end], by_model, counter, endpoint or "")
         start = end
     return unreadable
 
 
-def _tally_piece(piece: bytes, tallies: dict[str, Tally], counter: Callable[[str], CountText], endpoint: str) -> int:
+def _count_piece(piece: bytes, by_model: dict[str, RequestTokens], counter: CounterOf, endpoint: str) -> int:
     try:
         lines = _decoder.decode_lines(piece)
     except _UNREADABLE:
-        return _tally_one_by_one(piece, tallies, counter, endpoint)
+        return _count_one_by_one(piece, by_model, counter, endpoint)
     # The decoder also takes two requests on a line, and one on two. Nothing counts lines as fast as a file does.
     if len(lines) != len(BytesIO(piece).readlines()):
-        return _tally_one_by_one(piece, tallies, counter, endpoint)
+        return _count_one_by_one(piece, by_model, counter, endpoint)
     for line in lines:
-        _add(line.body, line.url or endpoint, tallies, counter)
+        _add(line.body, line.url or endpoint, by_model, counter)
     return 0
 
 
-def _tally_one_by_one(
-    piece: bytes, tallies: dict[str, Tally], counter: Callable[[str], CountText], endpoint: str
-) -> int:
+def _count_one_by_one(piece: bytes, by_model: dict[str, RequestTokens], counter: CounterOf, endpoint: str) -> int:
     unreadable = 0
     for text in filter(None, map(bytes.strip, piece.split(b"\n"))):
         try:
             line = _decoder.decode(text)
         except _UNREADABLE:
-            unreadable += not _add_odd(text, tallies, counter, endpoint)
+            unreadable += not _add_odd(text, by_model, counter, endpoint)
         else:
-            _add(line.body, line.url or endpoint, tallies, counter)
+            _add(line.body, line.url or endpoint, by_model, counter)
     return unreadable
 
 
-def _add(body: _Body, url: str, tallies: dict[str, Tally], counter: Callable[[str], CountText]) -> None:
+def _add(body: _Body, url: str, by_model: dict[str, RequestTokens], counter: CounterOf) -> None:
     model = body.model or ""
-    if (tally := tallies.get(model)) is None:
-        tally = tallies[model] = Tally()
+    if (sums := by_model.get(model)) is None:
+        sums = by_model[model] = RequestTokens()
     count = counter(model)
     if body.messages is not None:
         tokens = _PER_ANSWER
         for message in body.messages:
-            tokens += _message_tokens(message, count, tally)
+            tokens += _message_tokens(message, count, sums)
     else:
-        tokens = _prompt_tokens(body, count, tally)
+        tokens = _prompt_tokens(body, count, sums)
     for raw in (body.tools, body.functions, body.response_format, body.text):
         if raw:
             tokens += _raw_tokens(raw, count)
-    _note(body, url, tokens, tally)
+    _note(body, url, tokens, sums)
 
 
-def _note(body: _Body, url: str, tokens: int, tally: Tally) -> None:
-    tally.requests += 1
-    tally.input_tokens += tokens
+def _note(body: _Body, url: str, tokens: int, sums: RequestTokens) -> None:
+    sums.requests += 1
+    sums.input_tokens += tokens
     if isinstance(body.prompt, dict) or body.previous_response_id is not None or body.conversation is not None:
-        tally.stored_parts += 1
+        sums.stored_parts += 1
     if url.endswith(_WRITELESS):
         return
     answers = 1
@@ -222,13 +210,13 @@ def _note(body: _Body, url: str, tokens: int, tally: Tally) -> None:
         if body.n is not None or body.best_of is not None:
             answers = max(1, *(_number(value) for value in (body.n, body.best_of) if value is not None))
     except ValueError:
-        tally.requests_with_unknown_maximum += 1
+        sums.requests_with_unknown_maximum += 1
         return
     if limit is None:
-        tally.requests_without_maximum += 1
-        tally.answers_without_maximum += answers
+        sums.requests_without_maximum += 1
+        sums.answers_without_maximum += answers
     else:
-        tally.max_output_tokens += limit * answers
+        sums.max_output_tokens += limit * answers
 
 
 def _limit(body: _Body) -> int | None:
@@ -236,7 +224,7 @@ def _limit(body: _Body) -> int | None:
     limit, is_limited = None, True
     for value in (body.max_completion_tokens, body.max_output_tokens, body.max_tokens):
         if value is not None:
-            # Most are ints, and a call for each would be felt.
+            # Most are ints: a call for each would be slow.
             number: int = value if type(value) is int else _number(value)
             is_limited = is_limited and number >= 0
             limit = number if limit is None or number > limit else limit
@@ -255,20 +243,20 @@ def _number(value: object) -> int:
     raise ValueError
 
 
-def _prompt_tokens(body: _Body, count: CountText, tally: Tally) -> int:
+def _prompt_tokens(body: _Body, count: CountText, sums: RequestTokens) -> int:
     tokens = 0
     for given in (body.input, body.prompt):
         if isinstance(given, dict):
-            tokens += _variables_tokens(given.get("variables"), count, tally)
+            tokens += _variables_tokens(given.get("variables"), count, sums)
         elif given is not None:
-            tokens += _given_tokens(given, count, tally)
+            tokens += _given_tokens(given, count, sums)
     for text in (body.instructions, body.suffix):
         if text is not None:
             tokens += count(text) + _PER_MESSAGE
     return tokens
 
 
-def _variables_tokens(variables: Any, count: CountText, tally: Tally) -> int:
+def _variables_tokens(variables: Any, count: CountText, sums: RequestTokens) -> int:
     """Return the tokens of what is put into a prompt that the service keeps."""
     tokens = 0
     for value in variables.values() if isinstance(variables, dict) else ():
@@ -276,47 +264,47 @@ def _variables_tokens(variables: Any, count: CountText, tally: Tally) -> int:
         if isinstance(text, str):
             tokens += count(text)
         else:
-            tally.media_parts += 1
+            sums.media_parts += 1
     return tokens
 
 
-def _message_tokens(message: _Message, count: CountText, tally: Tally) -> int:
+def _message_tokens(message: _Message, count: CountText, sums: RequestTokens) -> int:
     tokens = _PER_MESSAGE
     if isinstance(content := message.content, str):
         tokens += count(content)
     elif content is not None:
-        tokens += _parts_tokens(content, count, tally)
+        tokens += _parts_tokens(content, count, sums)
     if message.name is not None:
         tokens += _PER_NAME + count(message.name)
     if message.type is not None:
-        tokens += _call_tokens(message, count, tally)
+        tokens += _call_tokens(message, count, sums)
     if message.tool_calls:
         tokens += _raw_tokens(message.tool_calls, count)
     return tokens
 
 
-def _call_tokens(message: _Message, count: CountText, tally: Tally) -> int:
-    tally.stored_parts += message.type == "item_reference"
+def _call_tokens(message: _Message, count: CountText, sums: RequestTokens) -> int:
+    sums.stored_parts += message.type == "item_reference"
     tokens = 0 if message.arguments is None else count(message.arguments)
     if isinstance(message.output, str):
         tokens += count(message.output)
     elif message.output is not None:
-        tokens += _parts_tokens(message.output, count, tally)
+        tokens += _parts_tokens(message.output, count, sums)
     return tokens
 
 
-def _parts_tokens(parts: list[_Part], count: CountText, tally: Tally) -> int:
+def _parts_tokens(parts: list[_Part], count: CountText, sums: RequestTokens) -> int:
     tokens = 0
     for part in parts:
         text = part.text if part.text is not None else part.refusal
         if text is None:
-            tally.media_parts += 1
+            sums.media_parts += 1
         else:
             tokens += count(text)
     return tokens
 
 
-def _given_tokens(given: str | list[Any], count: CountText, tally: Tally) -> int:
+def _given_tokens(given: str | list[Any], count: CountText, sums: RequestTokens) -> int:
     if isinstance(given, str):
         return count(given)
     tokens = 0
@@ -330,7 +318,7 @@ def _given_tokens(given: str | list[Any], count: CountText, tally: Tally) -> int
             tokens += len(item)
         else:
             has_messages = True
-            tokens += _message_tokens(item, count, tally)
+            tokens += _message_tokens(item, count, sums)
     return tokens + _PER_ANSWER * has_messages
 
 
@@ -339,8 +327,8 @@ def _raw_tokens(raw: msgspec.Raw, count: CountText) -> int:
     return 0 if data == b"null" else count(data.decode(errors="replace"))
 
 
-def _add_odd(line: bytes, tallies: dict[str, Tally], counter: Callable[[str], CountText], endpoint: str) -> bool:
-    """Add a request of a shape nobody foresaw, as the JSON of its body; False where the line is no request at all."""
+def _add_odd(line: bytes, by_model: dict[str, RequestTokens], counter: CounterOf, endpoint: str) -> bool:
+    """Count a request of an unknown form as the JSON of its body; False where the line is no request at all."""
     try:
         odd = _any_decoder.decode(line)
         text = msgspec.json.encode(odd.body).decode()
@@ -348,10 +336,10 @@ def _add_odd(line: bytes, tallies: dict[str, Tally], counter: Callable[[str], Co
         return False
     named = odd.body.get("model")
     model = named if isinstance(named, str) else ""
-    tally = tallies.setdefault(model, Tally())
+    sums = by_model.setdefault(model, RequestTokens())
     text, media = _DATA.subn('""', text)
-    tally.media_parts += media
-    tally.stored_parts += text.count(_REFERENCE)
+    sums.media_parts += media
+    sums.stored_parts += text.count(_REFERENCE)
     asked: dict[str, Any] = {name: odd.body.get(name) for name in _ASKED}
-    _note(_Body(**asked), odd.url or endpoint, counter(model)(text), tally)
+    _note(_Body(**asked), odd.url or endpoint, counter(model)(text), sums)
     return True

@@ -1,6 +1,6 @@
-"""Prompts and a template become the lines of a request file.
+"""Build the lines of a request file from prompts and a template.
 
-Everything that is wrong with the prompts is named, up to a hundred problems; after the first, no more lines are made.
+All that is wrong with the prompts is named, up to a hundred problems; after the first, no more lines are made.
 """
 
 from __future__ import annotations
@@ -44,11 +44,7 @@ _encode = msgspec.json.Encoder().encode
 class LineMaker:
     """Makes lines of a request file, which differ in their ids and prompts alone.
 
-    Args:
-        arguments: what :func:`requests_from` takes beside the prompts.
-
-    Raises:
-        InputError: one of them cannot be right.
+    The arguments are those of :func:`requests_from`, but for the prompts.
     """
 
     def __init__(self, **arguments: Any) -> None:
@@ -58,17 +54,13 @@ class LineMaker:
         try:
             line = encode_request(next(iter(requests_from([marks], **arguments))))
         except InputError as error:
-            # The mark is nobody's id.
+            # The error names the mark as an id.
             raise InputError(str(error).partition(" (in the request ")[0]) from error
         self._head, rest = line.split(_encode(marks[0]))
         self._middle, self._end = rest.split(_encode(marks[1]))
 
     def line(self, custom_id: str, prompt: Any) -> bytes:
-        """Return a request as a line, with its end.
-
-        Raises:
-            InputError: the prompt is no text, and no list that the endpoint takes.
-        """
+        """Return a request as a line, with its end."""
         if type(prompt) is str:
             return b"%b%b%b%b%b\n" % (self._head, _encode(custom_id), self._middle, _encode(prompt), self._end)
         try:
@@ -78,11 +70,7 @@ class LineMaker:
 
 
 def id_template(custom_id: object) -> Template | None:
-    """Return a field's name, or a pattern of fields, as a template; None for None.
-
-    Raises:
-        InputError: it is neither.
-    """
+    """Return a field's name, or a pattern of fields, as a template; None for None."""
     if custom_id is None:
         return None
     if not isinstance(custom_id, str) or not custom_id:
@@ -93,32 +81,23 @@ def id_template(custom_id: object) -> Template | None:
 
 @attrs.define
 class Composer:
-    """Turns the rows of files, one after the other, into lines of requests; used once, in a thread.
-
-    Args:
-        readers: the rows of each file.
-        maker: makes lines of ids and prompts.
-        template: what the fields of a row fill; None: one of its fields is the prompt.
-        ids: what they fill for an id; None: a field ``custom_id`` is one, and rows without it are numbered.
-        limit: how many rows to take; None: all.
-        allow_empty: whether a field of the prompt may be empty.
-
-    Attributes:
-        requests: how many lines there are so far.
-    """
+    """Turns the rows of files, one after the other, into lines of requests; used once, in a thread."""
 
     readers: tuple[RowReader, ...]
     maker: LineMaker
+    # None: one of the fields of a row is the prompt.
     template: Template | None = None
+    # None: a field ``custom_id`` is the id, and rows without it are numbered.
     ids: Template | None = None
     limit: int | None = None
     allow_empty: bool = False
+    # How many lines were made.
     requests: int = attrs.field(default=0, init=False)
-    # Rows of all files.
+    # How many rows of all files were read.
     _rows: int = attrs.field(default=0, init=False)
-    # How many lines there were before each file that was begun; lines are counted on for those who compare ids.
+    # How many lines there were before each file that was begun: to find ids that occur twice, lines are counted on.
     _starts: list[int] = attrs.field(factory=list[int], init=False)
-    # What is wrong, with the number of its file.
+    # Each with the number of its file.
     _problems: list[tuple[int, Problem]] = attrs.field(factory=list[tuple[int, Problem]], init=False)
     # How many rows lack their prompt in the same way.
     _alike: Counter[str] = attrs.field(factory=Counter[str], init=False)
@@ -127,14 +106,7 @@ class Composer:
     _may_meet: bool = attrs.field(default=False, init=False)
 
     def blocks(self) -> Generator[bytes, None, None]:
-        """Yield the lines in blocks of some size.
-
-        Raises:
-            InvalidRequestsError: a file has no rows, or something is wrong with them; all of them, or a hundred that
-                are wrong, have been read.
-            InputError: a source cannot be read to its end, or no row can fill the template.
-            OSError: a file cannot be read.
-        """
+        """Yield the lines in blocks, and raise what is wrong with the rows once they have all been read."""
         finder = DuplicateFinder()
         try:
             lines: list[bytes] = []
@@ -213,7 +185,7 @@ class Composer:
         return b""
 
     def _is_told(self, error: FieldError) -> bool:
-        """Return whether a row lacks its prompt just as one before it, which stands for both."""
+        """Return whether a row lacks its prompt for the same reason as one before it, whose problem is for both."""
         if self.template is not None or error.code != _MISSING or error.field != _PROMPT:
             return False
         self._alike[str(error)] += 1
@@ -334,7 +306,7 @@ class Composer:
         raise InvalidRequestsError(f"{counted} in the prompts: {'; '.join(named)}", problems=tuple(problems))
 
     def _for_all(self, problem: Problem) -> Problem:
-        """Return a problem that stands for those of other rows with words that say so."""
+        """Return a problem that also stands for other rows with a sentence that says so."""
         is_alone = self._alike[problem.message] < 2
         return problem if is_alone else attrs.evolve(problem, message=f"{problem.message} So it is in other rows.")
 

@@ -15,19 +15,19 @@ import attrs
 import msgspec
 
 from openai_batches.problems import Problem, Repair
-from openai_batches.requests.check_line import count_inputs, is_embedding, judge, needed_fields, shown
+from openai_batches.requests.check_line import check_line, count_inputs, is_embedding, needed_fields, shown
 
 if TYPE_CHECKING:
-    from openai_batches.requests.check_line import Judged
+    from openai_batches.requests.check_line import CheckedLine
 
-__all__ = ["BlockChecker", "Checked", "Rows"]
+__all__ = ["BlockChecker", "CheckedBlock", "Rows"]
 
 # The numbers of lines: a range where they follow each other.
 LineNumbers: TypeAlias = "Sequence[int]"
 _Key: TypeAlias = "tuple[str, str | None]"
 
 _BOM = b"\xef\xbb\xbf"
-# What msgspec raises for bytes that are no such JSON: it leaves strings in another encoding to Python.
+# What msgspec raises for bytes that are no such JSON; Python decodes the strings for it.
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 # msgspec takes no factory for a Raw.
 _NOTHING = msgspec.Raw()
@@ -39,35 +39,24 @@ _OPENING, _CLOSING = b"{}"
 
 @attrs.frozen(kw_only=True)
 class Rows:
-    r"""Good requests of one endpoint and one model, in the order in which they came.
-
-    Attributes:
-        endpoint: their endpoint.
-        model: their model; None only where the body is left to the service.
-        data: their lines, each ended by ``\n``.
-        lines: the numbers of their lines.
-        inputs: how many inputs each asks the embeddings of; None for other endpoints.
-    """
+    """Good requests of one endpoint and one model, in the order in which they came, and the numbers of their lines."""
 
     endpoint: str
+    # None only where the body is left to the service.
     model: str | None
+    # Whole lines.
     data: bytes
     lines: LineNumbers
+    # How many inputs each asks the embeddings of; None for other endpoints.
     inputs: Sequence[int] | None = None
 
 
 @attrs.frozen(kw_only=True)
-class Checked:
-    """One block, checked.
-
-    Attributes:
-        rows: its good requests.
-        custom_ids: the ids of all its requests, good and bad.
-        lines: the number of the line of each of these ids.
-        problems: what is wrong, in the order of the lines.
-    """
+class CheckedBlock:
+    """The good requests of a block, and the problems of the others."""
 
     rows: Sequence[Rows] = ()
+    # Of all requests, good and bad, with the numbers of their lines.
     custom_ids: Sequence[str] = ()
     lines: LineNumbers = ()
     problems: Sequence[Problem] = ()
@@ -108,27 +97,21 @@ class _Line(msgspec.Struct, Generic[_BodyT], gc=False):
 
 
 def _decoder(body: type[Any]) -> msgspec.json.Decoder[Any]:
-    # Numbers beyond a float are no error of the grammar, which is all that is judged.
+    # Numbers beyond a float are correct JSON, and no more than that is checked.
     return msgspec.json.Decoder(_Line[body], float_hook=float)  # type: ignore[valid-type]
 
 
-# Where inputs are counted they are read along with the rest; elsewhere they are passed over, which is faster.
+# Where inputs are counted they are decoded with the rest; elsewhere they are skipped, which is faster.
 _decoders = {True: _decoder(_Body), False: _decoder(_LaxBody)}
 _embedding_decoders = {True: _decoder(_EmbeddingBody), False: _decoder(_LaxEmbeddingBody)}
 _input_decoder = msgspec.json.Decoder(Any, float_hook=float)
 
 
 class BlockChecker:
-    """Checks an input file, block by block.
+    """Checks an input file, block by block, and counts what is in it.
 
-    Args:
-        endpoint: what every request's ``url`` must be; None: what the first one's is, or with ``one_batch`` False, any.
-        one_batch: whether all requests are to go into one batch, and so must have one endpoint and one model.
-        strict: False leaves what is in the bodies to the service.
-        max_line_bytes: a longer line is a problem; None: no line is too long.
-        file: the path to name in problems.
-
-    The counts say what was met so far; bytes, inputs, models and endpoints are those of good requests.
+    With ``one_batch``, all requests must have one model and one endpoint: the one given, or that of the first. Without
+    ``strict``, what is in the bodies is left to the service.
     """
 
     def __init__(
@@ -159,10 +142,10 @@ class BlockChecker:
         self.endpoints: dict[str, None] = {}
         self.repairs: dict[str, Repair] = {}
 
-    def check(self, block: bytes) -> Checked:
+    def check(self, block: bytes) -> CheckedBlock:
         r"""Return what is in a block of whole lines, each ended by ``\n``: good requests, ids and problems."""
         first = self.lines + 1
-        # To look for one byte is many times faster than to look for two.
+        # A search for one byte is many times faster than one for two.
         if b"\r" in block and (ends := block.count(b"\r\n")):
             place = block.index(b"\r\n")
             self._repaired("crlf", first + block.count(b"\n", 0, place), ends)
@@ -183,7 +166,7 @@ class BlockChecker:
             line, count = before.first_line, before.count + count
         self.repairs[code] = Repair(code=code, count=count, first_line=line)
 
-    def _read_at_once(self, block: bytes, first: int) -> Checked | None:
+    def _read_at_once(self, block: bytes, first: int) -> CheckedBlock | None:
         """Return the requests of a block in which everything is as it should be, or None."""
         if self._max_line_bytes is not None and len(block) > self._max_line_bytes:
             return None
@@ -203,7 +186,7 @@ class BlockChecker:
             return None
         self.lines += len(parsed)
         self.requests += len(parsed)
-        return Checked(rows=rows, custom_ids=custom_ids, lines=lines)
+        return CheckedBlock(rows=rows, custom_ids=custom_ids, lines=lines)
 
     def _parsed(self, block: bytes) -> list[Any]:
         if self._expects_embeddings:
@@ -243,7 +226,7 @@ class BlockChecker:
             return False
         if self._endpoint is None and not self._one_batch:
             return all(url.startswith("/") for url in urls)
-        # One batch has no room for a second one: which line has it is found by judging each.
+        # One batch has one of each: which line has another is found by checking each.
         if len(urls) > 1 or (self._one_model and len(models) > 1):
             return False
         if self._endpoint is None and all(url.startswith("/") for url in urls):
@@ -267,9 +250,9 @@ class BlockChecker:
             return None
         return Rows(endpoint=url, model=model, data=data, lines=lines, inputs=inputs)
 
-    def _read_each(self, block: bytes, first: int) -> Checked:
+    def _read_each(self, block: bytes, first: int) -> CheckedBlock:
         """Return what is in a block, line by line."""
-        groups: dict[_Key, list[tuple[bytes, Judged]]] = {}
+        groups: dict[_Key, list[tuple[bytes, CheckedLine]]] = {}
         custom_ids: list[str] = []
         lines: list[int] = []
         problems: list[Problem] = []
@@ -283,41 +266,41 @@ class BlockChecker:
                 self._repaired("blank_line", number)
                 continue
             self.requests += 1
-            judged = judge(text, number, max_line_bytes=self._max_line_bytes, strict=self._strict, file=self.file)
-            self._compare(judged)
-            if judged.custom_id is not None:
-                custom_ids.append(judged.custom_id)
+            found = check_line(text, number, max_line_bytes=self._max_line_bytes, strict=self._strict, file=self.file)
+            self._compare(found)
+            if found.custom_id is not None:
+                custom_ids.append(found.custom_id)
                 lines.append(number)
-            problems.extend(judged.problems)
-            if not judged.problems:
-                groups.setdefault((judged.url, judged.model), []).append((text, judged))
+            problems.extend(found.problems)
+            if not found.problems:
+                groups.setdefault((found.url, found.model), []).append((text, found))
         rows = [_rows_of(key, members) for key, members in groups.items()]
-        return Checked(rows=rows, custom_ids=custom_ids, lines=lines, problems=problems)
+        return CheckedBlock(rows=rows, custom_ids=custom_ids, lines=lines, problems=problems)
 
-    def _compare(self, judged: Judged) -> None:
+    def _compare(self, found: CheckedLine) -> None:
         """Blame what does not go together with the other lines."""
-        url, model = judged.url, judged.model
+        url, model = found.url, found.model
         if url and not url.startswith("/"):
             message = f"The URL must be a path such as '/v1/chat/completions', not {shown(url)}."
-            judged.blame("invalid_url", message, param="url")
+            found.add_problem("invalid_url", message, param="url")
         elif url and self._endpoint is None and self._one_batch:
-            self._endpoint, self._endpoint_line = url, judged.line
+            self._endpoint, self._endpoint_line = url, found.line
         elif url and self._endpoint is not None and url != self._endpoint:
             message = (
                 "The URL provided for this request does not match the batch endpoint: "
                 f"{shown(url)} is not {shown(self._endpoint)}."
             )
-            judged.blame("invalid_url", message, param="url", first_line=self._endpoint_line)
+            found.add_problem("invalid_url", message, param="url", first_line=self._endpoint_line)
         if not self._one_model or model is None:
             return
         if self._model is None:
-            self._model, self._model_line = model, judged.line
+            self._model, self._model_line = model, found.line
         elif model != self._model:
             message = (
                 f"The model {shown(model)} for this request does not match the rest of the batch, which began with "
                 f"{shown(self._model)} on line {self._model_line}. Each batch must contain requests for a single model."
             )
-            judged.blame("mismatched_model", message, param="body.model", first_line=self._model_line)
+            found.add_problem("mismatched_model", message, param="body.model", first_line=self._model_line)
 
 
 def _inputs(bodies: list[Any]) -> list[Any]:
@@ -358,11 +341,11 @@ def _are_utf8(texts: list[bytes]) -> bool:
     return True
 
 
-def _rows_of(key: _Key, members: list[tuple[bytes, Judged]]) -> Rows:
+def _rows_of(key: _Key, members: list[tuple[bytes, CheckedLine]]) -> Rows:
     return Rows(
         endpoint=key[0],
         model=key[1],
         data=b"\n".join([text for text, _ in members]) + b"\n",
-        lines=[judged.line for _, judged in members],
-        inputs=[judged.inputs for _, judged in members] if is_embedding(key[0]) else None,
+        lines=[found.line for _, found in members],
+        inputs=[found.inputs for _, found in members] if is_embedding(key[0]) else None,
     )

@@ -1,6 +1,7 @@
-"""Judge one line of an input file by itself: slow and exact, for the lines that the fast way cannot vouch for.
+"""Check one line of an input file by itself, slowly and exactly.
 
-Messages and codes are the service's own, where it has them.
+This is for lines that ``check_block`` cannot check at once. Messages and codes are the service's own, where it has
+them.
 
 Source: https://platform.openai.com/docs/guides/batch#1-prepare-your-batch-file
 """
@@ -17,7 +18,7 @@ import msgspec
 
 from openai_batches.problems import Problem
 
-__all__ = ["Judged", "count_inputs", "is_embedding", "judge", "needed_fields", "parsed", "shown"]
+__all__ = ["CheckedLine", "check_line", "count_inputs", "is_embedding", "needed_fields", "parsed", "shown"]
 
 # One of these is what an endpoint works on; services put other prefixes before the same endpoints.
 _NEEDED = (
@@ -40,34 +41,25 @@ _KINDS = {
     str: "a string",
 }
 _PLACE = re.compile(r"\(byte (\d+)\)")
-# Numbers beyond a float are no error of the grammar: the service judges them.
+# Numbers beyond a float are correct JSON: the service decides about them.
 _decoder = msgspec.json.Decoder(Any, float_hook=float)
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 @attrs.define
-class Judged:
-    """What a line says, and what is wrong with it.
-
-    Attributes:
-        line: its 1-based number.
-        file: the path of the file, or None.
-        custom_id: the request's own id, or None where there is none.
-        url: the request's endpoint, or "" where there is none.
-        model: the body's model, or None where there is none.
-        inputs: how many inputs it asks the embeddings of; 0 for other endpoints.
-        problems: what is wrong.
-    """
+class CheckedLine:
+    """What a line of this number says, and what is wrong with it; what it does not say is None or empty."""
 
     line: int
     file: str | None = None
     custom_id: str | None = None
     url: str = ""
     model: str | None = None
+    # How many inputs it asks the embeddings of; 0 for other endpoints.
     inputs: int = 0
     problems: list[Problem] = attrs.Factory(list)
 
-    def blame(
+    def add_problem(
         self,
         code: str,
         message: str,
@@ -90,55 +82,49 @@ class Judged:
         self.problems.append(problem)
 
 
-def judge(
+def check_line(
     line: bytes, number: int, *, max_line_bytes: int | None = None, strict: bool = True, file: str | None = None
-) -> Judged:
-    """Return what a line says and everything that is wrong with it, whatever the other lines say.
-
-    Args:
-        line: the line, without its end.
-        number: its 1-based number.
-        max_line_bytes: a longer line is a problem; None: no line is too long.
-        strict: False leaves what is in the body to the service.
-        file: the path to name in problems.
-    """
-    judged = Judged(number, file)
-    value = parsed(judged, line)
+) -> CheckedLine:
+    """Return what a line (without its end) says and what is wrong with it; without ``strict``, not with its body."""
+    checked = CheckedLine(number, file)
+    value = parsed(checked, line)
     if isinstance(value, dict):
-        _judge_request(judged, value, strict=strict)
-    elif not judged.problems:
-        judged.blame("invalid_type", f"A line must hold an object, a request, but this one holds {_kind(value)}.")
+        _check_request(checked, value, strict=strict)
+    elif not checked.problems:
+        checked.add_problem(
+            "invalid_type", f"A line must hold an object, a request, but this one holds {_kind(value)}."
+        )
     if max_line_bytes is not None and len(line) >= max_line_bytes:
         message = f"This line has {len(line) + 1:,} bytes with its end, the whole file can have {max_line_bytes:,}."
-        judged.blame("line_too_large", message)
-    return judged
+        checked.add_problem("line_too_large", message)
+    return checked
 
 
-def _judge_request(judged: Judged, value: dict[str, Any], *, strict: bool) -> None:
+def _check_request(checked: CheckedLine, value: dict[str, Any], *, strict: bool) -> None:
     # The id comes first: it names the other problems.
-    judged.custom_id = _text(judged, value, "custom_id")
-    method = _text(judged, value, "method")
+    checked.custom_id = _text(checked, value, "custom_id")
+    method = _text(checked, value, "method")
     if method not in {None, "POST"}:
-        judged.blame("invalid_method", f"The method must be 'POST', not {shown(method)}.", param="method")
-    judged.url = _text(judged, value, "url") or ""
+        checked.add_problem("invalid_method", f"The method must be 'POST', not {shown(method)}.", param="method")
+    checked.url = _text(checked, value, "url") or ""
     body = value.get("body")
     if body is None:
-        judged.blame("missing_required_parameter", "Missing required parameter: 'body'.", param="body")
+        checked.add_problem("missing_required_parameter", "Missing required parameter: 'body'.", param="body")
     elif not isinstance(body, dict):
-        judged.blame(
+        checked.add_problem(
             "invalid_type", f"Invalid type for 'body': expected an object, but got {_kind(body)} instead.", param="body"
         )
     else:
-        _judge_body(judged, body, strict=strict)
+        _check_body(checked, body, strict=strict)
 
 
-def parsed(judged: Judged, line: bytes) -> Any:
+def parsed(checked: CheckedLine, line: bytes) -> Any:
     """Return the value that a line holds; if it is no JSON, that is noted, and the value is None."""
     try:
         line.decode()
     except UnicodeDecodeError as error:
         hint = ", it looks like UTF-16" if line.startswith(_UTF_16) else ""
-        judged.blame(
+        checked.add_problem(
             "invalid_utf8",
             f"This line is not valid UTF-8: {error.reason}, 0x{line[error.start]:02x}{hint}.",
             column=_column(line, error.start),
@@ -147,10 +133,10 @@ def parsed(judged: Judged, line: bytes) -> Any:
     try:
         return _decoder.decode(line)
     except RecursionError:
-        judged.blame("invalid_json_line", "This line is nested too deeply to be parsed.")
+        checked.add_problem("invalid_json_line", "This line is nested too deeply to be parsed.")
     except msgspec.DecodeError as error:
         reason, column = _break(line, str(error))
-        judged.blame("invalid_json_line", f"This line is not parseable as valid JSON: {reason}.", column=column)
+        checked.add_problem("invalid_json_line", f"This line is not parseable as valid JSON: {reason}.", column=column)
     return None
 
 
@@ -159,7 +145,7 @@ def _break(line: bytes, message: str) -> tuple[str, int | None]:
     try:
         json.loads(line)
     except json.JSONDecodeError as error:
-        # The words Python's users know, and a column that is exact in every case.
+        # Its column is exact in every case.
         return error.msg, error.colno
     except (RecursionError, ValueError):
         reason = message
@@ -173,41 +159,43 @@ def _column(line: bytes, offset: int) -> int:
     return len(line[:offset].decode(errors="replace")) + 1
 
 
-def _judge_body(judged: Judged, body: dict[str, Any], *, strict: bool) -> None:
+def _check_body(checked: CheckedLine, body: dict[str, Any], *, strict: bool) -> None:
     model = body.get("model")
     if isinstance(model, str) and model:
-        judged.model = model
+        checked.model = model
     elif strict and model is not None and not isinstance(model, str):
-        judged.blame(
+        checked.add_problem(
             "invalid_type",
             f"Invalid type for 'body.model': expected a string, but got {_kind(model)} instead.",
             param="body.model",
         )
     elif strict:
-        judged.blame("invalid_request", "Model parameter is required.", param="body.model")
-    if is_embedding(judged.url):
-        judged.inputs = count_inputs(body.get("input"))
+        checked.add_problem("invalid_request", "Model parameter is required.", param="body.model")
+    if is_embedding(checked.url):
+        checked.inputs = count_inputs(body.get("input"))
     if not strict:
         return
     if body.get("stream") is True:
-        judged.blame("streaming_unsupported", "Streaming is not supported in the Batch API.", param="body.stream")
-    needed = needed_fields(judged.url)
+        checked.add_problem(
+            "streaming_unsupported", "Streaming is not supported in the Batch API.", param="body.stream"
+        )
+    needed = needed_fields(checked.url)
     if needed and all(body.get(name) is None for name in needed):
-        judged.blame("invalid_request", f"{needed[0].title()} parameter is required.", param=f"body.{needed[0]}")
+        checked.add_problem("invalid_request", f"{needed[0].title()} parameter is required.", param=f"body.{needed[0]}")
 
 
-def _text(judged: Judged, request: dict[str, Any], name: str) -> str | None:
+def _text(checked: CheckedLine, request: dict[str, Any], name: str) -> str | None:
     value = request.get(name)
     if value is None:
-        judged.blame("missing_required_parameter", f"Missing required parameter: '{name}'.", param=name)
+        checked.add_problem("missing_required_parameter", f"Missing required parameter: '{name}'.", param=name)
     elif not isinstance(value, str):
-        judged.blame(
+        checked.add_problem(
             "invalid_type",
             f"Invalid type for '{name}': expected a string, but got {_kind(value)} instead.",
             param=name,
         )
     elif not value:
-        judged.blame("invalid_value", f"Invalid value for '{name}': it must not be empty.", param=name)
+        checked.add_problem("invalid_value", f"Invalid value for '{name}': it must not be empty.", param=name)
     else:
         return value
     return None

@@ -1,9 +1,8 @@
 """Find ids that occur twice among any number of them, in little memory.
 
 In memory is one 64-bit hash for each id, 8 MB a million; from a million on, they go to an anonymous temporary file. At
-the end the hashes are dealt into buckets so small that a set of each can be had, one at a time. A hash that occurs
-twice is only a suspicion: the ids themselves, which were put down in another temporary file with their lines, are
-looked at again, so that two ids that happen to share a hash are never taken for one.
+the end the hashes are divided into buckets that are small enough to make a set of each in turn. Two ids may share a
+hash: those of a hash that occurs twice are compared themselves, which are in another temporary file, with their lines.
 """
 
 from __future__ import annotations
@@ -21,25 +20,20 @@ if TYPE_CHECKING:
 
 __all__ = ["DuplicateFinder"]
 
-# Hashes in memory before they are put down, and in a bucket: sets of these sizes take some 20 MB.
+# Hashes in memory before they are written to the file, and in a bucket: sets of these sizes take some 20 MB.
 _HELD = 1 << 20
 _BUCKET = 1 << 17
 _MAX_PARTS = 256
 # Ids of small files never touch the disk.
 _SPOOLED_BYTES = 1 << 20
-# Suspicions that are looked into; the others are counted.
+# Hashes whose ids are compared; the others are counted.
 _MAX_SUSPECTS = 1 << 17
 
 
 class DuplicateFinder:
     """Takes ids as they come, and tells in the end which of them were there before.
 
-    Close it: it has temporary files.
-
-    Args:
-        held: how many hashes to have in memory.
-        bucket: how large a set of them may be.
-        max_suspects: how many ids to look at again; if more than these occur twice, the others are only counted.
+    Close it: it has temporary files. If more than ``max_suspects`` hashes occur twice, the others are only counted.
     """
 
     def __init__(self, *, held: int = _HELD, bucket: int = _BUCKET, max_suspects: int = _MAX_SUSPECTS) -> None:
@@ -48,15 +42,15 @@ class DuplicateFinder:
         self._max_suspects = max_suspects
         self._hashes = array("q")
         self._count = 0
-        self._put_down: IO[bytes] | None = None
+        self._spilled: IO[bytes] | None = None
         # One record a line: the numbers of the lines, or the first where they follow each other, and the ids.
         self._ids: IO[bytes] = tempfile.SpooledTemporaryFile(_SPOOLED_BYTES)  # noqa: SIM115  # closed in close
 
     def close(self) -> None:
         """Remove the temporary files."""
         self._ids.close()
-        if self._put_down is not None:
-            self._put_down.close()
+        if self._spilled is not None:
+            self._spilled.close()
 
     def add(self, custom_ids: Sequence[str], lines: Sequence[int]) -> None:
         """Take ids and the numbers of their lines, in order."""
@@ -67,9 +61,9 @@ class DuplicateFinder:
         place = lines[0] if isinstance(lines, range) else lines
         self._ids.write(msgspec.json.encode((place, custom_ids)) + b"\n")
         if len(self._hashes) >= self._held:
-            if self._put_down is None:
-                self._put_down = tempfile.TemporaryFile()  # noqa: SIM115  # closed in close
-            self._hashes.tofile(self._put_down)
+            if self._spilled is None:
+                self._spilled = tempfile.TemporaryFile()  # noqa: SIM115  # closed in close
+            self._hashes.tofile(self._spilled)
             self._hashes = array("q")
 
     def find(self, maximum: int) -> tuple[list[tuple[str, int, int]], int]:
@@ -100,9 +94,9 @@ class DuplicateFinder:
         suspects: set[int] = set()
         unseen = 0
         for hashes in self._parts():
-            for bucket in _dealt(hashes, _parts_for(len(hashes), self._bucket), 0):
+            for bucket in _divided(hashes, _parts_for(len(hashes), self._bucket), 0):
                 repeated = _repeated(bucket)
-                # The next bucket is dealt while this one would still be held.
+                # Else the next bucket would be made while this one is still in memory.
                 del bucket
                 for value, count in repeated.items():
                     if len(suspects) < self._max_suspects:
@@ -113,15 +107,15 @@ class DuplicateFinder:
 
     def _parts(self) -> Iterator[array[int]]:
         """Yield all hashes, those that are equal in the same part."""
-        if self._put_down is None:
+        if self._spilled is None:
             yield self._hashes
             return
-        self._hashes.tofile(self._put_down)
+        self._hashes.tofile(self._spilled)
         parts = _parts_for(self._count, self._held)
         files = [tempfile.TemporaryFile() for _ in range(parts)]  # noqa: SIM115  # closed below
         try:
-            for hashes in _read(self._put_down, self._held):
-                for file, bucket in zip(files, _dealt(hashes, parts, 1), strict=True):
+            for hashes in _read(self._spilled, self._held):
+                for file, bucket in zip(files, _divided(hashes, parts, 1), strict=True):
                     array("q", bucket).tofile(file)
             for file in files:
                 for hashes in _read(file, self._count):
@@ -146,7 +140,7 @@ def _repeated(hashes: list[int]) -> dict[int, int]:
     return {value: count for value, count in Counter(hashes).items() if count > 1}
 
 
-def _dealt(hashes: array[int], parts: int, byte: int) -> Iterator[list[int]]:
+def _divided(hashes: array[int], parts: int, byte: int) -> Iterator[list[int]]:
     """Yield the hashes in parts, chosen by one of their bytes; all of it runs in C."""
     if parts == 1:
         yield hashes.tolist()

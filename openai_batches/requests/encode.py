@@ -1,7 +1,7 @@
-"""What Python code writes down as a request, as JSON: dicts, records of every kind, and nothing that would be guessed.
+"""Python values as JSON: dicts and records of every kind.
 
-JSON encoders differ in what they do with NaN (null), sets, bytes or decimals. In a request, which costs money and is
-answered a day later, none of these is what was meant: they are refused, with the path at which they stand.
+JSON encoders differ in what they make of NaN, sets, bytes or decimals. A request costs money and is answered a day
+later, so nothing is guessed here: such values are refused, with the path at which they stand.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["check_utf_8", "encode"]
 
 _encoder = msgspec.json.Encoder()
-# Where Python keeps bytes that are no text: the byte 0xe9 is U+DCE9.
+# How Python writes bytes that are no text into a str: the byte 0xe9 is U+DCE9.
 _BYTES = range(0xDC80, 0xDD00)
 
 
@@ -33,34 +33,20 @@ def encode(value: Any, *, path: str = "$") -> bytes:
     """Return a value as JSON in UTF-8, on one line.
 
     Records are written as :class:`~openai_batches.requests.request.BatchRequest` says of its body. Enum members are
-    written as their values, dates, times and UUIDs as text, whole numbers that are keys as text.
-
-    Args:
-        value: what to write.
-        path: what to call the value itself.
-
-    Raises:
-        InputError: something in it cannot be written as JSON; the message names the path, e.g. ``$.body.messages[0]``.
+    written as their values, dates, times and UUIDs as text, whole numbers that are keys as text. Errors name the path,
+    e.g. ``$.body.messages[0]``, which begins with the given one.
     """
     try:
         return _encoder.encode(value if _is_plain(value) else _plain(value, path))
     except RecursionError:
         raise _unwritable(path, "it is nested too deeply, or holds itself") from None
     except UnicodeEncodeError:
-        # The encoder names no path: the slow way meets the same fault, and does.
+        # The encoder names no path; the slow way raises for the same reason, and names it.
         return _encoder.encode(_plain(value, path))
 
 
 def check_utf_8(text: str, name: str) -> None:
-    """Refuse a text that no file in UTF-8 can hold, such as an argument of a program in another encoding.
-
-    Args:
-        text: the text.
-        name: what to call it.
-
-    Raises:
-        InputError: there is half of a character in it, or a byte that stood for none.
-    """
+    """Refuse a text that no file in UTF-8 can hold, such as an argument of a program in another encoding."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -84,16 +70,12 @@ def _is_plain(value: Any) -> bool:
         value = value.values()
     elif kind is not list:
         return kind in _SCALARS or (kind is float and math.isfinite(value))
-    # Rows of scalars, e.g. of tokens, are settled without a step of Python for each.
+    # A list of scalars, e.g. of tokens, is decided without a step of Python for each.
     return _SCALARS.issuperset(map(type, value)) or all(map(_is_plain, value))
 
 
 def _plain(value: Any, path: str) -> Any:
-    """Return a value as what JSON is made of.
-
-    Raises:
-        InputError: it cannot be; the message names the path.
-    """
+    """Return a value as dicts, lists and scalars."""
     for kind, make in _MAKERS:
         if isinstance(value, kind):
             return make(value, path)
@@ -176,19 +158,19 @@ def _dumped(model: Any, path: str) -> Any:
         given = model.model_dump(mode="json", by_alias=True, exclude_unset=True)
     except (TypeError, ValueError) as error:
         raise _unwritable(path, str(error)) from error
-    return _without_idle_nulls(whole, given)
+    return _without_default_nulls(whole, given)
 
 
-def _without_idle_nulls(whole: Any, given: Any) -> Any:
-    """Return a pydantic dump without the nulls that nobody gave: those are defaults."""
+def _without_default_nulls(whole: Any, given: Any) -> Any:
+    """Return a pydantic dump without the nulls that were not given: those are defaults."""
     if isinstance(whole, dict):
         known: dict[Any, Any] = given if isinstance(given, dict) else {}
         return {
-            name: _without_idle_nulls(item, known.get(name))
+            name: _without_default_nulls(item, known.get(name))
             for name, item in whole.items()
             if item is not None or name in known
         }
     if isinstance(whole, list):
         items = given if isinstance(given, list) and len(given) == len(whole) else [None] * len(whole)
-        return [_without_idle_nulls(item, known_item) for item, known_item in zip(whole, items, strict=True)]
+        return [_without_default_nulls(item, known_item) for item, known_item in zip(whole, items, strict=True)]
     return whole

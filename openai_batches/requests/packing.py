@@ -1,4 +1,4 @@
-"""Requests into shards: the input files of single batches, inside every limit of the service.
+"""Decide which request goes into which shard, the input file of one batch, within every limit of the service.
 
 Requests are taken in the order in which they come. Those of one endpoint and one model keep that order, from shard to
 shard and within each; a shard is full when the next of them would break a limit.
@@ -115,16 +115,13 @@ class Shard:
 
 @attrs.define(eq=False)
 class Draft:
-    """A shard that is not yet whole: what is in it so far.
-
-    Attributes:
-        used: requests, bytes, embedding inputs, tokens and bytes of output, in this order.
-    """
+    """A shard that is not yet complete."""
 
     number: int
     endpoint: str
     model: str | None
     first_line: int
+    # Requests, bytes, embedding inputs, tokens and bytes of output.
     used: list[int] = attrs.Factory(lambda: [0, 0, 0, 0, 0])
 
     def add(self, amounts: list[int]) -> None:
@@ -173,12 +170,7 @@ Step: TypeAlias = "Append | Finish | Refuse"
 
 
 class Packer:
-    """Says into which shard each request goes, and when a shard is whole.
-
-    Args:
-        limits: what no shard exceeds.
-        file: the path to name in problems.
-    """
+    """Says into which shard each request goes, and when a shard is complete."""
 
     def __init__(self, limits: ShardLimits, *, file: str | None = None) -> None:
         self._limits = limits
@@ -298,7 +290,7 @@ class _Line(msgspec.Struct, gc=False):
 
 
 class _Wanted(msgspec.Struct, gc=False):
-    """What a body says about the size of its answer; what is no number is the service's to judge."""
+    """What a body says about the size of its answer; what is no number is left to the service."""
 
     dimensions: Any = None
     max_completion_tokens: Any = None

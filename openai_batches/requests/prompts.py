@@ -19,7 +19,7 @@ import msgspec
 from openai_batches._threads import in_threads
 from openai_batches.errors import InputError, InvalidRequestsError
 from openai_batches.problems import Problem
-from openai_batches.requests.check_line import Judged, parsed
+from openai_batches.requests.check_line import CheckedLine, parsed
 from openai_batches.requests.read import blocks_of
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ _TABS = frozenset({".tsv", ".tab"})
 _PACKED = frozenset({".gz", ".zst"})
 _BOM = b"\xef\xbb\xbf"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-# More characters than any model takes, and no more than memory does where a quote is never closed.
+# More characters than any model takes, and few enough for the memory where a quote is never closed.
 _MAX_FIELD_CHARS = 1 << 24
 _HELD_ROWS = 1000
 _BLOCK_BYTES = 1 << 18
@@ -84,7 +84,7 @@ def _handfuls(reader: RowReader) -> Generator[list[_Row | Problem], None, None]:
     held: list[_Row | Problem] = []
     blocks = 0
     for row in reader.rows():
-        # Rows may be long: those of one block are not, together.
+        # Rows may be long, but those of one block are not too long together.
         if held and (len(held) >= _HELD_ROWS or reader.blocks > blocks):
             yield held
             held = []
@@ -95,16 +95,7 @@ def _handfuls(reader: RowReader) -> Generator[list[_Row | Problem], None, None]:
 
 
 class RowReader:
-    """Reads the rows of a file, with their line numbers; for use in a thread.
-
-    Args:
-        source: a path, bytes, or a file opened in binary mode.
-        format: how they are written; what the path's suffix says if not given.
-        delimiter: what stands between the fields of CSV.
-
-    Raises:
-        InputError: the format is not known, or has no delimiter.
-    """
+    """Reads the rows of a file, with their line numbers, as :func:`read_prompts` says; for use in a thread."""
 
     def __init__(self, source: PromptSource, *, format: PromptFormat | None, delimiter: str | None) -> None:
         named = source if isinstance(source, str | os.PathLike) else getattr(source, "name", None)
@@ -121,12 +112,7 @@ class RowReader:
         self._source = source
 
     def rows(self) -> Generator[_Row | Problem, None, None]:
-        """Yield each row with its 1-based line, or what is wrong with it; the rows behind a bad one follow.
-
-        Raises:
-            InputError: the source cannot be read to its end.
-            OSError: the file cannot be read.
-        """
+        """Yield each row with its 1-based line, or what is wrong with it; the rows behind a bad one follow."""
         blocks = self._blocks()
         yield from {"csv": self._table, "jsonl": self._json_lines, "text": self._text_lines}[self.format](blocks)
 
@@ -166,9 +152,9 @@ class RowReader:
             try:
                 value = _decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                judged = Judged(number, self.file)
-                parsed(judged, line)
-                yield from judged.problems
+                checked = CheckedLine(number, self.file)
+                parsed(checked, line)
+                yield from checked.problems
                 continue
             if isinstance(value, dict | str):
                 yield number, value
@@ -179,7 +165,7 @@ class RowReader:
                 yield self._problem(number, "invalid_type", message)
 
     def _table(self, blocks: Iterator[bytes]) -> Iterator[_Row | Problem]:
-        # A setting of the whole process, which is only ever widened here.
+        # A setting of the whole process, which is only raised here.
         csv.field_size_limit(max(csv.field_size_limit(), _MAX_FIELD_CHARS))
         text = _TableText(blocks)
         records = csv.reader(text, delimiter=self._delimiter, strict=True)
@@ -212,7 +198,7 @@ class RowReader:
     def _fields(self, header: list[str], record: list[str]) -> dict[str, str]:
         if "" not in header:
             return dict(zip(header, record, strict=True))
-        # Spreadsheets end lines with commas: a cell without a name and with nothing in it is none.
+        # Spreadsheets end lines with commas: an empty cell in a column without a name is left out.
         return {name: cell for name, cell in zip(header, record, strict=True) if name or cell.strip()}
 
     def _named(self, record: list[str], line: int) -> list[str]:

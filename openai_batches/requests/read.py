@@ -1,7 +1,7 @@
 r"""Requests from wherever they are, as blocks of whole lines.
 
-Nothing is judged or repaired here, and nothing is held but the block at hand. Files are read, unpacked and cut in a
-thread, without a step of Python for each line; iterables are asked and encoded in a thread, for a generator may block.
+Nothing is checked or repaired here, and one block is held at a time. Files are read, unpacked and cut in a thread,
+without a step of Python for each line. Iterables are also advanced in a thread, since a generator may block.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WBITS = 31
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _BUFFER_BYTES = 128 * 1024
-# How long an async iterable that never waits may keep the event loop to itself.
+# How long an async iterable that never waits may keep the event loop busy.
 _BUSY_S = 0.002
 
 
@@ -60,18 +60,11 @@ async def iter_blocks(
 
     A path is a ``.jsonl`` file, plain or packed with gzip or zstd, which its first bytes say, or its name. An iterable
     is iterated in worker threads, one at a time but not always the same one, and as far ahead as one block: what may
-    be used in one thread alone belongs in an async iterable. Leaving early closes generators and opened files.
+    be used in one thread alone belongs in an async iterable. A file that is open in binary mode is read from where it
+    stands, and is not closed. Leaving early closes generators and opened files.
 
-    Args:
-        source: a path; the bytes of a whole file; a file opened in binary mode, read from where it stands and not
-            closed; or an iterable or async iterable of requests, mappings and raw lines.
-        block_bytes: how large a block may grow; one with a longer line in it may have twice the bytes of that line.
-        max_line_bytes: a longer line is refused rather than held, 64 MiB unless said otherwise.
-
-    Raises:
-        InputError: this is no source; an item of it is no request; a line is too long; a packed file is cut or broken,
-            or needs the extra ``[zstd]``.
-        OSError: the file cannot be read.
+    A block with a line longer than ``block_bytes`` may have twice the bytes of that line; a line longer than
+    ``max_line_bytes`` is an error.
     """
     if isinstance(source, AsyncIterable):
         async for block in _blocks_of_async(source, block_bytes, max_line_bytes):
@@ -85,22 +78,12 @@ async def iter_blocks(
 def blocks_of_path(
     path: str | os.PathLike[str], block_bytes: int = BLOCK_BYTES, *, max_line_bytes: int = MAX_LINE_BYTES
 ) -> Generator[bytes, None, None]:
-    r"""Yield the lines of a file in blocks of whole lines, as they stand, each ended by ``\n``; for use in a thread.
-
-    Args:
-        path: a ``.jsonl`` file, plain or packed with gzip or zstd.
-        block_bytes: how large a block may grow; one with a longer line in it may have twice the bytes of that line.
-        max_line_bytes: a longer line is refused rather than held, 64 MiB unless said otherwise.
-
-    Raises:
-        InputError: the path is a folder, a line is too long, or a packed file is cut or broken or needs an extra.
-        OSError: the file cannot be read.
-    """
+    """Yield the lines of a file as :func:`iter_blocks` does; for use in a thread."""
     path = Path(path)
     if path.is_dir():
         raise InputError(f"'{path}' is a folder: requests are read from a file")
     try:
-        # Counting lines costs more than reading them: it is left for the one error that names a line.
+        # Counting lines costs more than reading them, and only one error names a line.
         yield from _blocks_of_path(path, block_bytes, max_line_bytes, is_counted=not path.is_file())
     except _UncountedLineError as error:
         for _ in _blocks_of_path(path, block_bytes, max_line_bytes, is_counted=True):
@@ -118,17 +101,7 @@ def _blocks_of_path(
 def blocks_of(
     source: Any, block_bytes: int = BLOCK_BYTES, max_line_bytes: int = MAX_LINE_BYTES
 ) -> Generator[bytes, None, None]:
-    r"""Yield the lines of a source in blocks of whole lines, each ended by ``\n``; for use in a thread.
-
-    Args:
-        source: what :func:`iter_blocks` takes, but for an async iterable.
-        block_bytes: how large a block may grow; one with a longer line in it may have twice the bytes of that line.
-        max_line_bytes: a longer line is refused rather than held.
-
-    Raises:
-        InputError: this is no source, or as :func:`iter_blocks` says.
-        OSError: the file cannot be read.
-    """
+    """Yield the lines of a source that is no async iterable as :func:`iter_blocks` does; for use in a thread."""
     if isinstance(source, str) and ("\n" in source or source.lstrip().startswith("{")):
         raise InputError("a str is the path of a file; lines in a str are given in a list, or as bytes")
     if isinstance(source, str | os.PathLike):
@@ -202,14 +175,12 @@ def _zstandard(name: str) -> Any:
 
 
 class _Unpacked:
-    """A packed file, unpacked as it is read; unlike zstandard's own reader it notices a frame that is cut.
+    """A file of gzip's members or zstd's frames, unpacked as it is read; ``unpacker`` makes what unpacks the next.
 
-    Args:
-        file: one or more members of gzip, or frames of zstd.
-        unpacker: makes what unpacks the next of them.
+    Unlike zstandard's own reader it notices a frame that is cut.
     """
 
-    # Zeros are packed 1,000 : 1 by one, 30,000 : 1 by the other: a piece is small until it is known what becomes of it.
+    # Zeros are packed 1,000 : 1 by gzip, 30,000 : 1 by zstd: a piece is small until the ratio of the last is known.
     _LEAST, _MOST, _PLENTY = 256, 32 * 1024, 256 * 1024
 
     def __init__(self, file: io.BufferedReader[Any], unpacker: Callable[[], Any]) -> None:
@@ -253,7 +224,7 @@ class _Unpacked:
 
 
 class _UncountedLineError(Exception):
-    """A line is too long, and nobody counted which one it is."""
+    """A line is too long, and the lines before it were not counted."""
 
 
 def _cut(
@@ -280,11 +251,11 @@ def _cut(
             yield block if block.endswith(b"\n") else block + b"\n"
         if is_end:
             return
-        # Let go of it before the next is made, or the allocator fetches fresh pages for each.
+        # It is freed before the next is made: else the allocator takes new pages for each.
         del block
         if held == most:
             raise _too_long(lines + 1, max_line_bytes, name) if is_counted else _UncountedLineError
-        # A long line has made the buffer grow; the next ones have their own way.
+        # A long line has made the buffer grow, which the next ones do not need.
         del buffer[max(size, held) :]
         if held == len(buffer):
             buffer.extend(bytes(min(held, most - held)))

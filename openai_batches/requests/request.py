@@ -1,4 +1,4 @@
-"""Whatever asks something of a model becomes one line of a batch's input file.
+"""One request, and how values of Python, prompts among them, become requests and lines of an input file.
 
 Source: https://platform.openai.com/docs/guides/batch#1-prepare-your-batch-file
 """
@@ -51,12 +51,7 @@ Prompt: TypeAlias = "str | Mapping[str, Any] | Sequence[Any] | tuple[str | None,
 
 
 def encode_request(request: BatchRequest) -> bytes:
-    r"""Return a request as one line of JSON, without its ``\n``.
-
-    Raises:
-        InputError: the id, url or method is no text or empty, the body is no object, or something in it cannot be
-            written as JSON (NaN, a set, an object of another kind); the message names the ``custom_id`` and the path.
-    """
+    r"""Return a request as one line of JSON, without its ``\n``; errors name its ``custom_id`` and the path in it."""
     custom_id, url, method = request.custom_id, request.url, request.method
     for name, value in (("custom_id", custom_id), ("url", url), ("method", method)):
         if not isinstance(value, str) or not value:
@@ -75,15 +70,7 @@ def as_line(item: RequestItem, *, url: str | None = None, method: str | None = N
     r"""Return one request as a line of the input file, without its ``\n``.
 
     Bytes and text are raw lines: they pass as they are, but for their end. A mapping is a whole line (``custom_id``,
-    ``method``, ``url``, ``body``); what it lacks is not judged here.
-
-    Args:
-        item: a request, a mapping, or a raw line.
-        url: what a mapping without a ``url`` gets.
-        method: what a mapping without a ``method`` gets.
-
-    Raises:
-        InputError: it is none of these, is more than one line, or cannot be written as JSON.
+    ``method``, ``url``, ``body``); it gets the ``url`` and ``method`` that it lacks, and nothing else of it is checked.
     """
     if isinstance(item, BatchRequest):
         return encode_request(item)
@@ -265,7 +252,7 @@ def _maker(
 
 @attrs.frozen
 class _Maker:
-    """How a prompt becomes a request."""
+    """Makes requests of prompts, which are the same but for their ids and prompts."""
 
     endpoint: str
     head: dict[str, Any]

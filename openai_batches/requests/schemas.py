@@ -42,14 +42,14 @@ _KEPT = frozenset(
         *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
     ]
 )
-# Notes that do not change what is valid.
+# These do not change what is valid.
 _DROPPED = frozenset(
     [
         *("title", "default", "examples", "deprecated", "readOnly", "writeOnly", "discriminator"),
         *("$comment", "$schema", "$defs"),
     ]
 )
-# What is made anew from what it holds.
+# These are made from their parts.
 _PARTS = frozenset(["$ref", "anyOf", "items", "properties", "required", "additionalProperties"])
 _FORMATS = frozenset(["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"])
 _WHY_NOT = {

@@ -137,13 +137,10 @@ async def write_shards(
 
 
 class _ShardWriter:
-    """Writes shards into a directory.
-
-    Attributes:
-        whole: shards that are on disk as a whole, until someone takes them out of here.
-    """
+    """Writes shards into a directory."""
 
     def __init__(self, directory: Path, packer: Packer, inspection: Inspection) -> None:
+        # Shards that are complete and on disk, until the caller takes them.
         self.whole: deque[Shard] = deque()
         self._directory = directory
         self._packer = packer
@@ -193,7 +190,7 @@ class _ShardWriter:
         path = self._path(draft)
         if path.exists():
             raise InputError(f"{path} is there already: shards go into a directory without others")
-        # Its mode is 0600, and its name nobody else's.
+        # Its mode is 0600, and no other process has its name.
         return tempfile.NamedTemporaryFile(  # closed in _finish or _abandon
             dir=self._directory, prefix=f".{path.name}.", suffix=".part", delete=False
         )

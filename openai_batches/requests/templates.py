@@ -38,16 +38,11 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
 class TemplateError(InputError):
-    """A template is seen to be wrong once there is a row: no row can fill it."""
+    """No row can fill a template, which is only known once there is one."""
 
 
 class FieldError(InputError):
-    """A row does not fill a template.
-
-    Attributes:
-        code: what kind of problem it is, as :class:`~openai_batches.problems.Problem` has them.
-        field: the place that cannot be filled.
-    """
+    """A row does not fill a place of a template; the code is that of a :class:`Problem`."""
 
     def __init__(self, message: str, *, code: str, field: str) -> None:
         super().__init__(message)
@@ -57,17 +52,10 @@ class FieldError(InputError):
 
 @attrs.frozen
 class ValueFormat:
-    """A way to write values, for texts, for numbers, or for both.
-
-    Attributes:
-        spec: in the words of Python's format strings, such as ``.2f`` or ``>10``; empty for values as they are.
-        fault: why nothing can be written so; empty where something can.
-        takes_text: whether a text can be written so as it is.
-        takes_whole: whether a whole number can.
-        takes_fraction: whether any other number can.
-    """
+    """How values are written, texts, numbers or both: the format after the colon of ``{price:.2f}``."""
 
     spec: str
+    # Why no value can be written so; empty where some can.
     fault: str
     takes_text: bool
     takes_whole: bool
@@ -80,9 +68,9 @@ class ValueFormat:
             dot for dot, digits in _COUNT.findall(spec) if len(digits) > _MAX_WIDTH_DIGITS or int(digits) > _MAX_WIDTH
         }
         is_wide, is_precise = "" in large, "." in large
-        # Zeros before a number are no zeros behind a text, though Python sees it so.
+        # Zeros pad a number on its left. Python would pad a text on its right, which is not meant.
         takes_text = not is_wide and not _ZEROS.match(spec) and _takes(spec, "a")
-        # A character by its number, or a half of one, is not what a number means in a table.
+        # A number in a table does not mean the character of this number.
         takes_numbers = not is_wide and not is_precise and not spec.endswith("c")
         takes_whole, takes_fraction = takes_numbers and _takes(spec, 1), takes_numbers and _takes(spec, 1.5)
         fault = ""
@@ -114,17 +102,13 @@ class ValueFormat:
 
 @attrs.frozen
 class _Place:
-    """A place of a template.
+    """A place of a template."""
 
-    Attributes:
-        text: what stands between the braces; a field of this very name fills it.
-        path: where that is no field: the names that lead to the value, through objects and lists.
-        name: what to call what is asked for: the way to the value, or the whole text where no format follows it.
-        format: how the value is written; None: as it is.
-    """
-
+    # What stands between the braces; a field of exactly this name fills it.
     text: str
+    # Where there is no such field: the names that lead to the value, through objects and lists.
     path: tuple[str, ...]
+    # What to call the value in errors.
     name: str
     format: ValueFormat | None
 
@@ -183,10 +167,7 @@ class Template:
     A place is filled by the field of its name. Where there is none of that name, dots and brackets lead into objects
     and lists (``{author.name}``, ``{tags[0]}``), and what follows a colon says how the value is written
     (``{price:.2f}``, ``{name:>10}``): a text that is written as a number is one there, if one is needed. Text stands as
-    it is; numbers, truth, objects and lists are written as JSON.
-
-    Attributes:
-        fields: the names of the fields it asks for.
+    it is; numbers, booleans, objects and lists are written as JSON. ``fields`` are the names it asks for.
     """
 
     def __init__(self, text: str, *, name: str = "the template") -> None:
@@ -245,11 +226,7 @@ class Template:
 
 
 class FormatString:
-    """A template in the syntax of Python's format strings, which :func:`requests_from` takes.
-
-    Attributes:
-        fields: the names of the fields it asks for.
-    """
+    """A template in the syntax of Python's format strings, which :func:`requests_from` takes."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -304,7 +281,7 @@ def _number_in(text: str) -> int | float:
     text = text.strip()
     if not _NUMBER.fullmatch(text):
         raise ValueError("no number")
-    # As many digits as Python makes a whole number of, and more, are beyond every format.
+    # Python limits the digits of a whole number, and no format takes as many.
     if len(text) > _MAX_WIDTH or not math.isfinite(float(text)):
         raise ValueError("too large")
     return int(text) if _WHOLE.fullmatch(text) else float(text)

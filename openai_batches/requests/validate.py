@@ -26,7 +26,7 @@ from openai_batches.requests.read import MAX_LINE_BYTES, RequestSource, blocks_o
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 
-    from openai_batches.requests.check_block import Checked
+    from openai_batches.requests.check_block import CheckedBlock
 
 __all__ = [
     "MAX_PROBLEMS",
@@ -149,7 +149,7 @@ class Inspection:
         self._file = file
         self._duplicates = DuplicateFinder()
 
-    def look_at(self, block: bytes) -> Checked:
+    def look_at(self, block: bytes) -> CheckedBlock:
         """Check a block; its problems are noted."""
         checked = self._checker.check(block)
         self._duplicates.add(checked.custom_ids, checked.lines)

@@ -1,4 +1,4 @@
-"""Prompts from a file become a request file: whole, or not at all.
+"""Write a request file from files of prompts: completely, or not at all.
 
 The rows are read, filled in and encoded in a thread, a block at a time.
 """
@@ -31,7 +31,7 @@ __all__ = ["RequestFile", "write_request_file"]
 _Text: TypeAlias = "str | os.PathLike[str] | None"
 
 _SPOOLED_BYTES = 1 << 20
-# What requests_from has arguments for: in a body, these would say something a second time, or nothing.
+# These are arguments of requests_from: as parameters of a body they would repeat them, or mean nothing.
 _ARGUMENTS = ("model", "endpoint", "system", "template", "id_prefix", "prompts")
 
 
@@ -206,7 +206,7 @@ def _text(value: object, name: str) -> str | None:
         return value
     if not isinstance(value, os.PathLike):
         raise InputError(f"{name} must be a str, or the Path of a file, not {type(value).__name__}")
-    # An editor ends the last line of a file, which is no part of what is said.
+    # Editors end the last line of a file; this line end is not part of the text.
     return _read(Path(cast("os.PathLike[str]", value))).removesuffix("\n").removesuffix("\r")
 
 
@@ -226,7 +226,7 @@ def _output(path: str | os.PathLike[str] | BinaryIO, *, overwrite: bool) -> _Tar
 
 
 class _TargetFile:
-    """A file that gets its name when it is whole; each method blocks, and takes its turn."""
+    """A file that gets its name when it is complete."""
 
     def __init__(self, path: Path, *, overwrite: bool) -> None:
         self.path = path
@@ -256,7 +256,7 @@ class _TargetFile:
 
 
 class _TargetStream:
-    """An open file, which gets everything at once."""
+    """An open file, which gets everything in the end."""
 
     path = None
 
@@ -278,5 +278,5 @@ class _TargetStream:
         self._stream.flush()
 
     def discard(self) -> None:
-        # A thread that was left behind finds it closed, and is not waited for: nobody may ever read the stream.
+        # A thread that still writes finds it closed, and is not waited for: the stream's reader may never read on.
         self._held.close()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_batches.costs.tokens import Tally, approximate_tokens, tally_lines
+from openai_batches.costs.tokens import RequestTokens, approximate_tokens, count_lines
 
 CHAT = "/v1/chat/completions"
 
@@ -19,17 +19,17 @@ def line(body: dict[str, Any], url: str | None = CHAT) -> bytes:
     return msgspec.json.encode({"custom_id": "1", "method": "POST", **named, "body": body}) + b"\n"
 
 
-def tallied(*lines: bytes, endpoint: str | None = None) -> dict[str, Tally]:
+def tallied(*lines: bytes, endpoint: str | None = None) -> dict[str, RequestTokens]:
     """With one token for each character, so that sums show what was counted."""
-    tallies: dict[str, Tally] = {}
-    assert tally_lines(b"".join(lines), tallies, lambda model: len, endpoint=endpoint) == 0
-    return tallies
+    sums_by_model: dict[str, RequestTokens] = {}
+    assert count_lines(b"".join(lines), sums_by_model, lambda model: len, endpoint=endpoint) == 0
+    return sums_by_model
 
 
 def tokens(body: dict[str, Any], url: str = CHAT) -> int:
-    (tally,) = tallied(line(body, url)).values()
-    assert tally.requests == 1
-    return tally.input_tokens
+    (sums,) = tallied(line(body, url)).values()
+    assert sums.requests == 1
+    return sums.input_tokens
 
 
 @pytest.mark.parametrize(
@@ -108,8 +108,8 @@ def test_media_is_told_and_not_counted() -> None:
     """The base64 of an image is no text: counted as one, it would cost a hundred times too much."""
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 10_000}}
     content = [{"type": "text", "text": "12"}, image, image]
-    (tally,) = tallied(line({"messages": [{"role": "user", "content": content}]})).values()
-    assert (tally.input_tokens, tally.media_parts) == (3 + 4 + 2, 2)
+    (sums,) = tallied(line({"messages": [{"role": "user", "content": content}]})).values()
+    assert (sums.input_tokens, sums.media_parts) == (3 + 4 + 2, 2)
 
 
 @pytest.mark.parametrize(
@@ -134,9 +134,9 @@ def test_the_most_output_is_what_requests_allow(
     body: dict[str, Any], url: str, most: int, answers_without: int
 ) -> None:
     """Each answer may have the stated maximum; where none is stated, that is told; embeddings write nothing."""
-    (tally,) = tallied(line(body, url)).values()
-    assert (tally.max_output_tokens, tally.answers_without_maximum) == (most, answers_without)
-    assert tally.requests_without_maximum == bool(answers_without)
+    (sums,) = tallied(line(body, url)).values()
+    assert (sums.max_output_tokens, sums.answers_without_maximum) == (most, answers_without)
+    assert sums.requests_without_maximum == bool(answers_without)
 
 
 def test_the_endpoint_of_lines_that_name_none() -> None:
@@ -150,11 +150,11 @@ def test_the_endpoint_of_lines_that_name_none() -> None:
 
 def test_models_are_tallied_apart() -> None:
     """Each model with the function that counts for it; a request without one is under the empty name."""
-    tallies: dict[str, Tally] = {}
+    sums_by_model: dict[str, RequestTokens] = {}
     lines = [line({"model": model, "prompt": "12345"}) for model in ("a", "b", "a", None)]
     counter = {"a": len, "b": lambda text: 100, "": lambda text: 7}
-    assert tally_lines(b"".join(lines), tallies, counter.__getitem__) == 0
-    assert {model: (tally.requests, tally.input_tokens) for model, tally in tallies.items()} == {
+    assert count_lines(b"".join(lines), sums_by_model, counter.__getitem__) == 0
+    assert {model: (sums.requests, sums.input_tokens) for model, sums in sums_by_model.items()} == {
         "a": (2, 10),
         "b": (1, 100),
         "": (1, 7),
@@ -169,15 +169,15 @@ def test_odd_lines_do_not_stop_the_count() -> None:
     good = line({"model": "a", "prompt": "12345"})
     odd = line({"model": "a", "messages": 5, "max_tokens": "ten"})
     nameless = line({"model": 5})
-    tallies: dict[str, Tally] = {}
+    sums_by_model: dict[str, RequestTokens] = {}
     block = b"".join(
         [b"\xef\xbb\xbf", good, b"{no\n", b"\r\n", odd, b"[]\n", b'{"url": "/x"}\n', b"\xff\n", nameless, good]
     )
-    assert tally_lines(block, tallies, lambda model: len) == 4
-    assert tallies["a"].requests == 3
-    assert tallies["a"].input_tokens == 5 + len('{"model":"a","messages":5,"max_tokens":"ten"}') + 5
-    assert (tallies["a"].requests_without_maximum, tallies["a"].requests_with_unknown_maximum) == (2, 1)
-    assert tallies[""].requests == 1
+    assert count_lines(block, sums_by_model, lambda model: len) == 4
+    assert sums_by_model["a"].requests == 3
+    assert sums_by_model["a"].input_tokens == 5 + len('{"model":"a","messages":5,"max_tokens":"ten"}') + 5
+    assert (sums_by_model["a"].requests_without_maximum, sums_by_model["a"].requests_with_unknown_maximum) == (2, 1)
+    assert sums_by_model[""].requests == 1
 
 
 @pytest.mark.parametrize(
@@ -193,9 +193,9 @@ def test_odd_lines_do_not_stop_the_count() -> None:
 @pytest.mark.parametrize("odd", [{}, {"messages": [{"role": "user", "content": "a", "name": 5}]}])
 def test_numbers_are_read_however_they_are_written(fields: dict[str, Any], most: int, odd: dict[str, Any]) -> None:
     """As decimals, as pandas writes a column with a gap, or as text; in a body of any shape. The largest one counts."""
-    (tally,) = tallied(line({**fields, **odd})).values()
-    assert (tally.max_output_tokens, tally.requests_without_maximum) == (most, 0)
-    assert tally.requests_with_unknown_maximum == 0
+    (sums,) = tallied(line({**fields, **odd})).values()
+    assert (sums.max_output_tokens, sums.requests_without_maximum) == (most, 0)
+    assert sums.requests_with_unknown_maximum == 0
 
 
 @pytest.mark.parametrize(
@@ -216,19 +216,19 @@ def test_numbers_are_read_however_they_are_written(fields: dict[str, Any], most:
 @pytest.mark.parametrize("odd", [{}, {"instructions": [{"role": "user", "content": "a"}]}])
 def test_a_number_that_cannot_be_read_is_not_known(fields: dict[str, Any], odd: dict[str, Any]) -> None:
     """It is told apart from no maximum: whoever assumes one for those must not do it for these."""
-    (tally,) = tallied(line({**fields, **odd})).values()
-    assert tally.requests_with_unknown_maximum == 1
-    assert (tally.max_output_tokens, tally.requests_without_maximum, tally.answers_without_maximum) == (0, 0, 0)
+    (sums,) = tallied(line({**fields, **odd})).values()
+    assert sums.requests_with_unknown_maximum == 1
+    assert (sums.max_output_tokens, sums.requests_without_maximum, sums.answers_without_maximum) == (0, 0, 0)
     (writeless,) = tallied(line({**fields, **odd}, "/v1/embeddings")).values()
     assert writeless.requests_with_unknown_maximum == 0
 
 
 def test_a_number_beyond_a_float_is_no_broken_line() -> None:
     """JSON knows no largest number, and validation finds nothing wrong: it is a request, its maximum is not known."""
-    tallies: dict[str, Tally] = {}
+    sums_by_model: dict[str, RequestTokens] = {}
     lines = b'{"body": {"model": "a", "max_tokens": 1e400}}\n{"body": {"model": "a", "n": -1e400, "messages": 5}}\n'
-    assert tally_lines(lines, tallies, lambda model: len) == 0
-    assert (tallies["a"].requests, tallies["a"].requests_with_unknown_maximum) == (2, 2)
+    assert count_lines(lines, sums_by_model, lambda model: len) == 0
+    assert (sums_by_model["a"].requests, sums_by_model["a"].requests_with_unknown_maximum) == (2, 2)
 
 
 @pytest.mark.parametrize(
@@ -246,17 +246,17 @@ def test_a_number_beyond_a_float_is_no_broken_line() -> None:
 def test_what_the_service_keeps_is_told_and_not_counted(body: dict[str, Any], expected: tuple[int, int, int]) -> None:
     """A prompt or an answer that is named by its id has tokens that only the service knows; variables are counted."""
     stated = {**body, "max_output_tokens": 16_000}
-    (tally,) = tallied(line(stated, "/v1/responses")).values()
-    assert (tally.input_tokens, tally.stored_parts, tally.media_parts) == expected
-    assert (tally.max_output_tokens, tally.requests_without_maximum) == (16_000, 0)
+    (sums,) = tallied(line(stated, "/v1/responses")).values()
+    assert (sums.input_tokens, sums.stored_parts, sums.media_parts) == expected
+    assert (sums.max_output_tokens, sums.requests_without_maximum) == (16_000, 0)
 
 
 def test_what_the_service_keeps_is_told_of_odd_bodies_too() -> None:
     """And an image in one of them is an image, not a text of a million characters."""
     body = {"model": "a", "prompt": {"id": "p"}, "instructions": [{"image_url": "data:image/png;base64,AAAA"}]}
-    (tally,) = tallied(line(body, "/v1/responses")).values()
-    assert (tally.stored_parts, tally.media_parts) == (1, 1)
-    assert tally.input_tokens == len(msgspec.json.encode(body)) - len("data:image/png;base64,AAAA")
+    (sums,) = tallied(line(body, "/v1/responses")).values()
+    assert (sums.stored_parts, sums.media_parts) == (1, 1)
+    assert sums.input_tokens == len(msgspec.json.encode(body)) - len("data:image/png;base64,AAAA")
     referring = {"input": [{"type": "item_reference", "id": "msg_1"}, {"type": "message", "name": 5}]}
     assert tallied(line(referring, "/v1/responses"))[""].stored_parts == 1
 
@@ -272,15 +272,15 @@ def test_what_the_service_keeps_is_told_of_odd_bodies_too() -> None:
 )
 def test_a_request_is_a_line(block: bytes, unreadable: int) -> None:
     """Two on one line are no request to the service, and neither is one on two."""
-    assert tally_lines(block, {}, lambda model: len) == unreadable
+    assert count_lines(block, {}, lambda model: len) == unreadable
 
 
 def test_depth_is_no_danger() -> None:
     """Nesting that no decoder follows makes a line unreadable, not the program stop."""
     deep = b'{"body": {"tools": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}\n"
-    tallies: dict[str, Tally] = {}
-    assert tally_lines(deep + line({"prompt": "1"}), tallies, lambda model: len) == 1
-    assert tallies[""].requests == 1
+    sums_by_model: dict[str, RequestTokens] = {}
+    assert count_lines(deep + line({"prompt": "1"}), sums_by_model, lambda model: len) == 1
+    assert sums_by_model[""].requests == 1
 
 
 BODIES = st.fixed_dictionaries(
@@ -301,7 +301,7 @@ def test_the_cut_into_blocks_makes_no_difference(bodies: list[dict[str, Any]], d
     lines = [line(body) for body in bodies]
     whole = tallied(*lines)
     cut = data.draw(st.integers(0, len(lines)))
-    parts: dict[str, Tally] = {}
+    parts: dict[str, RequestTokens] = {}
     for part in (lines[:cut], lines[cut:]):
-        tally_lines(b"".join(part), parts, lambda model: len)
+        count_lines(b"".join(part), parts, lambda model: len)
     assert parts == whole

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_batches import OPENAI, InputError
-from openai_batches.requests.check_block import BlockChecker, Checked
+from openai_batches.requests.check_block import BlockChecker, CheckedBlock
 from openai_batches.requests.packing import Append, Draft, Finish, Packer, Refuse, Shard, ShardLimits, estimate_tokens
 
 CHAT = "/v1/chat/completions"
@@ -68,7 +68,7 @@ def pack(*blocks: bytes, **limits: Any) -> Packed:
             packed.shards.append(drafts.pop(step.draft.number).finished(Path("x")))
 
     for block in blocks:
-        checked: Checked = checker.check(block)
+        checked: CheckedBlock = checker.check(block)
         assert not checked.problems
         for rows in checked.rows:
             for step in packer.place(rows):

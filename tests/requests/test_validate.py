@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from openai_batches import OPENAI, InputError
 from openai_batches.errors import InvalidRequestsError
 from openai_batches.problems import Problem, Repair
-from openai_batches.requests.check_block import BlockChecker, Checked
-from openai_batches.requests.check_line import Judged, count_inputs, judge
+from openai_batches.requests.check_block import BlockChecker, CheckedBlock
+from openai_batches.requests.check_line import CheckedLine, check_line, count_inputs
 from openai_batches.requests.validate import ProblemList, ValidationReport, report_of, whole_file_problems
 
 CHAT = "/v1/chat/completions"
@@ -44,7 +44,7 @@ def block(*lines: Any) -> bytes:
     return b"".join((line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n" for line in lines)
 
 
-def check(*blocks: bytes, **options: Any) -> tuple[list[Checked], ValidationReport]:
+def check(*blocks: bytes, **options: Any) -> tuple[list[CheckedBlock], ValidationReport]:
     checker = BlockChecker(**options)
     checked = [checker.check(part) for part in blocks]
     problems = ProblemList(100)
@@ -398,7 +398,7 @@ def test_a_problem_says_where_it_is() -> None:
     assert str(problem) == "a.jsonl:3:9: Bad. (custom_id 'r')"
     assert str(attrs.evolve(problem, file=None)) == "line 3, column 9: Bad. (custom_id 'r')"
     assert str(Problem(code="c", message="Bad.")) == "Bad."
-    assert isinstance(judge(b"{}", 1), Judged)
+    assert isinstance(check_line(b"{}", 1), CheckedLine)
 
 
 odd = st.sampled_from([
@@ -432,7 +432,7 @@ lines = st.one_of(
 )
 
 
-def found_in(checked: list[Checked], report: ValidationReport) -> Any:
+def found_in(checked: list[CheckedBlock], report: ValidationReport) -> Any:
     """Everything that was found, in an order that does not depend on how the lines came in blocks."""
     rows: dict[Any, Any] = {}
     for part in checked:
