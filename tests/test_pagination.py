@@ -10,8 +10,7 @@ from typing import Any, Self
 
 import attrs
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from openai_batches import AsyncPaginator, InputError, Page, PaginationError
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from openai_batches import InputError, PollPolicy, RetryPolicy
 from openai_batches.policies import as_poll_policy

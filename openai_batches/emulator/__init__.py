@@ -42,14 +42,8 @@ with _names:
     )
     from openai_batches.emulator.clock import (
         Clock as Clock,
-    )
-    from openai_batches.emulator.clock import (
         LastingClock as LastingClock,
-    )
-    from openai_batches.emulator.clock import (
         RealClock as RealClock,
-    )
-    from openai_batches.emulator.clock import (
         SteppedClock as SteppedClock,
     )
     from openai_batches.emulator.executors.echo import (
@@ -57,11 +51,7 @@ with _names:
     )
     from openai_batches.emulator.executors.executor import (
         Executor as Executor,
-    )
-    from openai_batches.emulator.executors.executor import (
         LineAnswer as LineAnswer,
-    )
-    from openai_batches.emulator.executors.executor import (
         LineError as LineError,
     )
     from openai_batches.emulator.executors.script import (
@@ -72,11 +62,7 @@ with _names:
     )
     from openai_batches.emulator.faults.faults import (
         Fault as Fault,
-    )
-    from openai_batches.emulator.faults.faults import (
         Faults as Faults,
-    )
-    from openai_batches.emulator.faults.faults import (
         Firing as Firing,
     )
     from openai_batches.emulator.http.context import (
@@ -87,14 +73,10 @@ with _names:
     )
     from openai_batches.emulator.profiles.profiles import (
         PROFILES as PROFILES,
-    )
-    from openai_batches.emulator.profiles.profiles import (
         Profile as Profile,
     )
     from openai_batches.emulator.rules import (
         Choices as Choices,
-    )
-    from openai_batches.emulator.rules import (
         Timings as Timings,
     )
     from openai_batches.emulator.server import (
@@ -105,11 +87,7 @@ with _names:
     )
     from openai_batches.emulator.store.records import (
         StoredBatch as StoredBatch,
-    )
-    from openai_batches.emulator.store.records import (
         StoredFile as StoredFile,
-    )
-    from openai_batches.emulator.store.records import (
         StoredUpload as StoredUpload,
     )
     from openai_batches.emulator.store.store import (
@@ -117,14 +95,8 @@ with _names:
     )
     from openai_batches.emulator.webhooks.endpoints import (
         Delivery as Delivery,
-    )
-    from openai_batches.emulator.webhooks.endpoints import (
         WebhookEndpoint as WebhookEndpoint,
-    )
-    from openai_batches.emulator.webhooks.endpoints import (
         WebhookMessage as WebhookMessage,
-    )
-    from openai_batches.emulator.webhooks.endpoints import (
         WebhookRetries as WebhookRetries,
     )
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from openai_batches.report.figures import AttemptLine, Spread
-    from openai_batches.resources.timeline import Span
+    from openai_batches.resources.progress import Span
 
 __all__ = ["Axis", "area", "bar", "gantt", "histogram", "legend", "state_legend"]
 

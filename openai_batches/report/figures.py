@@ -17,7 +17,7 @@ from openai_batches.costs.bill import Bill
 from openai_batches.jobs.journal.sqlite import JournalView
 from openai_batches.jobs.ledger import Ledger
 from openai_batches.models import Batch, BatchStatus
-from openai_batches.resources.timeline import Span, began_at, ended_at, spans_of
+from openai_batches.resources.progress import Span, began_at, ended_at, spans_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

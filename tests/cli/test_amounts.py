@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from openai_batches.cli.options.amounts import bytes_of, seconds_of, usd_of
 from openai_batches.cli.output.texts import lasting_text, money_text, size_text

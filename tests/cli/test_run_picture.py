@@ -18,9 +18,7 @@ from support.run_stage import CHAT, LOCAL, ask_often, write_requests
 from openai_batches import Batch, BatchStatus, JobEvent, JobEventKind, Ledger, RequestCounts, Step
 from openai_batches.cli.advice import TYPED, resume_command
 from openai_batches.cli.options.local import announced
-from openai_batches.cli.run import display as display_module
-from openai_batches.cli.run import messages as messages_module
-from openai_batches.cli.run import run as run_module
+from openai_batches.cli.run import display as display_module, messages as messages_module, run as run_module
 from openai_batches.cli.run.display import Picture
 from openai_batches.cli.run.messages import EventTeller, ledger_lines
 from openai_batches.cli.run.progress import JobProgress, Pace

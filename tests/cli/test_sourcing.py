@@ -20,8 +20,7 @@ from support.request_lines import write_requests
 from openai_batches import FileObject, validate_requests
 from openai_batches.cli.options import sources as sources_module
 from openai_batches.cli.options.sources import opened_sources, request_source
-from openai_batches.cli.output import file_rows
-from openai_batches.cli.output import questions as questions_module
+from openai_batches.cli.output import file_rows, questions as questions_module
 from openai_batches.cli.output.file_rows import file_row
 from openai_batches.cli.output.questions import can_ask, confirmed
 

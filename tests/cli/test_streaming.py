@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from openai_batches.cli.errors import ClosedPipeError, CommandError
-from openai_batches.cli.output import streams as streams_module
-from openai_batches.cli.output import terminal
+from openai_batches.cli.output import streams as streams_module, terminal
 from openai_batches.cli.output.streams import OutputStream, gathered
 from openai_batches.cli.output.terminal import out_is_file, write_through
 

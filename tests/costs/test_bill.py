@@ -7,8 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from support.result_lines import read_result
 
 from openai_batches.costs.bill import Bill

@@ -8,8 +8,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from openai_batches.costs.prices import PRICES, ModelPrice, PriceTable, cost_of, usage_from
 from openai_batches.errors import InputError

@@ -25,8 +25,8 @@ from openai_batches.emulator import (
     SteppedClock,
     Timings,
     WebhookEndpoint,
+    background as module,
 )
-from openai_batches.emulator import background as module
 
 THREAD = "openai-batches-emulator"
 

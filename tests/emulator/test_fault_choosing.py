@@ -7,8 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from support.asking import MakeRaw, Raw, chat_file
 
 from openai_batches.emulator import BatchServer, Fault, Faults, SteppedClock

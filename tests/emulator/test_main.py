@@ -22,9 +22,14 @@ from support.asking import MakeRaw, chat_file
 
 import openai_batches.emulator
 from openai_batches import __version__
-from openai_batches.emulator import BatchServer, SteppedClock, Timings, UpstreamExecutor
-from openai_batches.emulator import __main__ as program
-from openai_batches.emulator import options as options_module
+from openai_batches.emulator import (
+    BatchServer,
+    SteppedClock,
+    Timings,
+    UpstreamExecutor,
+    __main__ as program,
+    options as options_module,
+)
 from openai_batches.emulator.http import health
 
 

@@ -10,8 +10,7 @@ from typing import Any
 import aiohttp
 import openai
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from support.asking import CHAT, MakeRaw, Raw, chat_file, check_batch, check_error, check_page, form
 
 from openai_batches.emulator import BatchServer, Fault, SteppedClock

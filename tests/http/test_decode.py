@@ -10,8 +10,7 @@ import attrs
 import cattrs
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from openai_batches import (
     Batch,
@@ -26,8 +25,7 @@ from openai_batches import (
     configure_converter,
     make_converter,
 )
-from openai_batches.http import decode as decode_module
-from openai_batches.http import wire
+from openai_batches.http import decode as decode_module, wire
 from openai_batches.http.decode import decode
 
 MARCH = dt.datetime(2024, 3, 26, 16, 45, 33, tzinfo=dt.UTC)  # 1711471533

@@ -6,8 +6,7 @@ import email
 import email.policy
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from openai_batches.http.multipart import frame
 

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from support.job_parts import attempt, batch, job_record
 
 from openai_batches import JournalError

@@ -5,8 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import attrs
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from support.job_parts import CHAT, attempt, batch
 
 from openai_batches import Ledger, Outcome, PriceTable, ShardLedger

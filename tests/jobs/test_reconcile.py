@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from support.job_parts import (
     batch,
     failure_line,
@@ -22,8 +21,7 @@ from support.job_parts import (
 )
 
 from openai_batches import BatchResult, JournalError, Outcome
-from openai_batches.jobs import reconcile as reconcile_module
-from openai_batches.jobs import resend
+from openai_batches.jobs import reconcile as reconcile_module, resend
 from openai_batches.jobs.reconcile import custom_ids, reconcile, refused_results
 from openai_batches.jobs.resend import ResendRule, write_requests
 from openai_batches.jobs.result_files import Harvest, attempt_results, shard_results

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from support.report_parts import Element, read_page
 
 from openai_batches.report.markup import Html, bounded, joined, tag

@@ -9,8 +9,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from openai_batches import OPENAI, InputError
 from openai_batches.requests.check_block import BlockChecker, CheckedBlock

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import zstandard
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from openai_batches import InputError, InvalidRequestsError, read_prompts, requests_from
 from openai_batches.requests.prompts import RowReader

@@ -15,8 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 import zstandard
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from openai_batches import InputError
 from openai_batches.requests.read import blocks_of_path, iter_blocks

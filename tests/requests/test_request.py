@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from openai_batches import DecodeError, InputError
 from openai_batches.requests.request import BatchRequest, as_line, encode_request, parse_request, requests_from

@@ -14,8 +14,7 @@ import attrs
 import msgspec
 import pydantic
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from openai_batches import InputError
 from openai_batches.requests.schemas import format_parameters, json_schema_format

@@ -18,8 +18,7 @@ import pytest
 from openai_batches import OPENAI, InputError
 from openai_batches.errors import InvalidRequestsError
 from openai_batches.problems import Repair
-from openai_batches.requests import shards as shards_module
-from openai_batches.requests import validate as validate_module
+from openai_batches.requests import shards as shards_module, validate as validate_module
 from openai_batches.requests.packing import ShardLimits
 from openai_batches.requests.request import BatchRequest
 from openai_batches.requests.shards import iter_shards, write_shards

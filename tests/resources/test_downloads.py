@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 import zstandard
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from support.file_depot import DATA, NOW_DATE, OLD_DATE, OTHER, ROW, WAYS, Depot, opened
 from support.http_servers import ONCE, QUICK, Asked, RawServer, answer, batch_json, error_answer, file_json, json_answer
 

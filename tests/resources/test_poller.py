@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from support import virtual_time
 from support.polled_service import LATENCY_S, PolledService, polling, record, seconds, settled
 

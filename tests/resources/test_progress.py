@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import attrs
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from support.polled_service import START, record, when
 
 from openai_batches import Batch, BatchStatus, RequestCounts

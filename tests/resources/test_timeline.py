@@ -7,11 +7,10 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from support.job_parts import batch
 
-from openai_batches.resources.timeline import Span, ended_at, spans_of
+from openai_batches.resources.progress import Span, ended_at, spans_of
 
 BEGUN_S = 1_774_437_000
 NOW = dt.datetime.fromtimestamp(BEGUN_S + 1_000, dt.UTC)

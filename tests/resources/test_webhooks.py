@@ -11,8 +11,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 from multidict import CIMultiDict
 from openai import InvalidWebhookSignatureError, OpenAI
 

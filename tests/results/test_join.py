@@ -13,8 +13,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from support.http_servers import RawServer, answer, batch_json, chat_line, json_answer
 from support.result_lines import read_result
 

@@ -17,8 +17,7 @@ import attrs
 import cattrs
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from support.result_lines import read_result
 
 from openai_batches import (

@@ -13,8 +13,7 @@ from typing import Annotated, Any, Literal, Optional, TypedDict, Union
 import attrs
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from support.result_lines import read_result
 
 from openai_batches.errors import InputError

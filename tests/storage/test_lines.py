@@ -6,8 +6,7 @@ import json
 from itertools import pairwise
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from openai_batches import DecodeError
 from openai_batches.storage.lines import BlockSplitter, LineSplitter

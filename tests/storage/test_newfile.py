@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from openai_batches import InputError
-from openai_batches.storage import atomic as partfile_room
-from openai_batches.storage import newfile as newfile_room
+from openai_batches.storage import atomic as partfile_room, newfile as newfile_room
 from openai_batches.storage.newfile import NewFile
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ from rich.text import Text
 
 from openai_batches import Batch, BatchStatus
 from openai_batches.cli.output.texts import lasting_text, one_line
-from openai_batches.resources.progress import remaining_s
-from openai_batches.resources.timeline import ended_at
+from openai_batches.resources.progress import ended_at, remaining_s
 
 __all__ = [
     "age_cell",

@@ -18,7 +18,7 @@ from openai_batches.cli.output.batch_cells import (
     status_style,
 )
 from openai_batches.cli.output.texts import age_text, clean, lasting_text, money_text, one_line, time_text
-from openai_batches.resources.timeline import Span, spans_of
+from openai_batches.resources.progress import Span, spans_of
 
 __all__ = ["batch_page"]
 

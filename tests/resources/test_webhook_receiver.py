@@ -21,7 +21,7 @@ from openai_batches import (
     sign_webhook,
 )
 from openai_batches.emulator import BatchServer, SteppedClock
-from openai_batches.resources.receiving import _REMEMBERED
+from openai_batches.resources.webhooks import _REMEMBERED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
