@@ -291,7 +291,7 @@ class Batches:
 
     @property
     def poller(self) -> Poller:
-        """What asks for all who wait. One task can take the news of thousands of batches from ``poller.watch()``."""
+        """What asks for all who wait. One task can take the updates of thousands of batches from ``poller.watch()``."""
         if self._made_poller is None:
             self._made_poller = Poller(
                 retrieve=self._looked_at, list_batches=self.list, poll=self._poll, now=self._transport.now

@@ -1,7 +1,7 @@
 """One poller serves all who wait for the batches of a session.
 
 A batch is asked about when its time has come: the young ones often, the old ones rarely, those that near their end more
-often again. Batches whose times lie close together are asked about in one round. Whoever waits takes the news from a
+often again. Batches whose times lie close together are asked about in one round. Whoever waits takes the updates from a
 :class:`Watch`; while nobody waits, nothing runs.
 """
 
@@ -19,7 +19,7 @@ import attrs
 from openai_batches.errors import BatchesError, DecodeError, InputError, NotFoundError
 from openai_batches.models import Batch, BatchStatus
 from openai_batches.resources.progress import (
-    News,
+    BatchUpdate,
     answered_count,
     entered_at,
     has_changed,
@@ -27,7 +27,7 @@ from openai_batches.resources.progress import (
     is_older,
     remaining_s,
 )
-from openai_batches.resources.status import Looker, can_pass
+from openai_batches.resources.status import StatusReader, can_pass
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -51,7 +51,7 @@ _TICK_S = 0.001
 
 
 class Watch:
-    """The news of some batches, for one who waits for them. Close it in the end, or batches are asked about for nobody.
+    """The updates of some batches, for one who waits for them; close it in the end, so that nobody asks about them.
 
     Args:
         poller: asks about the batches.
@@ -65,14 +65,14 @@ class Watch:
         self._only_ends = only_ends
         self._open: set[str] = set()
         self._left = 0
-        self._news: asyncio.Queue[News] = asyncio.Queue()
+        self._updates: asyncio.Queue[BatchUpdate] = asyncio.Queue()
 
     def __len__(self) -> int:
-        """Return of how many batches the last news is still to be taken."""
+        """Return of how many batches the last update is still to be taken."""
         return self._left
 
     def add(self, batch: Batch | str) -> None:
-        """Watch a batch; its present state is the first news of it. One that has ended is news at once."""
+        """Watch a batch; its present state is the first update of it, also of one that has ended."""
         batch_id = batch.id if isinstance(batch, Batch) else batch
         if batch_id not in self._open:
             self._open.add(batch_id)
@@ -87,21 +87,21 @@ class Watch:
         """Return an open batch as it was last seen."""
         return self._poller.seen(batch_id)
 
-    def tell(self, news: News) -> None:
-        """Take news, from the poller."""
-        if news.is_last:
-            self._open.discard(news.batch_id)
-        if news.is_last or not self._only_ends:
-            self._news.put_nowait(news)
+    def tell(self, update: BatchUpdate) -> None:
+        """Take an update from the poller."""
+        if update.is_last:
+            self._open.discard(update.batch_id)
+        if update.is_last or not self._only_ends:
+            self._updates.put_nowait(update)
 
-    async def news(self) -> News:
-        """Return the next news, when there are some."""
-        news = await self._news.get()
-        self._left -= news.is_last
-        return news
+    async def next_update(self) -> BatchUpdate:
+        """Return the next update, as soon as there is one."""
+        update = await self._updates.get()
+        self._left -= update.is_last
+        return update
 
     def close(self) -> None:
-        """Watch nothing any more; news that was not taken can still be. Closing twice does nothing."""
+        """Watch nothing any more; updates that were not taken yet can still be taken. Closing twice does nothing."""
         self._left -= len(self._open)
         while self._open:
             self._poller.leave(self, self._open.pop())
@@ -149,7 +149,7 @@ class Poller:
     ) -> None:
         self.poll = poll
         self.now = now
-        self._looker = Looker(retrieve=retrieve, list_batches=list_batches)
+        self._reader = StatusReader(retrieve=retrieve, list_batches=list_batches)
         self._open: dict[str, _Open] = {}
         self._task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -159,7 +159,7 @@ class Poller:
         self._is_closed = False
 
     def watch(self, *, poll: PollPolicy | None = None, only_ends: bool = False) -> Watch:
-        """Return a watch over no batches yet; adding thousands to it is cheap, and one task can take all their news.
+        """Return a watch over no batches yet; adding thousands to it is cheap, and one task can take all their updates.
 
         Args:
             poll: how often to ask; of several watches over a batch the most eager one decides.
@@ -183,7 +183,7 @@ class Poller:
         return None if one is None else one.batch
 
     def note(self, batch: Batch) -> None:
-        """Take a record that came otherwise, e.g. with the answer to a cancel; it is news only if it shows a change."""
+        """Take a record that came otherwise, e.g. with the answer to a cancel; only a change makes an update."""
         one = self._open.get(batch.id)
         if one is not None and (
             one.batch is None or (has_changed(batch, one.batch) and not is_older(batch, one.batch))
@@ -198,31 +198,31 @@ class Poller:
             await asyncio.wait(self._tasks)
 
     def join(self, watch: Watch, batch: Batch | str) -> None:
-        """Let a watch have the news of a batch."""
+        """Let a watch have the updates of a batch."""
         known = batch if isinstance(batch, Batch) else None
         batch_id = batch.id if isinstance(batch, Batch) else batch
-        # What was given is the caller's knowledge, which may be old: only beside other knowledge can it be news.
+        # What the caller gives may be old: it makes an update only where something else was known.
         if known is not None and (known.is_terminal or self.seen(batch_id) is not None):
             self.note(known)
         if known is not None and known.is_terminal:
-            watch.tell(News(batch_id=batch_id, said=known))
+            watch.tell(BatchUpdate(batch_id=batch_id, batch_or_error=known))
             return
         if self._is_closed:
-            watch.tell(News(batch_id=batch_id, said=InputError("The session is closed")))
+            watch.tell(BatchUpdate(batch_id=batch_id, batch_or_error=InputError("The session is closed")))
             return
         if (one := self._open.get(batch_id)) is None:
             one = self._open[batch_id] = self._opened(batch_id)
         one.batch = one.batch or known
         one.watches[watch] = None
         if one.is_seen and one.batch is not None:
-            watch.tell(News(batch_id=batch_id, said=one.batch))
+            watch.tell(BatchUpdate(batch_id=batch_id, batch_or_error=one.batch))
         if one.asked_s is not None and not one.is_asked:
             self._set_due(one, one.asked_s + self._pause_s(one))
         if self._task is None:
             self._start()
 
     def leave(self, watch: Watch, batch_id: str) -> None:
-        """Let a watch have no more news of a batch; one that nobody watches is not asked about any more."""
+        """Let a watch have no more updates of a batch; one that nobody watches is not asked about any more."""
         one = self._open[batch_id]
         del one.watches[watch]
         if not one.watches:
@@ -240,20 +240,20 @@ class Poller:
 
     def _drop(self, one: _Open) -> None:
         del self._open[one.id]
-        self._looker.forget(one.id)
+        self._reader.forget(one.id)
         if not self._open and self._task is not None:
             task, self._task, self._next_s = self._task, None, math.inf
             if not task.get_loop().is_closed():
                 task.cancel()
 
-    def _end(self, one: _Open, news: News) -> None:
+    def _end(self, one: _Open, update: BatchUpdate) -> None:
         self._drop(one)
         for watch in one.watches:
-            watch.tell(news)
+            watch.tell(update)
 
     def _end_all(self, error: Exception) -> None:
         for one in tuple(self._open.values()):
-            self._end(one, News(batch_id=one.id, said=error))
+            self._end(one, BatchUpdate(batch_id=one.id, batch_or_error=error))
 
     def _start(self) -> None:
         # An alarm of its own, so that a task that is still ending does not take it from the next one.
@@ -308,7 +308,7 @@ class Poller:
             return True
 
         try:
-            await self._looker.look(tuple(asked), tell)
+            await self._reader.read(tuple(asked), tell)
         except Exception as error:  # noqa: BLE001  # those who wait are to know, whatever it is
             for one in due:
                 if one.is_asked:
@@ -321,16 +321,16 @@ class Poller:
         previous = one.batch
         if previous is not None and is_older(batch, previous):
             batch = previous
-        is_news = not one.is_seen or previous is None or has_changed(batch, previous)
-        news = News(batch_id=one.id, said=batch, previous=previous if one.is_seen else None)
+        is_change = not one.is_seen or previous is None or has_changed(batch, previous)
+        update = BatchUpdate(batch_id=one.id, batch_or_error=batch, previous=previous if one.is_seen else None)
         self._set_pace(one, batch, previous)
         one.batch, one.is_seen, one.unreadable, one.unseen = batch, True, 0, 0
         if batch.is_terminal:
-            self._end(one, news)
+            self._end(one, update)
             return
-        if is_news:
+        if is_change:
             for watch in one.watches:
-                watch.tell(news)
+                watch.tell(update)
         self._schedule(one)
 
     def _failed(self, one: _Open, error: Exception) -> None:
@@ -344,7 +344,7 @@ class Poller:
         else:
             passes = can_pass(error)
         if one.batch is None or not passes:
-            self._end(one, News(batch_id=one.id, said=error))
+            self._end(one, BatchUpdate(batch_id=one.id, batch_or_error=error))
             return
         # What fails in a round mostly fails for all of it, and what is not there stays so: it is told of once.
         is_known = self._logged is not None or one.unseen > 1

@@ -14,7 +14,7 @@ from openai_batches.models import Batch, BatchStatus
 
 __all__ = [
     "BatchChange",
-    "News",
+    "BatchUpdate",
     "Span",
     "answered_count",
     "began_at",
@@ -63,30 +63,30 @@ class BatchChange:
 
 
 @attrs.frozen(kw_only=True)
-class News:
+class BatchUpdate:
     """What a watch is told of a batch: how it is now, or why that cannot be known any more.
 
     Attributes:
         batch_id: the id it is watched under.
-        said: the batch, or the error that ends the watching of it.
+        batch_or_error: the batch, or the error that ends the watching of it.
         previous: the batch as it was seen before, or None.
     """
 
     batch_id: str
-    said: Batch | Exception
+    batch_or_error: Batch | Exception
     previous: Batch | None = None
 
     @property
     def batch(self) -> Batch:
         """The batch; where there is an error in its place, that is raised."""
-        if isinstance(self.said, Exception):
-            raise self.said
-        return self.said
+        if isinstance(self.batch_or_error, Exception):
+            raise self.batch_or_error
+        return self.batch_or_error
 
     @property
     def is_last(self) -> bool:
         """Whether nothing more will come of this batch."""
-        return isinstance(self.said, Exception) or self.said.is_terminal
+        return isinstance(self.batch_or_error, Exception) or self.batch_or_error.is_terminal
 
 
 def answered_count(batch: Batch) -> int | None:

@@ -1,4 +1,4 @@
-"""Look at many batches with few requests: a page of the list shows a hundred of them at once.
+"""Ask for the status of many batches with few requests: a page of the list shows a hundred of them at once.
 
 Few batches are asked about one by one. Many are looked for in the list, newest first, as long as a page of it is
 cheaper than the questions it saves; on which page each was found is remembered for the next time. Batches the list
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     _Tell = Callable[[str, Batch | Exception], bool]
 
-__all__ = ["Looker", "can_pass", "worth_listing"]
+__all__ = ["StatusReader", "can_pass", "worth_listing"]
 
 _logger = logging.getLogger("openai_batches")
 # A page of the list is as dear as so many questions: a hundred records, most of which may be somebody else's.
@@ -56,7 +56,7 @@ def worth_listing(pages: Mapping[str, float]) -> list[str]:
     return nearest[:taken]
 
 
-class Looker:
+class StatusReader:
     """Asks the service how batches are, several questions at a time.
 
     Args:
@@ -79,7 +79,7 @@ class Looker:
         self._pages.pop(batch_id, None)
         self._failures.pop(batch_id, None)
 
-    async def look(self, batch_ids: Sequence[str], tell: _Tell) -> None:
+    async def read(self, batch_ids: Sequence[str], tell: _Tell) -> None:
         """Ask about batches, and tell of each as it is known.
 
         Args:
@@ -89,9 +89,9 @@ class Looker:
         """
         left = dict.fromkeys(batch_ids)
 
-        def tell_once(batch_id: str, said: Batch | Exception) -> bool:
+        def tell_once(batch_id: str, answer: Batch | Exception) -> bool:
             left.pop(batch_id, None)
-            return tell(batch_id, said)
+            return tell(batch_id, answer)
 
         if listed := worth_listing({batch_id: self._pages.get(batch_id, 1) for batch_id in batch_ids}):
             async with self._listing:

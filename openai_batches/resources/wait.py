@@ -1,4 +1,4 @@
-"""Wait for batches to end, and follow them on their way: what one who waits makes of the poller's news."""
+"""Wait for batches to end, and follow them on their way: what one who waits makes of the poller's updates."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def wait_for_end(
     try:
         async with asyncio.timeout(timeout_s):
             watch.add(batch)
-            news = await watch.news()
+            update = await watch.next_update()
     except TimeoutError:
         last = watch.seen(batch_id) or last
         seen = f"was last seen {last.status}" if last else "was not seen yet"
@@ -54,7 +54,7 @@ async def wait_for_end(
         raise WaitTimeoutError(text, batch=last) from None
     finally:
         watch.close()
-    return news.batch
+    return update.batch
 
 
 class CompletedBatches(AsyncIterator[Batch]):
@@ -91,10 +91,10 @@ class CompletedBatches(AsyncIterator[Batch]):
                 raise StopAsyncIteration
             try:
                 async with asyncio.timeout_at(self._deadline_s):
-                    news = await self._watch.news()
+                    update = await self._watch.next_update()
             except TimeoutError:
                 raise self._given_up() from None
-            return news.batch
+            return update.batch
 
     async def aclose(self) -> None:
         """Wait no longer; the batches themselves are not touched."""
@@ -172,15 +172,15 @@ class BatchChanges(AsyncIterator[BatchChange]):
                 self._has_begun = True
                 self._watch.add(self._given)
             if (stall := self._stall) is None:
-                news = await self._watch.news()
+                update = await self._watch.next_update()
             else:
                 try:
                     async with asyncio.timeout_at(stall.at_s):
-                        news = await self._watch.news()
+                        update = await self._watch.next_update()
                 except TimeoutError:
                     return self._stalled(stall)
-            self._is_over = news.is_last
-            return self._changed(news.batch)
+            self._is_over = update.is_last
+            return self._changed(update.batch)
 
     async def aclose(self) -> None:
         """Watch no longer; the batch itself is not touched."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from openai_batches.resources.poller import Poller
-    from openai_batches.resources.progress import News
+    from openai_batches.resources.progress import BatchUpdate
 
 ADAPTIVE = PollPolicy(jitter=0)
 DOWN = InternalServerError("down", status=503)
@@ -161,8 +161,8 @@ class TestRounds:
             await asyncio.sleep(33)
             poller.wake("b3")
             while watch:
-                news = await watch.news()
-                seen.setdefault(news.batch_id, []).append(news.batch)
+                update = await watch.next_update()
+                seen.setdefault(update.batch_id, []).append(update.batch)
             counts = [batch.request_counts.completed for batch in seen["b3"] if batch.request_counts]
             assert counts == sorted(counts)
             assert counts.count(30) == 1
@@ -269,10 +269,10 @@ class TestPace:
             await asyncio.sleep(3)
             second.add("b")
             second.add("b")
-            assert (await second.news()).batch.status == "in_progress"
-            assert (await second.news()).batch.status == "completed"
+            assert (await second.next_update()).batch.status == "in_progress"
+            assert (await second.next_update()).batch.status == "completed"
             assert (len(first), len(second)) == (1, 0)
-            assert [(await first.news()).is_last for _ in range(2)] == [False, True]
+            assert [(await first.next_update()).is_last for _ in range(2)] == [False, True]
             assert not first
             assert len(service.asked) == 2
 
@@ -362,18 +362,18 @@ class TestWake:
             watch = poller.watch()
             watch.add("b")
             poller.note(record())
-            assert (await watch.news()).previous is None
+            assert (await watch.next_update()).previous is None
             await asyncio.sleep(1)
             poller.note(record(done=0))
             poller.note(record("b", "validating"))
             cancelling = record("b", "cancelling", 3)
             poller.note(cancelling)
-            assert (await watch.news()).batch is cancelling
+            assert (await watch.next_update()).batch is cancelling
             cancelled = attrs.evolve(record("b", "cancelled", 3))
             other = poller.watch()
             other.add(cancelled)
-            assert (await other.news()).batch is cancelled
-            assert (await watch.news()).batch is cancelled
+            assert (await other.next_update()).batch is cancelled
+            assert (await watch.next_update()).batch is cancelled
             assert not watch
             await settled()
             assert polling() == []
@@ -422,7 +422,7 @@ class TestFailures:
             batches = [service.ending(f"b{number}", 15) for number in range(50)]
             shown = PolledService()
             poller = service.poller()
-            poller._looker._list_batches = shown.list_batches
+            poller._reader._list_batches = shown.list_batches
             await asyncio.gather(*(waiter(poller, batch) for batch in batches))
             assert len(shown.asked) == 1
             assert len(service.asked) == 150
@@ -468,15 +468,15 @@ class TestFailures:
             service = PolledService()
             service.fault = lambda question: DOWN if question != "b99" or seconds() < 5 else None
             poller = service.poller()
-            poller._looker._pages = dict.fromkeys((f"b{number}" for number in range(100)), float("inf"))
+            poller._reader._pages = dict.fromkeys((f"b{number}" for number in range(100)), float("inf"))
             watch = poller.watch(only_ends=True)
             for number in range(100):
                 watch.add(service.ending(f"b{number}", 0 if number == 99 else 1e9))
-            assert (await watch.news()).batch_id == "b99"
+            assert (await watch.next_update()).batch_id == "b99"
             assert max(service.per_round()) <= 15  # eight failed, and seven were under way
             assert seconds() < 10 * 100 / 8 + 10
             watch.close()
-            assert (poller._looker._pages, poller._looker._failures) == ({}, {})
+            assert (poller._reader._pages, poller._looker._failures) == ({}, {})
 
         virtual_time.run(main())
 
@@ -570,7 +570,7 @@ class TestComingAndGoing:
             second = poller.watch()
             second.add("b")
             assert len(polling()) == 2
-            assert (await second.news()).batch.status == "completed"
+            assert (await second.next_update()).batch.status == "completed"
             await settled()
             assert polling() == []
             assert service.flying == 0
@@ -593,8 +593,8 @@ class TestComingAndGoing:
             watch.close()
             other.add("good")
             other.add("bad")
-            told = [await other.news() for _ in range(6)]
-            assert Counter((news.batch_id, news.batch.status.value) for news in told) == {
+            told = [await other.next_update() for _ in range(6)]
+            assert Counter((update.batch_id, update.batch.status.value) for update in told) == {
                 (name, status): 1 for name in ("good", "bad", "stays") for status in ("in_progress", "completed")
             }
 
@@ -642,7 +642,7 @@ class TestComingAndGoing:
             ended = record("b", "failed")
             watch = poller.watch()
             watch.add(ended)
-            assert (await watch.news()).batch is ended
+            assert (await watch.next_update()).batch is ended
             await poller.close()
 
         virtual_time.run(main())
@@ -726,20 +726,20 @@ def test_every_end_is_told_in_time_whatever_comes_and_goes(data: st.DataObject) 
     virtual_time.run(main())
 
 
-def test_news_is_what_was_said() -> None:
-    """News holds the batch or raises what came in its place."""
+def test_an_update_is_a_batch_or_an_error() -> None:
+    """BatchUpdate holds the batch or raises what came in its place."""
 
-    async def main() -> News:
+    async def main() -> BatchUpdate:
         service = PolledService()
         watch = service.poller().watch()
         watch.add("nowhere")
         assert "nowhere" in watch
         assert watch.seen("nowhere") is None
-        news = await watch.news()
+        update = await watch.next_update()
         assert "nowhere" not in watch
-        return news
+        return update
 
-    news = virtual_time.run(main())
-    assert news.is_last
+    update = virtual_time.run(main())
+    assert update.is_last
     with pytest.raises(NotFoundError):
-        _ = news.batch
+        _ = update.batch

@@ -92,8 +92,8 @@ class Following:
                 for batch in batches:
                     watch.add(batch)
                 while len(watch):
-                    news = await watch.news()
-                    self._take(drawing, news.batch_id, news.said)
+                    update = await watch.next_update()
+                    self._take(drawing, update.batch_id, update.batch_or_error)
                     drawing.refresh_soon()
         except TimeoutError:
             text = f"{as_count(len(self.open), 'batch has', 'batches have')} not ended after"

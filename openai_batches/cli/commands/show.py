@@ -116,13 +116,13 @@ async def _watched(
             for batch in batches:
                 watch.add(batch)
             while len(watch):
-                news = await watch.news()
-                if isinstance(news.said, Exception):
+                update = await watch.next_update()
+                if isinstance(update.batch_or_error, Exception):
                     # The others are followed still; what is said on this screen is gone with it.
-                    lost[news.batch_id] = news.said
-                    tell(f"{news.batch_id}: {news.said}")
+                    lost[update.batch_id] = update.batch_or_error
+                    tell(f"{update.batch_id}: {update.batch_or_error}")
                 else:
-                    latest[news.batch_id], trouble = news.said, ""
+                    latest[update.batch_id], trouble = update.batch_or_error, ""
                 drawing.refresh()
     for batch_id, error in lost.items():
         failures.tell(batch_id, error)
