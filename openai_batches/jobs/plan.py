@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import secrets
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from yarl import URL
@@ -20,7 +21,7 @@ from openai_batches.providers import Provider
 from openai_batches.requests.packing import ShardLimits
 from openai_batches.requests.read import iter_blocks
 from openai_batches.requests.shards import write_shards
-from openai_batches.storage.atomic import sync_folder
+from openai_batches.storage.atomic import NewFile, part_path, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -248,7 +249,10 @@ def remove_draft(folder: Path) -> None:
     if folder.is_symlink():
         return
     requests = folder / "requests"
-    for path in (folder / _SPOOLED, *requests.glob("shard-*.jsonl"), *requests.glob(".shard-*.part")):
+    spooled = folder / _SPOOLED
+    # Earlier versions put a dot before the names of shards that are not whole.
+    shards = itertools.chain.from_iterable(map(requests.glob, ("shard-*.jsonl", "shard-*.part", ".shard-*.part")))
+    for path in (spooled, part_path(spooled), *shards):
         with contextlib.suppress(OSError):
             path.unlink()
     for empty in (requests, folder / "results", folder):
@@ -336,21 +340,16 @@ def _looked_at(path: Path) -> SourceFile:
 async def _spooled(source: RequestSource, path: Path) -> SourceFile:
     """Write requests from memory, which nobody could give a second time, to a file of the job's own."""
     digest = _new_digest()
-    file = await in_thread(lambda: os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb"))
+    new = await in_thread(NewFile, path, overwrite=True)
     try:
         async for block in iter_blocks(source):
             digest.update(block)
-            await in_thread(file.write, block)
-        await in_thread(_flush, file)
+            await in_thread(new.stream.write, block)
+        await in_thread(new.keep)
     finally:
-        await in_thread(file.close)
+        await in_thread(new.discard)
     size, mtime_ns = await in_thread(_stamp, path)
     return SourceFile(path=path, name=None, digest=digest.hexdigest(), bytes=size, mtime_ns=mtime_ns)
-
-
-def _flush(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _new_digest() -> hashlib.blake2b:

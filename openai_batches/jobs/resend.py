@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import enum
-import os
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 
 from openai_batches.requests.read import blocks_of_path
 from openai_batches.results.result import Outcome
-from openai_batches.storage.atomic import sync_folder
+from openai_batches.storage.atomic import NewFile
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from openai_batches.results.result import BatchResult
 
 __all__ = ["ResendRule", "Standing", "standing_of", "write_requests"]
@@ -70,22 +69,16 @@ class ResendRule:
 def write_requests(source: Path, target: Path, numbers: frozenset[int]) -> int:
     """Write the requests of some numbers (from 0) to a file, whole or not at all, and return its size in bytes."""
     number = size = 0
-    with tempfile.NamedTemporaryFile(
-        dir=target.parent, prefix=f".{target.name}.", suffix=".part", delete=False
-    ) as file:
-        try:
-            for block in blocks_of_path(source):
-                for line in block.split(b"\n"):
-                    if not line:
-                        continue
-                    if number in numbers:
-                        size += file.write(line + b"\n")
-                    number += 1
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).replace(target)
-            sync_folder(target.parent)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    new = NewFile(target, overwrite=True)
+    try:
+        for block in blocks_of_path(source):
+            for line in block.split(b"\n"):
+                if not line:
+                    continue
+                if number in numbers:
+                    size += new.stream.write(line + b"\n")
+                number += 1
+        new.keep()
+    finally:
+        new.discard()
     return size

@@ -13,8 +13,7 @@ from openai_batches.jobs.arguments import check_flags, checked_target, job_direc
 from openai_batches.jobs.journal.sqlite import read_journal
 from openai_batches.report.figures import figures_of
 from openai_batches.report.page import page_of
-from openai_batches.storage.atomic import sync_folder
-from openai_batches.storage.newfile import NewFile, refuse_target
+from openai_batches.storage.atomic import NewFile, refuse_target
 
 if TYPE_CHECKING:
     import os
@@ -75,5 +74,4 @@ def _report(directory: Path, target: Path, prices: PriceTable | None, *, overwri
         new.keep()
     finally:
         new.discard()
-    sync_folder(target.parent)
     return figures.ledger

@@ -5,12 +5,10 @@ The requests are checked on the way, a block of lines at a time, in a thread.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections import deque
 from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from openai_batches._threads import in_thread_to_its_end
 from openai_batches.errors import InputError
@@ -25,8 +23,10 @@ from openai_batches.requests.validate import (
     path_of,
     work_through,
 )
+from openai_batches.storage.atomic import NewFile
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import AsyncGenerator, Callable, Iterable
 
     from openai_batches.problems import Problem
@@ -145,7 +145,7 @@ class _ShardWriter:
         self._directory = directory
         self._packer = packer
         self._inspection = inspection
-        self._files: dict[int, IO[bytes]] = {}
+        self._files: dict[int, NewFile] = {}
 
     def feed(self, block: bytes) -> None:
         """Put the requests of a block where they belong; after the first problem, only look for more."""
@@ -180,49 +180,28 @@ class _ShardWriter:
             return
         if draft.number not in self._files:
             self._files[draft.number] = self._opened(draft)
-        self._files[draft.number].write(step.data)
+        self._files[draft.number].stream.write(step.data)
 
     def _path(self, draft: Draft) -> Path:
         return self._directory / f"shard-{draft.number:05d}.jsonl"
 
-    def _opened(self, draft: Draft) -> IO[bytes]:
+    def _opened(self, draft: Draft) -> NewFile:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._path(draft)
         if path.exists():
             raise InputError(f"{path} is there already: shards go into a directory without others")
-        # Its mode is 0600, and no other process has its name.
-        return tempfile.NamedTemporaryFile(  # closed in _finish or _abandon
-            dir=self._directory, prefix=f".{path.name}.", suffix=".part", delete=False
-        )
+        return NewFile(path, overwrite=True)
 
     def _finish(self, draft: Draft) -> None:
-        file = self._files[draft.number]
-        file.flush()
-        os.fsync(file.fileno())
-        file.close()
-        path = self._path(draft)
-        Path(file.name).replace(path)
+        # What cannot be kept for certain is removed with those that nobody took.
+        self.whole.append(draft.finished(self._path(draft)))
+        self._files[draft.number].keep(is_certain=True)
         del self._files[draft.number]
-        self.whole.append(draft.finished(path))
-        _flush_directory(self._directory)
 
     def _abandon(self) -> None:
         for file in self._files.values():
-            with suppress(OSError):
-                file.close()
-            _remove([Path(file.name)])
+            file.discard()
         self._files.clear()
-
-
-def _flush_directory(directory: Path) -> None:
-    """Make a rename outlast a crash, where directories can be opened."""
-    if not hasattr(os, "O_DIRECTORY"):  # pragma: no cover  # Windows
-        return
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _remove(paths: Iterable[Path]) -> None:

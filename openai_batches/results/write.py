@@ -16,8 +16,8 @@ from openai_batches.errors import InputError
 from openai_batches.results.formats import CsvFormat, JsonlFormat, OutputFormat, ParquetFormat, RowFormat, format_of
 from openai_batches.results.result import BatchResult
 from openai_batches.results.rows import RowMaker
+from openai_batches.storage.atomic import NewFile
 from openai_batches.storage.compression import Compressor, compression_of, compressor
-from openai_batches.storage.newfile import NewFile
 
 if TYPE_CHECKING:
     import os

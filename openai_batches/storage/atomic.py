@@ -1,8 +1,8 @@
-"""A file that grows beside its target, and takes the target's name once it is whole.
+"""Files that are written beside their target, and take the target's name once they are whole.
 
-It is called like the target with ``.part`` behind it, readable by its owner alone, and locked where the system can
-lock, so that two downloads of one target do not write into each other. What a crashed process left is overwritten from
-its start: nobody can tell any more which bytes those were.
+Until then such a file is called like the target with ``.part`` behind it, is readable by its owner alone, and is locked
+where the system can lock, so that two writers of one target do not write into each other. What a crashed process left
+is overwritten from its start, since nobody can tell what it is.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import errno
 import os
 import stat
 import threading
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
+from openai_batches.errors import InputError
 from openai_batches.storage.compression import Compression, Compressor, Inflater, compressor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from io import FileIO
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 try:
@@ -26,34 +26,107 @@ try:
 except ImportError:  # Windows does not let an open file be opened for writing or renamed anyway
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["PartFile", "can_move_open_files", "opened_part", "part_path", "refuse_existing", "sync_folder"]
+__all__ = ["NewFile", "PartFile", "part_path", "refuse_existing", "refuse_target", "sync_folder", "write_file"]
 
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
 def refuse_existing(target: Path, *, overwrite: bool) -> None:
-    """Check that a file may be written under a name.
-
-    Raises:
-        FileExistsError: there is one, and it is not to be overwritten.
-        IsADirectoryError: there is a directory, which cannot be overwritten.
-    """
+    """Raise FileExistsError or IsADirectoryError where a name is taken, as the system does."""
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     if not overwrite and os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
 
 
+def refuse_target(target: Path, *, overwrite: bool) -> None:
+    """Raise InputError where a name is taken, for functions that have an argument ``overwrite``."""
+    if target.is_dir():
+        raise InputError(f"{target} is a directory")
+    if not overwrite and os.path.lexists(target):
+        raise InputError(f"{target} exists: pass overwrite=True to replace it")
+
+
+class NewFile:
+    """One such file: write to its ``stream``, then call ``keep``. Each method blocks; call ``discard`` in the end.
+
+    Where the target may not be overwritten, ``refuse`` raises an error if it exists, also if it comes into being while
+    the file is written. Where it may, it stays as it is until the new file is whole.
+    """
+
+    def __init__(
+        self,
+        target: Path,
+        *,
+        overwrite: bool,
+        is_buffered: bool = True,
+        refuse: Callable[..., None] = refuse_target,
+    ) -> None:
+        refuse(target, overwrite=overwrite)
+        self._target = target
+        self._overwrite = overwrite
+        self._refuse = refuse
+        self._part = part_path(target)
+        self._is_kept = False
+        self.stream: IO[bytes] = os.fdopen(_opened_part(target), "wb", -1 if is_buffered else 0)
+
+    def keep(self, *, is_certain: bool = False) -> None:
+        """Give the file its name, once what it holds is on the disk.
+
+        Where it must be certain that the name outlasts a crash, a folder that cannot be synced is an error.
+        """
+        self.stream.flush()
+        os.fsync(self.stream.fileno())
+        if not _can_move_open_files():
+            self.stream.close()
+        if self._overwrite:
+            self._refuse(self._target, overwrite=True)
+            self._part.replace(self._target)
+        else:
+            self._move()
+        self._is_kept = True
+        self.stream.close()  # and with it, its lock
+        sync_folder(self._target.parent, is_certain=is_certain)
+
+    def _move(self) -> None:
+        try:
+            # Unlike a rename, a link refuses a target that has come into being meanwhile.
+            os.link(self._part, self._target)
+        except OSError:
+            # Or the file system has no links.
+            self._refuse(self._target, overwrite=False)
+            self._part.replace(self._target)
+        else:
+            self._part.unlink()
+
+    def discard(self) -> None:
+        """Close the file, and remove it if it was not kept."""
+        if not _can_move_open_files():
+            with contextlib.suppress(OSError):
+                self.stream.close()
+        if not self._is_kept:
+            with contextlib.suppress(OSError):
+                self._part.unlink()  # while the lock still says that it is ours
+        # What cannot be closed cleanly, on a full disk for example, is removed all the same.
+        with contextlib.suppress(OSError):
+            self.stream.close()
+
+
+def write_file(target: Path, data: bytes) -> None:
+    """Write a whole file, in place of one that is there. This blocks, and raises OSError."""
+    new = NewFile(target, overwrite=True, refuse=refuse_existing)
+    try:
+        new.stream.write(data)
+        new.keep()
+    finally:
+        new.discard()
+
+
 class PartFile:
-    """One such file. Each method blocks, and waits for the one before it: call them in threads.
+    """Such a file for content that comes in pieces, may begin anew, and is unpacked or compressed on its way.
 
-    Whoever makes one calls ``discard`` in the end, which does nothing after ``keep``.
-
-    Args:
-        target: the name it shall have.
-        compression: how it is compressed on disk, or None.
-        overwrite: whether a file that has the name already is replaced.
-        counts_rows: whether its lines are counted.
+    Each method blocks, and waits for the one before it: call them in threads. ``discard`` is called in the end, also
+    while a thread that was left behind still writes; that thread finds the file closed.
     """
 
     def __init__(
@@ -66,7 +139,7 @@ class PartFile:
         self._overwrite = overwrite
         self._rows: _Rows | None = _Rows() if counts_rows else None
         self._lock = threading.Lock()
-        self._file: FileIO | None = None
+        self._new: NewFile | None = None
         self._is_over = False
         self._compressor: Compressor | None = None
         self._inflater: Inflater | None = None
@@ -82,43 +155,25 @@ class PartFile:
         return self._inflater is None or self._inflater.is_whole
 
     def open(self) -> None:
-        """Make the file.
-
-        Raises:
-            FileExistsError: the target is there, or another download of it is running.
-            OSError: the file cannot be made.
-        """
+        """Make the file; it raises FileExistsError where the target exists, or another process is writing it."""
         with self._lock:
             refuse_existing(self.target, overwrite=self._overwrite)
             if not self._is_over:
-                self._file = os.fdopen(opened_part(self.path), "r+b", buffering=0)
+                self._new = NewFile(self.target, overwrite=self._overwrite, is_buffered=False, refuse=refuse_existing)
 
     def restart(self, encoding: str | None) -> None:
-        """Drop what was written, and begin with the first byte of the content.
-
-        Args:
-            encoding: how what will be written is encoded, or None where it is the content itself.
-
-        Raises:
-            TransportError: this encoding cannot be read.
-            OSError: the file cannot be cut.
-        """
+        """Drop what was written, and begin with the first byte of the content, which comes in this encoding."""
         with self._lock, self._named():
             self._inflater = None if encoding is None else Inflater(encoding)
             self._compressor = None if self._compression is None else compressor(self._compression)
             self._rows = _Rows() if self._rows is not None else None
             self.received = 0
-            file = self._opened()
+            file = self._opened().stream
             file.seek(0)
             file.truncate()
 
     def write(self, chunks: Iterable[bytes]) -> None:
-        """Write further bytes as they came.
-
-        Raises:
-            TransportError: they are not encoded as was said.
-            OSError: the disk is full, or broken.
-        """
+        """Write further bytes as they came; it raises TransportError where they are not encoded as was said."""
         with self._lock, self._named():
             data = b"".join(chunks)
             if self._inflater is None:
@@ -128,50 +183,33 @@ class PartFile:
                     self._write(piece)
 
     def keep(self) -> None:
-        """Give the file its name, once everything is safely on the disk.
-
-        Raises:
-            FileExistsError: the target appeared in the meantime, and is not to be overwritten.
-            OSError: the disk is full, or broken.
-        """
+        """Give the file its name, once everything is on the disk."""
         with self._lock, self._named():
-            file = self._opened()
+            new = self._opened()
             if self._compressor is not None:
-                _write_all(file, self._compressor.flush())
-            os.fsync(file.fileno())
-            refuse_existing(self.target, overwrite=self._overwrite)
-            if not can_move_open_files():
-                file.close()
-            self.path.replace(self.target)
+                _write_all(new.stream, self._compressor.flush())
+            new.keep()
             self._is_over = True
-            file.close()  # and with it, its lock
-        sync_folder(self.target.parent)
 
     def discard(self) -> None:
         """Close and remove the file, if it was not kept."""
         with self._lock:
-            file, self._file = self._file, None
-            if file is None or self._is_over:
-                self._is_over = True
-                return
+            new, self._new = self._new, None
             self._is_over = True
-            with contextlib.suppress(OSError):
-                if not can_move_open_files():
-                    file.close()
-                self.path.unlink(missing_ok=True)  # while the lock still says that it is ours
-            file.close()
+            if new is not None:
+                new.discard()
 
     def _write(self, content: bytes) -> None:
         if self._rows is not None:
             self._rows.feed(content)
-        file = self._opened()
-        _write_all(file, content if self._compressor is None else self._compressor.compress(content))
+        stream = self._opened().stream
+        _write_all(stream, content if self._compressor is None else self._compressor.compress(content))
         self.received += len(content)
 
-    def _opened(self) -> FileIO:
-        if self._file is None:
+    def _opened(self) -> NewFile:
+        if self._new is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # a thread that was left behind comes too late
-        return self._file
+        return self._new
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:
@@ -213,25 +251,26 @@ def part_path(target: Path) -> Path:
     return target.with_name(f"{target.name}.part")
 
 
-def can_move_open_files() -> bool:
+def _can_move_open_files() -> bool:
     """Return whether a file can get its name while it is open, and with that locked."""
     return fcntl is not None
 
 
-def opened_part(path: Path) -> int:
-    """Return the descriptor of an empty file of ours under this name, and of nobody else's. This blocks.
+def _opened_part(target: Path) -> int:
+    """Return the descriptor of an empty, locked file beside a target; what a killed process left there is overwritten.
 
-    What a process that was killed has left under it is overwritten.
-
-    Raises:
-        FileExistsError: another process is writing it, or it is no regular file.
-        OSError: it cannot be made.
+    It raises FileExistsError where another process is writing it, or where it is no regular file.
     """
+    path = part_path(target)
     while True:
         descriptor = os.open(path, _FLAGS, 0o600)
         try:
             _lock(descriptor, path)
-            if _is_still(path, os.fstat(descriptor)):
+            status = os.fstat(descriptor)
+            if _is_at(target, status):
+                # A process was killed when the file had both names: the target is whole, and keeps its bytes.
+                path.unlink(missing_ok=True)
+            elif _is_at(path, status):
                 os.ftruncate(descriptor, 0)
                 if hasattr(os, "fchmod"):
                     os.fchmod(descriptor, 0o600)
@@ -255,22 +294,24 @@ def _lock(descriptor: int, path: Path) -> None:
         pass  # a file system without locks
 
 
-def _is_still(path: Path, status: os.stat_result) -> bool:
+def _is_at(path: Path, status: os.stat_result) -> bool:
     try:
         return os.path.samestat(path.lstat(), status)
     except FileNotFoundError:
         return False
 
 
-def _write_all(file: FileIO, data: bytes) -> None:
+def _write_all(file: IO[bytes], data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]
 
 
-def sync_folder(folder: Path) -> None:
-    """Make a rename last, where the system can."""
-    with contextlib.suppress(OSError):
+def sync_folder(folder: Path, *, is_certain: bool = False) -> None:
+    """Make a rename outlast a crash; where that need not be certain, a system that cannot is forgiven."""
+    if is_certain and not hasattr(os, "O_DIRECTORY"):
+        return  # Windows has no way to do it
+    with contextlib.nullcontext() if is_certain else contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)

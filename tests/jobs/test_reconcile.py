@@ -21,7 +21,7 @@ from support.job_parts import (
 )
 
 from openai_batches import BatchResult, JournalError, Outcome
-from openai_batches.jobs import reconcile as reconcile_module, resend
+from openai_batches.jobs import reconcile as reconcile_module
 from openai_batches.jobs.reconcile import custom_ids, reconcile, refused_results
 from openai_batches.jobs.resend import ResendRule, write_requests
 from openai_batches.jobs.result_files import Harvest, attempt_results, shard_results
@@ -277,7 +277,7 @@ class TestRequests:
         def full(_: int) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(resend.os, "fsync", full)
+        monkeypatch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space left"):
             write_requests(source, target, frozenset({1}))
         assert target.read_bytes() == b"before"

@@ -18,7 +18,7 @@ import pytest
 from openai_batches import OPENAI, InputError
 from openai_batches.errors import InvalidRequestsError
 from openai_batches.problems import Repair
-from openai_batches.requests import shards as shards_module, validate as validate_module
+from openai_batches.requests import validate as validate_module
 from openai_batches.requests.packing import ShardLimits
 from openai_batches.requests.request import BatchRequest
 from openai_batches.requests.shards import iter_shards, write_shards
@@ -229,13 +229,11 @@ async def test_a_disk_that_fails_leaves_nothing_behind(
 ) -> None:
     """A shard that is not known to be on disk is no shard."""
 
-    def fail(*_: Any) -> Any:
-        raise OSError(28, "No space left on device")
+    def fail(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode) == (name == "directory"):
+            raise OSError(28, "No space left on device")
 
-    if name == "file":
-        monkeypatch.setattr(os, "fsync", fail)
-    else:
-        monkeypatch.setattr(shards_module, "_flush_directory", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="No space left"):
         await write_shards(requests(3), tmp_path)
     assert files_in(tmp_path) == []

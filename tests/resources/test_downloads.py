@@ -6,7 +6,6 @@ import asyncio
 import email.utils
 import errno
 import gzip
-import importlib.util
 import json
 import os
 import random
@@ -34,8 +33,7 @@ from openai_batches import (
     TransportError,
 )
 from openai_batches.http.ranges import ContentRange, content_encoding, content_range, strong_validator
-from openai_batches.storage import atomic as partfile_room
-from openai_batches.storage.atomic import PartFile
+from openai_batches.storage import atomic
 from openai_batches.storage.compression import Inflater, compressor, suffix
 
 if TYPE_CHECKING:
@@ -507,7 +505,7 @@ async def test_a_full_disk(
     compress: Any, open_session: OpenSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A disk that is full is what the error says, and nothing is left on it."""
-    written = partfile_room._write_all
+    written = atomic._write_all
 
     def write_all(file: Any, data: bytes) -> None:
         if file.tell() + len(data) > 10_000:
@@ -515,7 +513,7 @@ async def test_a_full_disk(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         written(file, data)
 
-    monkeypatch.setattr(partfile_room, "_write_all", write_all)
+    monkeypatch.setattr(atomic, "_write_all", write_all)
     async with opened(Depot(), open_session) as session:
         with pytest.raises(OSError, match=r"No space left on device: .*out\.jsonl\.part") as caught:
             await session.files.download("f", tmp_path / "out.jsonl", compress=compress)
@@ -798,108 +796,3 @@ def test_compressions_and_names() -> None:
     assert gzip.decompress(stream.compress(DATA) + stream.flush()) == DATA
     stream = compressor("zstd")
     assert zstandard.ZstdDecompressor().decompressobj().decompress(stream.compress(DATA) + stream.flush()) == DATA
-
-
-@given(
-    lines=st.lists(st.sampled_from([b"{}", b"", b" ", b"\r", b"a b", b"\xc2\x85"]), max_size=12), size=st.integers(1, 7)
-)
-def test_rows_are_lines_with_text(lines: list[bytes], size: int) -> None:
-    """Rows are counted alike however the content is cut."""
-    rows = partfile_room._Rows()
-    data = b"\n".join(lines)
-    for start in range(0, len(data), size):
-        rows.feed(data[start : start + size])
-    assert rows.count == sum(1 for line in lines if line.strip())
-
-
-class TestPartFile:
-    def part(self, folder: Path, **options: Any) -> PartFile:
-        return PartFile(folder / "out", **{"compression": None, "overwrite": False, **options})
-
-    def test_only_its_owner_can_read_it(self, tmp_path: Path) -> None:
-        """The part is the owner's alone, even where an earlier one was not."""
-        (tmp_path / "out.part").write_bytes(b"old")
-        (tmp_path / "out.part").chmod(0o666)
-        part = self.part(tmp_path)
-        part.open()
-        assert part.path.stat().st_mode & 0o777 == 0o600
-        assert part.path.read_bytes() == b""
-        part.discard()
-        part.discard()
-        assert list(tmp_path.iterdir()) == []
-
-    def test_it_follows_no_link(self, tmp_path: Path) -> None:
-        """A link under the part's name is not followed, and what is no file is not written to."""
-        (tmp_path / "out.part").symlink_to(tmp_path / "elsewhere")
-        with pytest.raises(OSError, match=r"symbolic link"):
-            self.part(tmp_path).open()
-        (tmp_path / "out.part").unlink()
-        os.mkfifo(tmp_path / "out.part")
-        with pytest.raises(FileExistsError, match="no regular file"):
-            self.part(tmp_path).open()
-
-    def test_threads_that_come_too_late(self, tmp_path: Path) -> None:
-        """What a cancelled download left running in a thread finds the part closed."""
-        part = self.part(tmp_path)
-        part.discard()
-        part.open()
-        assert list(tmp_path.iterdir()) == []
-        with pytest.raises(OSError, match="Bad file descriptor"):
-            part.write([b"x"])
-
-    def test_a_name_that_is_given_away_while_waiting(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Who gets the lock of a file that has another name by then, or none, makes a new one."""
-        lock = partfile_room._lock
-        steps = [lambda path: path.rename(tmp_path / "whole"), lambda path: path.unlink()]
-
-        def lock_late(descriptor: int, path: Path) -> None:
-            lock(descriptor, path)
-            if steps:
-                steps.pop(0)(path)
-
-        monkeypatch.setattr(partfile_room, "_lock", lock_late)
-        part = self.part(tmp_path)
-        part.open()
-        part.restart(None)
-        part.write([b"x"])
-        part.keep()
-        part.discard()
-        assert (tmp_path / "out").read_bytes() == b"x"
-        assert (tmp_path / "whole").read_bytes() == b""
-
-    @pytest.mark.parametrize("is_kept", [True, False])
-    def test_systems_without_locks(self, is_kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where files cannot be locked, they are written all the same."""
-        monkeypatch.setattr(partfile_room, "fcntl", None)
-        monkeypatch.delattr(os, "fchmod")
-        part = self.part(tmp_path)
-        part.open()
-        part.restart(None)
-        part.write([b"x"])
-        if is_kept:
-            part.keep()
-        part.discard()
-        assert [path.name for path in tmp_path.iterdir()] == ["out"] * is_kept
-
-    def test_systems_without_the_module(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where there is no module for locks, the room can still be entered."""
-        monkeypatch.setitem(sys.modules, "fcntl", None)
-        assert partfile_room.__file__ is not None
-        spec = importlib.util.spec_from_file_location("partfile_without_locks", partfile_room.__file__)
-        assert spec is not None
-        assert spec.loader is not None
-        room = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(room)
-        assert room.fcntl is None
-
-    def test_file_systems_without_locks(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """So they are where the file system has no locks."""
-
-        def flock(*_: Any) -> None:
-            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-        monkeypatch.setattr(partfile_room.fcntl, "flock", flock)
-        part = self.part(tmp_path)
-        part.open()
-        part.discard()
-        assert list(tmp_path.iterdir()) == []

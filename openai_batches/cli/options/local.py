@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +15,7 @@ from openai_batches.emulator import BatchServer, DataFolderError, Timings
 from openai_batches.emulator.keys import ANY_KEY
 from openai_batches.emulator.store.folder import FolderInUseError
 from openai_batches.emulator.store.loading import is_served
+from openai_batches.storage.atomic import write_file
 
 __all__ = ["announced", "local_session", "local_timings", "unusable"]
 
@@ -88,13 +88,10 @@ def announced(data: Path, address: str) -> Generator[None]:
         OSError: the folder cannot be written.
     """
     path = data / _ADDRESS
-    draft = path.with_suffix(f".{os.getpid()}")
     try:
-        draft.write_text(address, "utf-8")
-        draft.replace(path)
+        write_file(path, address.encode())
         yield
     finally:
-        draft.unlink(missing_ok=True)
         path.unlink(missing_ok=True)
 
 

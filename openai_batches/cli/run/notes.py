@@ -8,6 +8,8 @@ from typing import Self
 import attrs
 import msgspec
 
+from openai_batches.storage.atomic import write_file
+
 __all__ = ["JobNotes", "Written"]
 
 _NAME = "program.json"
@@ -56,10 +58,8 @@ class JobNotes:
 
     def save(self, directory: Path) -> None:
         """Write the notes down, or leave those of before. This blocks."""
-        part = directory / f"{_NAME}.part"
         with contextlib.suppress(OSError):
-            part.write_bytes(msgspec.json.encode(self))
-            part.replace(directory / _NAME)
+            write_file(directory / _NAME, msgspec.json.encode(self))
 
 
 def _key(path: Path) -> str:
