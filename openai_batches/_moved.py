@@ -37,7 +37,7 @@ _MOVED = {
     "summaries": "results.summary",
     "timeline": "resources.progress",
     "webhooks": "resources.webhooks",
-    "emulator.addresses": "emulator.profiles.paths",
+    "emulator.ids": "emulator.store.records",
     "emulator.echo": "emulator.executors.echo",
     "emulator.executors": "emulator.executors.executor",
     "emulator.fault_aim": "emulator.faults.aim",

@@ -28,13 +28,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = "; --port chooses another, 0 a free one" if error.errno == errno.EADDRINUSE else ""
         return _report(f"{error}{hint}", 1)
     except KeyboardInterrupt:
-        # Where the loop cannot watch signals, it is interrupted, and closes the server on its way here.
+        # Where the loop cannot handle signals, this ends it, after the server was closed.
         return 0
     return 0
 
 
 def _report(sentence: str, status: int) -> int:
-    with contextlib.suppress(AttributeError, OSError):  # it may be closed, too
+    with contextlib.suppress(AttributeError, OSError):  # standard error may be closed, too
         sys.stderr.write(f"{PROGRAM}: {sentence}\n")
     return status
 

@@ -14,7 +14,7 @@ from aiohttp.abc import AbstractStreamWriter
 CLIENT_TIMEOUT_S: web.AppKey[float] = web.AppKey("client_timeout_s", float)
 
 _CHUNK_BYTES = 256 * 1024
-# SO_LINGER on with zero seconds: closing sends a reset, as a crashed proxy does.
+# SO_LINGER with zero seconds: closing the socket sends a reset, as a crashed proxy does.
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -128,7 +128,7 @@ class NoAnswer(web.Response):
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Reset the connection instead of sending a head."""
         abort(request)
-        raise ConnectionResetError("the emulator hung up")
+        raise ConnectionResetError("the emulator reset the connection")
 
 
 class StreamedAnswer(web.StreamResponse):

@@ -126,7 +126,7 @@ class BackgroundServer:
         """
         with self._lock:
             thread, loop = self._thread, self._loop
-            # Said before it begins, so that nobody who sees it close finds it open.
+            # Set before it begins, so that other threads do not call a server that closes.
             is_first, self._is_closing = not self._is_closing, True
             if loop is not None and is_first and not self._over.done():
                 loop.call_soon_threadsafe(self._stop.set)
@@ -162,7 +162,7 @@ class BackgroundServer:
         """
 
         async def advance() -> None:
-            # One after the other: a clock that two hands turn would run backwards.
+            # One after the other, since two threads could move the clock backwards.
             async with self._advancing:
                 await self.server.advance(hours=hours, minutes=minutes, seconds=seconds)
 
@@ -194,7 +194,7 @@ class BackgroundServer:
         with self._lock:
             if self._loop is None or self._is_closing:
                 raise RuntimeError("the server is not running")
-            # Under the lock, it comes before the word to stop, and is done or cancelled by the end of the loop.
+            # Under the lock it is scheduled before the loop is stopped, and is done or cancelled when the loop ends.
             future = asyncio.run_coroutine_threadsafe(work(), self._loop)
         try:
             wait((future, self._over), return_when=FIRST_COMPLETED)
@@ -206,10 +206,10 @@ class BackgroundServer:
         return future.result()
 
     def _run(self, started: Future[None]) -> None:
-        """Be the thread: tell through `started` how the start went, and through `_over` that all is over."""
+        """Run in the thread: `started` gets the outcome of the start, and `_over` that of the end."""
         try:
             asyncio.run(self._serve(started))
-        except BaseException as error:  # noqa: BLE001 - told to whoever starts or closes
+        except BaseException as error:  # noqa: BLE001 - raised by `start` or `close`
             if started.done():
                 self._over.set_exception(error)
                 return

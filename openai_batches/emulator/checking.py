@@ -1,4 +1,4 @@
-"""Whether parameters can be right: short sentences that name the parameter, before anything happens."""
+"""Checks of parameters: they raise TypeError or ValueError with a sentence that names the parameter."""
 
 import ipaddress
 import math
@@ -34,7 +34,7 @@ def whole(name: str, value: object, *, least: int = 0, most: float = math.inf) -
 
 
 def text(name: str, value: object) -> None:
-    """Check that a value is a text that says something."""
+    """Check that a value is a text that is not empty."""
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str, not {value!r}")
     if not value:
@@ -84,7 +84,7 @@ def host(value: object, *, has_keys: bool) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether only this machine gets to an address."""
+    """Tell whether an address can be reached from this machine only."""
     if host == "localhost":
         return True
     try:
@@ -94,7 +94,7 @@ def is_loopback(host: str) -> bool:
 
 
 def folder(name: str, value: object) -> Path | None:
-    """Return the folder that a value names; None is none."""
+    """Return the folder that a value names; an empty one would be the current directory by mistake."""
     if value is None:
         return None
     if not isinstance(value, str | os.PathLike) or isinstance(path := os.fspath(cast("str", value)), bytes):

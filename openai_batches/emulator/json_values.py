@@ -1,4 +1,4 @@
-"""What a JSON value is, where anything may come."""
+"""Which type a decoded JSON value has."""
 
 from typing import Any, TypeGuard
 

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from openai_batches.emulator.answers import APIError
 
-# What clients are given where every key is let in.
+# The key for clients of a server that accepts any.
 ANY_KEY = "sk-emulator"
 SCOPES = (
     "api.batch.read",

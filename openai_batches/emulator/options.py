@@ -1,4 +1,4 @@
-"""What the program is told on its command line, as parameters of a server."""
+"""The command line of the program: its options, as parameters of a server."""
 
 import argparse
 import functools
@@ -37,7 +37,7 @@ _Add = Callable[..., Any]
 
 @attrs.frozen(kw_only=True)
 class Options:
-    """What the program is to do."""
+    """The parameters of the `BatchServer`, and variables for a client's shell, as words that a shell reads."""
 
     server: dict[str, Any]
     exports: dict[str, str]
@@ -56,7 +56,7 @@ def read_options(argv: Sequence[str] | None = None, *, refuse: Callable[[str], N
         parser.error(f"{given.host} can be reached from outside: give an --api-key-env")
     exports = {"OPENAI_API_KEY": shlex.quote(keys[0] if keys else ANY_KEY)}
     if keys and not given.api_key:
-        # What came in a variable is not shown.
+        # A key that came in a variable is not shown.
         exports["OPENAI_API_KEY"] = f'"${given.api_key_env[0]}"'
     server: dict[str, Any] = {
         "host": given.host,
@@ -73,7 +73,7 @@ def read_options(argv: Sequence[str] | None = None, *, refuse: Callable[[str], N
 
 
 class _Parser(argparse.ArgumentParser):
-    """Tells whoever asks for it what is wrong."""
+    """Calls `refuse`, if it is given, with the error of wrong arguments."""
 
     refuse: Callable[[str], NoReturn] | None = None
 
@@ -162,7 +162,7 @@ def _version() -> list[str]:
 
 
 def fault_lines() -> list[str]:
-    """Return what there is that can fail, and what can be said of it."""
+    """Return the kinds of faults, with a sentence and the parameters of each."""
     return [f"{name}: {kind.sentence}\n    {', '.join(kind.takes)}" for name, kind in sorted(KINDS.items())]
 
 

@@ -1,4 +1,4 @@
-"""What the emulator is told to be: limits, durations and answers where the published facts are silent."""
+"""The rules of a server: limits, durations, and what it does where nothing is published about the service."""
 
 from collections.abc import Collection, Mapping
 from typing import Any, Literal

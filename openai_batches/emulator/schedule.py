@@ -14,7 +14,7 @@ Act = Callable[[], Awaitable[None]]
 
 
 class Schedule:
-    """Acts that start when their moment has come, each in a task of its own."""
+    """Starts functions when the clock reaches their moment, each in a task of its own."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -56,7 +56,7 @@ class Schedule:
         self._clock.move_to(when)
 
     async def close(self) -> None:
-        """Stop; what has not happened does not happen any more."""
+        """Stop; functions that have not started are dropped."""
         self._closed = True
         self._due.clear()
         if self._timer is not None:
@@ -86,4 +86,4 @@ class Schedule:
         try:
             await act()
         except Exception:
-            _logger.exception("the emulator could not do what was due")
+            _logger.exception("the emulator could not do what was scheduled")

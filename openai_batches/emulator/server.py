@@ -1,4 +1,4 @@
-"""One emulator from its start to its end."""
+"""The server: what it consists of, how it starts and closes, and how it is run as a program."""
 
 import asyncio
 import contextlib
@@ -37,8 +37,8 @@ from openai_batches.emulator.webhooks.endpoints import Delivery, WebhookEndpoint
 _REMEMBERED_REQUESTS = 100_000
 _SHUTDOWN_S = 1.0
 _THREADS = 4
-# A server that listens everywhere is asked here.
-_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - it is told from them, not bound to them
+# Where clients on this machine find a server that listens on all addresses.
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - they are compared with, not bound
 
 
 class BatchServer:
@@ -335,7 +335,7 @@ def say(text: str) -> None:
         output.write(text)
         output.flush()
     except OSError as error:
-        # What stays in the buffer would be complained of once more when the interpreter ends.
+        # Otherwise the interpreter reports what is left in the buffer once more when it ends.
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
         raise OSError(f"standard output cannot be written: {error.strerror}") from error

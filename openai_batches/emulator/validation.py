@@ -1,4 +1,4 @@
-"""The checks on an input file: a glance at upload, and every line once a batch is made of it."""
+"""The checks on an input file: its first line at upload, and every line once a batch is made of it."""
 
 import math
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ class Verdict:
 
 
 def looks_like_batch_input(path: Path, filename: str) -> bool:
-    """Tell whether an upload passes as batch input: its name ends in .jsonl and its first line is JSON."""
+    """Tell whether an upload is accepted as batch input: its name ends in .jsonl and its first line is JSON."""
     if not filename.endswith(".jsonl"):
         return False
     with path.open("rb") as source:
@@ -58,7 +58,7 @@ def first_model(path: Path) -> str | None:
 
 
 def estimated_tokens(size: int) -> int:
-    """Return how many input tokens a file of `size` bytes is taken for."""
+    """Return the estimated input tokens of a file of `size` bytes."""
     return size // _BYTES_PER_TOKEN
 
 
@@ -134,7 +134,7 @@ class _Check:
 
     def line(self, number: int, line: bytes) -> None:
         self.verdict.total += 1
-        # Of a file with too many lines, or faults, there is no end to what could be said.
+        # No more errors are shown than the rules allow, and none of lines beyond the limit.
         if self.verdict.total > self.rules.max_lines or len(self.verdict.errors) >= self.most_errors:
             return
         record = _parse(line)

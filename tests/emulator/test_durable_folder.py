@@ -277,7 +277,7 @@ async def test_a_full_database(tmp_path: Path, make_raw: MakeRaw, caplog: pytest
             status, body, _ = await raw(*call, json={**wanted, "metadata": metadata})
             assert (status, check_error(body)["type"]) == (507, "server_error")
         await server.advance(hours=1)
-        assert "could not write down" in caplog.text
+        assert "could not write the state" in caplog.text
         connection.execute("PRAGMA max_page_count = 1000000")
         assert (await raw("GET", "/batches"))[1]["data"][0]["status"] == "completed"
     async with BatchServer(clock=SteppedClock(), data=tmp_path) as server:
@@ -293,7 +293,7 @@ async def test_a_server_that_cannot_write_ends_all_the_same(
         server.store._commits._database._connection.execute("PRAGMA query_only = 1")
         server.clock.move_to(server.clock.now() + 1)
         assert (await make_raw(server)("GET", "/batches"))[0] == 500
-    assert "what changed last could not be written" in caplog.text
+    assert "the last changes could not be written" in caplog.text
     await start(tmp_path)
 
 

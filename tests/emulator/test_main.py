@@ -407,5 +407,5 @@ async def test_ipv6() -> None:
 def test_exports() -> None:
     """What is exported exists, in order."""
     names = openai_batches.emulator.__all__
-    assert names == sorted(names)
+    assert names == sorted(names, key=lambda name: (not name.isupper(), name))
     assert [name for name in names if not name.isupper() and not getattr(openai_batches.emulator, name).__doc__] == []

@@ -246,7 +246,7 @@ async def test_stopping_does_not_wait_for_other_batches(maker: WorkMaker) -> Non
     await until(lambda: watched.running)
     waiting = asyncio.create_task(second.run_to(10))
     queued = asyncio.create_task(third.run_to(1))
-    await until(lambda: second._place and third._place)
+    await until(lambda: second._slot and third._slot)
     second.stop()
     await asyncio.wait_for(waiting, 5)
     assert second.done == 0

@@ -17,12 +17,12 @@ from openai_batches.emulator.executors.executor import ExecutorHandle, LineError
 from openai_batches.emulator.store.records import Run, StoredBatch
 from openai_batches.emulator.threads import Threads
 
-# Enough lines to make a hop to a worker thread cheap, few enough to keep them out of memory.
+# Enough lines to make a call in a worker thread worth its cost, and few enough to need little memory.
 _LINES_PER_PIECE = 512
 _BYTES_PER_PIECE = 1024 * 1024
-# A thread that is held longer keeps other batches waiting, and answers out of the file.
+# A longer call in a thread would delay other batches, and the writing of answers.
 _PIECE_S = 0.05
-# Read ahead of the calls of a batch, of which there may be hundreds.
+# How much is read ahead for one batch; there may be hundreds of them.
 _LINES_AHEAD = 32
 _BYTES_AHEAD = 128 * 1024
 
@@ -30,7 +30,7 @@ _logger = logging.getLogger(__name__)
 
 
 class _Head(msgspec.Struct):
-    """The one key that lines which never run still need."""
+    """The one key that is needed of lines that are never executed."""
 
     custom_id: str
 
@@ -68,7 +68,7 @@ class _Source:
         """Read at least one more line."""
         with self.path.open("rb") as source:
             start = source.seek(self._offset)
-            # Lines that have a result are passed over in one go, however many they are.
+            # Lines that have a result are skipped in one call, however many there are.
             while not self._ready or (len(self._ready) < max_lines and source.tell() - start < max_bytes):
                 raw = source.readline()
                 if not raw:
@@ -80,7 +80,7 @@ class _Source:
             raise EOFError(f"{self.path} has fewer lines than it had")
 
     def rest(self) -> Iterator[str]:
-        """Return the ids of all lines that were not given out."""
+        """Return the ids of all lines that `next` has not returned."""
         while self._ready:
             yield self._ready.popleft().custom_id
         with self.path.open("rb") as source:
@@ -127,7 +127,7 @@ class Work:
         self._is_durable = is_durable
         self._lines = _Source(run.source, batch.endpoint)
         self._results = ResultFiles(batch, run)
-        self._has_told = False
+        self._has_logged = False
         self._calls: set[asyncio.Task[Outcome]] = set()
         self._slot: asyncio.Future[bool] | None = None
         self._open = 0
@@ -197,7 +197,7 @@ class Work:
             return self._failed(line, error)
 
     async def _stream(self, goal: int) -> None:
-        """Have lines answered at once, as many as the gate lets through, and return when all of them are written."""
+        """Have lines answered at once, as many as the limit allows, and return when all answers are written."""
         try:
             while self.done + self._open < goal and not self.is_stopped:
                 line = await self._next_line()
@@ -221,7 +221,7 @@ class Work:
         return line
 
     async def _acquire_slot(self) -> bool:
-        """Wait for a slot at the gate, or until the work is stopped; tell whether there is one."""
+        """Wait for a slot, or until the work is stopped; return whether there is one."""
         slot = self._slot = self._executor.limit.acquire()
         try:
             has_slot = await slot
@@ -245,7 +245,7 @@ class Work:
             return self._failed(line, error)
 
     def _take_answer(self, line: _Line, call: asyncio.Task[Outcome]) -> None:
-        """Pass the answer on to be written; the line's slot at the gate is free when it is."""
+        """Pass the answer on to be written; its slot is released when it is."""
         self._calls.discard(call)
         if call.cancelled():
             self._lines.put_back(line)
@@ -257,13 +257,13 @@ class Work:
             self._writer = asyncio.create_task(self._write())
 
     async def _write(self) -> None:
-        """Write what is answered, and what is answered meanwhile, until nothing is left."""
+        """Write the answers that are there, and those that arrive meanwhile."""
         while self._answered:
             group, self._answered = self._answered, []
             try:
                 await self._threads.run(self._results.write, group)
                 self.done += len(group)
-            except Exception as error:  # noqa: BLE001 - raised to whom the work is done for
+            except Exception as error:  # noqa: BLE001 - raised by `_stream`
                 self._failure = error
                 self.interrupt()
             self._open -= len(group)
@@ -272,7 +272,7 @@ class Work:
         self._writer = None
 
     async def _end_calls(self) -> None:
-        """Leave no call behind, and no answer unwritten."""
+        """Cancel the calls that still run, and wait until every answer is written."""
         for call in self._calls:
             call.cancel()
         while self._calls:
@@ -285,9 +285,9 @@ class Work:
             return error
         if isinstance(error, TimeoutError):
             return LineError("request_timeout", "The request timed out.")
-        if not self._has_told:
-            # Once a batch: the others most often fail alike.
-            self._has_told = True
+        if not self._has_logged:
+            # Once for each batch, since further failures are mostly the same.
+            self._has_logged = True
             _logger.error("the executor failed at %s, which is answered with 500", line.custom_id, exc_info=error)
         return broken()
 

@@ -1,4 +1,4 @@
-"""The entry of a batch: which state follows which, and when."""
+"""The life of a batch: which state follows which, and when."""
 
 import asyncio
 import contextlib
@@ -33,11 +33,11 @@ from openai_batches.emulator.validation import (
 
 _logger = logging.getLogger(__name__)
 
-# How often the counts of a long batch move.
+# How often the counts of a long batch change.
 _STEPS_PER_BATCH = 256
-# A line that is late by so many emulated seconds is late by rounding.
+# A line is due although rounding makes it late by so many emulated seconds.
 _ROUNDING_S = 0.001
-# How long, in real seconds, the lines of a batch that is to end may stand still.
+# After so many real seconds without an answer, the calls of a batch that is to end are cancelled.
 _STALLED_S = 10.0
 _EXPIRED = ("batch_expired", "This request could not be executed before the completion window expired.")
 _CANCELLED = ("batch_cancelled", "This request could not be executed because the batch was cancelled.")
@@ -112,7 +112,7 @@ class Lifecycle:
         self._call_at(float(batch.expires_at), entry, self._expire)
 
     def cancel(self, batch: StoredBatch) -> None:
-        """Turn a batch that is not over towards its end; one that is already turned stays as it is."""
+        """Begin to cancel a batch that is not over; one that is being cancelled stays as it is."""
         entry = self._open.get(batch.id)
         if entry is not None and batch.status != "cancelling":
             self._set_status(batch, "cancelling")
@@ -134,7 +134,7 @@ class Lifecycle:
     async def _run_step(self, entry: _OpenBatch, step: _Step) -> None:
         """Take one step; steps of one batch never overlap, and a crash of the emulator fails the batch."""
         is_end = step in {self._expire, self._finish_cancel}
-        # The step that holds the lock may be waiting for calls that have hours to go.
+        # The step that holds the lock may wait for calls that take hours.
         async with _interrupting(entry.work if is_end else None), entry.lock:
             again = functools.partial(self._call_at, entry=entry, step=step)
             can_be_held = step not in {self._expire, self._resume_one}
@@ -147,16 +147,16 @@ class Lifecycle:
                 message = "The server had an error while processing your batch."
                 self._fail(entry, [{"code": "server_error", "message": message, "param": None, "line": None}])
             if entry.batch.id not in self._open:
-                # One transaction holds the end and what is told of it.
+                # The same transaction holds the end of the batch and its webhooks.
                 self._ended(entry.batch)
             await self._commit(entry)
 
     async def _commit(self, entry: _OpenBatch) -> None:
-        """Let what was done survive a crash; if that fails, it is tried again with the next change or answer."""
+        """Write the changes to disk; if that fails, it is tried again with the next change or answer."""
         try:
             await self._store.commit()
         except OSError:
-            _logger.exception("the emulator could not write down the state of %s", entry.batch.id)
+            _logger.exception("the emulator could not write the state of %s to disk", entry.batch.id)
 
     def _set_status(self, batch: StoredBatch, status: str) -> None:
         now = self._clock.now()
@@ -185,7 +185,7 @@ class Lifecycle:
         verdict = Verdict()
         file = self._store.find_file(batch.scope, batch.input_file_id, self._clock.now())
         if file is not None:
-            # Deleted while it was read: then it is not there, which the second look finds.
+            # If the file was deleted meanwhile, the second search does not find it.
             with contextlib.suppress(FileNotFoundError):
                 verdict = await self._threads.run(validate, file.path, endpoint=batch.endpoint, rules=self._rules)
             file = self._store.find_file(batch.scope, batch.input_file_id, self._clock.now())
@@ -220,7 +220,7 @@ class Lifecycle:
     def _start(self, entry: _OpenBatch, verdict: Verdict) -> None:
         batch = entry.batch
         run = batch.run = Run(
-            # A second name for the bytes: deleting the input file does not disturb a batch that runs.
+            # A second name for the bytes, so that the input file may be deleted while the batch runs.
             source=self._store.link(self._store.files.items[batch.input_file_id].path),
             output=self._store.new_path(),
             errors=self._store.new_path(),
@@ -248,7 +248,7 @@ class Lifecycle:
         if batch.status != "in_progress" or work is None or run is None:
             return
         await work.run_to(max(goal, self._lines_due(batch, work, run, self._clock.now())))
-        # The status may have turned to cancelling while the lines ran, or the window closed.
+        # Meanwhile the batch may have been cancelled, or have expired.
         if entry.batch.status != "in_progress" or work.is_stopped:
             return
         if work.done < batch.counts.total:
@@ -286,7 +286,7 @@ class Lifecycle:
         self._finish(entry, "cancelled")
 
     async def _end_lines(self, entry: _OpenBatch, until: float, error: tuple[str, str]) -> None:
-        """Run the lines that were due `until`, and write down that the others were not."""
+        """Execute the lines that were due `until`, and write the error for all others."""
         batch, work, run = entry.batch, entry.work, entry.batch.run
         if work is not None and run is not None and not run.is_complete:
             if not work.takes_real_time:
@@ -297,12 +297,12 @@ class Lifecycle:
             self._store.touch(batch)
 
     async def _write_results(self, entry: _OpenBatch) -> None:
-        """Bring the result files into the service's style, OpenAI's being the first, and let faults spoil them."""
+        """Rewrite the result files in the style of the service, and apply the faults on result files."""
         run = entry.batch.run
         if run is not None and not entry.has_results:
             spoil = self._faults.spoiling(entry.batch)
             if self._results != ResultStyle() or spoil is not None:
-                # From here on the files cannot be taken up as they were written.
+                # After a crash, rewritten files could not be continued.
                 await self._commit(entry)
             if self._results != ResultStyle():
                 await self._threads.run(self._results.rewrite, run.source, run.output, run.errors)
@@ -342,7 +342,7 @@ class Lifecycle:
 
 @contextlib.asynccontextmanager
 async def _interrupting(work: Work | None) -> AsyncGenerator[None]:
-    """Interrupt lines that keep their batch from ending: at once if they take real time, else if they stand still."""
+    """Interrupt lines that keep their batch from ending: at once if they take real time, else when they stall."""
     if work is None:
         yield
     elif work.takes_real_time:

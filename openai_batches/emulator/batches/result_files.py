@@ -1,4 +1,4 @@
-"""The two files of a batch's results while they grow, and what can be read from them after a crash."""
+"""The two result files of a batch: how they are written, and read again after a crash."""
 
 import hashlib
 from collections import Counter
@@ -13,7 +13,7 @@ from openai_batches.emulator.executors.executor import LineAnswer, LineError, Ou
 from openai_batches.emulator.json_values import members
 from openai_batches.emulator.store.records import Run, StoredBatch, Usage
 
-# Enough to make an append cheap, few enough to keep results out of memory.
+# Large enough to make an append cheap, and small enough to need little memory.
 _BUFFERED_BYTES = 256 * 1024
 
 _encode = msgspec.json.Encoder().encode
@@ -28,7 +28,7 @@ class _Response(msgspec.Struct):
 
 
 class _Record(msgspec.Struct):
-    """What the counts need of a line of results."""
+    """The part of a result line that the counts need."""
 
     custom_id: str
     response: _Response | None
@@ -55,13 +55,13 @@ class ResultFiles:
         self._clear()
 
     def write(self, results: Iterable[tuple[str, Outcome]]) -> None:
-        """Append the outcomes of the lines with these ids; on return they are with the operating system."""
+        """Append the outcomes of the lines with these ids, and hand them to the operating system."""
         for custom_id, outcome in results:
             self.add(custom_id, outcome)
         self.flush()
 
     def add(self, custom_id: str, outcome: Outcome) -> None:
-        """Append one outcome, at the latest at the next `flush`."""
+        """Append one outcome, which is written at the next `flush` at the latest."""
         record = self._record(custom_id, outcome)
         try:
             line = _encode(record)
@@ -88,7 +88,7 @@ class ResultFiles:
         self._clear()
 
     def restore(self) -> Counter[str]:
-        """Read what a crash left, cut off what it tore, correct counts and usage, and count the lines by their ids."""
+        """Read the files after a crash, cut off incomplete lines, correct counts and usage, and count lines by id."""
         self._clear()
         counts, usage = self._counts, self._usage
         counts.completed = counts.failed = 0
@@ -121,7 +121,7 @@ class ResultFiles:
             for raw in written:
                 record = _whole(raw)
                 if record is None:
-                    # A power failure may leave a hole before good lines; those behind it are asked again.
+                    # A power failure may leave a hole before complete lines; those behind it are executed again.
                     written.truncate(whole_bytes)
                     break
                 whole_bytes += len(raw)
@@ -135,7 +135,7 @@ class ResultFiles:
             path.unlink()
 
     def _count(self) -> None:
-        """Move what was tallied to the batch."""
+        """Add what was counted to the batch."""
         self._counts.completed += self._completed
         self._counts.failed += self._failed
         self._usage.input_tokens += self._used.input_tokens
@@ -150,7 +150,7 @@ class ResultFiles:
 
 
 def _whole(raw: bytes) -> _Record | None:
-    """Return the record of a line that was written to its end."""
+    """Return the record of a complete line, or None."""
     if not raw.endswith(b"\n"):
         return None
     try:
@@ -166,7 +166,7 @@ def _append(path: Path, data: bytearray) -> None:
 
 
 def _add_usage(usage: Usage, given: Any) -> None:
-    """Add a line's usage, in the words of chat completions or of responses."""
+    """Add a line's usage, by the names of chat completions or of responses."""
     words = members(given)
     usage.input_tokens += _count(words, "input_tokens", "prompt_tokens")
     usage.output_tokens += _count(words, "output_tokens", "completion_tokens")

@@ -10,7 +10,7 @@ from openai_batches.emulator.store.records import StoredBatch
 from openai_batches.emulator.store.store import Store
 
 _RUN_EVERY_S = 6 * 3600.0
-# However fast the clock runs, this much real time lies between two runs.
+# Real seconds between two runs, however fast the clock runs.
 _PAUSE_S = 0.2
 _AT_ONCE = 10_000
 
@@ -47,14 +47,14 @@ class ExpiredCleanup:
         for batch in self._forgettable(now):
             self._store.remove_batch(batch)
         self._schedule.at(self._clock.now() + self._until_next(), self.run)
-        # With a data folder, bytes are deleted when it is written down that they are not needed.
+        # With a data folder, bytes are deleted when the database does not name them any more.
         await self._store.commit()
 
     def _forgettable(self, now: float) -> list[StoredBatch]:
         kept_s = self._rules.batch_retention_s
         if kept_s is None:
             return []
-        # Batches lie in the order of their creation.
+        # Batches are in the order of their creation.
         old = itertools.takewhile(lambda batch: batch.created_at + kept_s <= now, self._store.batches.items.values())
         return [batch for batch in old if not is_kept(batch, self._rules, now)]
 

@@ -22,9 +22,9 @@ _MAX_CHOICES = 128
 _MAX_INPUTS = 2048
 _MAX_TEXT = 64 * 1024 * 1024
 _TEXT_ENDPOINTS = ("/chat/completions", "/completions", "/responses")
-# Schemas that refer to themselves end here.
+# The depth at which schemas that refer to themselves end.
 _MAX_DEPTH = 12
-# The words of a schema that say: see there instead.
+# Keys of a schema that refer to other schemas.
 _REFERENCES = ("$ref", "anyOf", "oneOf", "allOf")
 _CATEGORIES = (
     "harassment",

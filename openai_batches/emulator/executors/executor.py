@@ -85,7 +85,7 @@ class Executor(Protocol):
 
 
 class CallLimit:
-    """Lets so many calls through at once; who waits is let in by the order of asking.
+    """Bounds how many calls run at once; who waits gets a slot in the order of asking.
 
     A batch stands in the queue with one line at a time, so that batches take turns.
     """
@@ -115,7 +115,7 @@ class CallLimit:
 
 
 class ExecutorHandle:
-    """One executor and what it says of itself."""
+    """One executor: its limit of calls, its hooks, and its answers."""
 
     def __init__(self, executor: Executor) -> None:
         plain = check_executor(executor)
@@ -131,12 +131,12 @@ class ExecutorHandle:
         self._is_started = False
 
     async def start(self) -> None:
-        """Let the executor get ready, if it wants to."""
+        """Call the executor's `start`, if it has one."""
         self._is_started = True
         await self._call_hook("start")
 
     async def close(self) -> None:
-        """Let the executor put away what it opened, if it wants to and was started, once."""
+        """Call the executor's `close` once, if it has one and was started."""
         if self._is_started:
             self._is_started = False
             await self._call_hook("close")

@@ -29,21 +29,21 @@ from openai_batches.emulator.executors.executor import Answer, LineAnswer, LineE
 CONCURRENCY = 8
 _MIB = 1024 * 1024
 _CONNECT_S = 10.0
-# Larger bodies must not hold up the event loop.
+# Larger bodies are processed in a thread, so that the event loop goes on.
 _BRIEF_BYTES = 128 * 1024
 _SECRET_HEADERS = ("auth", "cookie", "key", "secret", "token")
 
 _logger = logging.getLogger(__name__)
 
-# Segments of letters: nothing that leads out of the base, or that a proxy reads differently.
+# Plain segments only, so that no path leads out of the base or is read differently by a proxy.
 _ENDPOINT = re.compile(r"(/[A-Za-z0-9_-]+)+")
 
 
-# Replies that say "not now", which is no fault of the request.
+# Statuses of a server that cannot answer now, whatever the request is.
 _NOT_NOW = frozenset({429, 502, 503})
 _EXCERPT_CHARACTERS = 200
 _MAX_REQUEST_ID_CHARACTERS = 128
-# A placeholder such as EMPTY for a key may well be a word of a good answer.
+# A short key, such as the placeholder EMPTY, may be a word of an answer.
 _MIN_SECRET_BYTES = 4
 _MIN_SECRET_BYTES_OF_SUCCESS = 16
 
@@ -61,7 +61,7 @@ class Reply:
 
     @classmethod
     def missing(cls, came: Literal["broken", "too long", "not at all"], message: str) -> Self:
-        """Return what stands for a reply that did not come, or not whole."""
+        """Return the substitute for a reply that did not come, or not completely."""
         status, code = (502, "bad_upstream_answer") if came == "too long" else (503, "upstream_unavailable")
         body = {"error": error_object(message, type="server_error", code=code)}
         return cls(status, {}, msgspec.json.encode(body), came)
@@ -272,9 +272,9 @@ class UpstreamExecutor:
         return reply
 
     async def _post(self, session: ClientSession, address: str, content: bytes) -> Reply:
-        # Large bytes are written in pieces only if they look like a file.
+        # aiohttp writes a large body in pieces only if it is a file.
         data = content if len(content) < _BRIEF_BYTES else io.BytesIO(content)
-        # A redirect would turn the request into another one, or carry it to somebody else.
+        # A redirect could change the request's method, or send it to another server.
         async with session.post(address, data=data, headers=self._headers, allow_redirects=False) as answer:
             body = bytearray()
             async for chunk in answer.content.iter_any():
@@ -300,7 +300,7 @@ class _RetryLimits:
 
 
 class _Attempts:
-    """The tries of one line."""
+    """The attempts for one line."""
 
     def __init__(self, limits: _RetryLimits) -> None:
         self._limits = limits
@@ -309,7 +309,7 @@ class _Attempts:
         self._end: float | None = None
 
     def pause_s(self, reply: Reply) -> float | None:
-        """Return the seconds to wait before the next try, or None if this reply is the last word."""
+        """Return the seconds to wait before the next try, or None if this reply is final."""
         if not reply.is_refusal_for_now:
             self._failures += 1
             if not reply.is_worth_repeating or self._failures >= self._limits.attempts:
@@ -322,7 +322,7 @@ class _Attempts:
         own_s = self._pause_s * random.uniform(0.5, 1.0)
         self._pause_s = min(2 * self._pause_s, self._limits.max_pause_s)
         asked_s = reply.pause_s()
-        # The last try is at the end of the patience, not before it.
+        # The last try is when the patience ends, not earlier.
         return min(own_s if asked_s is None else asked_s, self._end - now)
 
 

@@ -56,7 +56,7 @@ class AimedFault:
     probability: float = field(default=1.0)
     seed: int = field(default=0)
     fired: int = attrs.field(default=0, init=False)
-    # The dice of a schedule, and the range of throws that are this fault's.
+    # The random choice of a schedule, and the range of its numbers that belongs to this fault.
     share: tuple[ScheduledDice, float, float] | None = attrs.field(default=None, init=False)
     _seen: int = attrs.field(default=0, init=False)
     _random: random.Random = attrs.field(init=False)
@@ -90,7 +90,7 @@ class AimedFault:
             raise ValueError(f"path {self.path!r} is no regular expression: {error}") from error
 
     def __getattr__(self, name: str) -> Any:
-        # Copying asks for names before there are parameters.
+        # `copy` asks for attributes before there are parameters.
         if name.startswith("_") or name == "parameters" or name not in self.about.parameters:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self.parameters, name)

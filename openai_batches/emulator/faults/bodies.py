@@ -97,7 +97,7 @@ class SpoiledAnswer(web.StreamResponse):
             await asyncio.sleep(_BEFORE_RESET_S)
             abort(request)
         elif request.transport is not None:
-            # Behind aiohttp's back, which does not send more than was announced.
+            # Directly, since aiohttp does not send more than was announced.
             request.transport.write(self._surplus)
             request.transport.close()
         raise ConnectionResetError("the emulator spoiled the body")
@@ -114,7 +114,7 @@ class SpoiledAnswer(web.StreamResponse):
 
 
 async def _streamed(case: Case) -> web.StreamResponse:
-    """Do what was asked; every answer with a body is one that is read while it is sent."""
+    """Do what was asked, and return an answer with a body as one that is read while it is sent."""
     answer = await case.act()
     if isinstance(answer, web.Response) and not isinstance(answer, NoAnswer) and isinstance(answer.body, bytes):
         headers = {"Content-Type": answer.headers["Content-Type"]}

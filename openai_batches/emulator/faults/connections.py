@@ -11,7 +11,7 @@ from openai_batches.emulator.faults.aim import AimedFault, Where
 from openai_batches.emulator.faults.cases import FILES, Case
 from openai_batches.emulator.faults.kinds import field, kind
 
-# How often a hanging answer looks whether its client has gone.
+# How often a hanging answer checks whether its client has gone.
 _LOOK_S = 0.02
 
 

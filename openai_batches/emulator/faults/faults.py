@@ -1,4 +1,4 @@
-"""The faults of a server: which of them strike a request, a batch or a webhook, and what is noted of that."""
+"""The faults of a server: which of them strike a request, a batch or a webhook, and what is recorded of that."""
 
 import asyncio
 import functools
@@ -233,7 +233,7 @@ class Faults:
         """Let the first fault that strikes a new batch change it."""
         for fault in self:
             if fault.share is not None:
-                # Thrown for now, so that the order in which batches were made decides.
+                # Drawn now, so that the order in which batches were made decides.
                 fault.share[0].shows(batch.id)
         if (first := self._first(batch, "creation")) is not None:
             first.act(batch)

@@ -93,7 +93,7 @@ def field(
         if value is None and allows_none:
             return
         accepted = int | float if wanted is float else wanted
-        # A bool is an int for Python, and none here.
+        # Python's bool is an int, which is not meant here.
         fits = isinstance(value, accepted) and isinstance(value, bool) is (wanted is bool)
         if not fits or value != value:  # noqa: PLR0124 - NaN alone is not itself
             raise TypeError(f"{name} must be {_WORDS[wanted]}, not {value!r}")

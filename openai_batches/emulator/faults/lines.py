@@ -69,7 +69,7 @@ def _rewrite(path: Path, faults: Sequence[AimedFault]) -> None:
             offsets.append(offsets[-1] + len(line))
         plan = LinePlan(source, offsets, list(range(len(offsets) - 1)))
         for fault in faults:
-            # Text as a seed gives the same numbers in every process.
+            # A seed that is text gives the same numbers in every process.
             fault.act(plan, random.Random(f"{fault.kind} {fault.seed} {fault.fired}"))
         for place in range(len(plan.order)):
             target.write(plan.line(place) + b"\n")

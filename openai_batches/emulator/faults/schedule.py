@@ -42,5 +42,5 @@ class ScheduledDice:
         return places.setdefault(id, len(places))
 
     def _throw(self, name: str, number: int) -> float:
-        # Text as a seed gives the same numbers in every process.
+        # A seed that is text gives the same numbers in every process.
         return random.Random(f"{self._seed} {name} {number}").random()

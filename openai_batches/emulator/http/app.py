@@ -1,4 +1,4 @@
-"""The HTTP application: routes, what frames every answer, and errors as the service words them."""
+"""The HTTP application: its routes, the headers of every answer, and error answers."""
 
 import email.utils
 import errno
@@ -80,21 +80,21 @@ def _frame(context: Context) -> Middleware:
 
 
 def _faults(context: Context) -> Middleware:
-    """Let the faults have their way with the request first."""
+    """Answer through the faults that strike the request."""
 
     @web.middleware
     async def faults(request: web.Request, handler: Handler) -> web.StreamResponse:
         async def act(request: web.Request) -> web.StreamResponse:
             return await _answer(request, handler)
 
-        # Refusals are answers already, so that a fault can lose or cut them too.
+        # Errors are answers already, so that a fault can lose or cut them, too.
         return await context.faults.answer(request, act)
 
     return faults
 
 
 def _commit(context: Context) -> Middleware:
-    """Let no answer out before what it tells is sure to be remembered."""
+    """Send no answer before the changes that it tells of are on disk."""
 
     @web.middleware
     async def commit(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -167,7 +167,7 @@ def _move(routes: web.Application, app: web.Application, profile: Profile) -> No
 
 
 def _dated(handler: Handler) -> Handler:
-    """Answer only those who say of which day the API shall be."""
+    """Answer only requests that have an `api-version`."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         if not request.query.get("api-version"):

@@ -20,7 +20,7 @@ _CENTURY_S = 100 * 365 * 86_400
 
 
 class BatchRoutes:
-    """Create, list, retrieve and cancel batches at one context."""
+    """Create, list, retrieve and cancel batches."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -102,7 +102,7 @@ class BatchRoutes:
         return json_response(self._context.show(self._batch(request, scope)))
 
     async def cancel(self, request: web.Request, scope: str) -> web.StreamResponse:
-        """Turn a batch towards cancelled."""
+        """Begin to cancel a batch."""
         batch = self._batch(request, scope)
         choices = self._context.rules.choices
         is_late = batch.status == "finalizing" and choices.cancel_while_finalizing == "reject"

@@ -11,9 +11,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from openai_batches.emulator.answers import CLIENT_TIMEOUT_S, APIError, abort
 
-# How long a refused client may go on sending what nobody reads, so that it receives the answer.
+# How long a refused client may go on sending what is not read, so that it receives the answer.
 _LINGERING_S = 10.0
-# Clients that come at once wait here to be accepted.
+# How many clients that connect at once may wait to be accepted.
 _BACKLOG = 1024
 
 
@@ -114,7 +114,7 @@ class Connection(web.RequestHandler):
 
 
 class OpenTransports:
-    """The connections that are open, also those that aiohttp counts no more while they wait for a client to read."""
+    """The connections that are open, also those that aiohttp forgets while they wait for a client to read."""
 
     def __init__(self) -> None:
         self._by_connection: dict[Connection, asyncio.Transport] = {}
@@ -131,7 +131,7 @@ class OpenTransports:
         self._by_connection.pop(connection, None)
 
     async def abort(self) -> None:
-        """Break what is still open, and return when it is gone."""
+        """Abort the connections that are still open, and return when they are closed."""
         while self._by_connection:
             for transport in self._by_connection.values():
                 transport.abort()

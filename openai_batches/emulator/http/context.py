@@ -1,4 +1,4 @@
-"""What every route needs: the parts of one server, and who is asking."""
+"""The context of every route: the parts of one server, and the key of a request."""
 
 import sys
 from collections import Counter, deque
@@ -53,7 +53,7 @@ class RequestRecord:
 
 @attrs.define(kw_only=True)
 class Context:
-    """The parts of one server, handed to its routes."""
+    """The parts of one server that its routes need."""
 
     rules: Rules
     store: Store
@@ -89,7 +89,7 @@ class Context:
         return owner
 
     def key(self, request: web.Request) -> str:
-        """Return the key that the request carries, good or not; "" is none."""
+        """Return the key that the request carries, valid or not; "" is none."""
         for name in self.profile.key_headers:
             if key := request.headers.get(name, "").strip():
                 return key

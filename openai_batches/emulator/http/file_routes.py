@@ -27,7 +27,7 @@ _NOT_BATCH_INPUT = "Invalid file format for Batch API. Must be .jsonl"
 
 
 class FileRoutes:
-    """Upload, list, retrieve, download and delete files at one context."""
+    """Upload, list, retrieve, download and delete files."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -54,7 +54,7 @@ class FileRoutes:
             path, purpose, lifetime_s = _checked(form, self._context.rules.terms)
             await check_content(path, form.filename, purpose)
             await self._context.store.secure(path)
-            # Nothing is waited for from here on, so that uploads that come at once see each other.
+            # Without an `await` from here on, so that uploads at the same time count each other.
             self._context.limits.check_space(scope, form.size)
             self._context.limits.count_upload(self._context.key(request))
         except BaseException:
@@ -87,7 +87,7 @@ class FileRoutes:
         page = self._context.page(
             files, request, scope, limit=limit, missing=_no_file, newest_first=order == "desc", keep=keep
         )
-        # The schema of this listing knows no null here, also of an empty page.
+        # The schema of this listing allows no null here, not even for an empty page.
         for name in ("first_id", "last_id"):
             if name in page:
                 page[name] = page[name] or ""
@@ -129,7 +129,7 @@ class FileRoutes:
 
 
 async def check_content(path: Path, filename: str, purpose: str) -> None:
-    """Glance at an uploaded file."""
+    """Refuse a file that is meant as batch input and does not look like it."""
     if purpose == "batch" and not await asyncio.to_thread(looks_like_batch_input, path, filename):
         raise APIError(_NOT_BATCH_INPUT, extra={"detail": {"message": _NOT_BATCH_INPUT, "code": None}})
 

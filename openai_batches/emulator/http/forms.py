@@ -1,4 +1,4 @@
-"""Reading a multipart form whose file goes straight to disk."""
+"""Reading a multipart form, whose file is written to disk as it comes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
@@ -13,7 +13,7 @@ from openai_batches.emulator.http.connections import reading
 _MAX_FIELD_BYTES = 64 * 1024
 _READ_BYTES = 64 * 1024
 _WRITE_BYTES = 1024 * 1024
-# What aiohttp raises over bytes that are no form: assertions too, and warnings where they are made errors.
+# What aiohttp raises for bytes that are no form, also assertions, and warnings that are made errors.
 _MALFORMED = (
     AssertionError,
     ValueError,

@@ -1,4 +1,4 @@
-"""Whether the server is well, for those who look after it."""
+"""The health check: the version, and how many batches are in each state."""
 
 import asyncio
 import functools
@@ -28,7 +28,7 @@ def healthz(context: Context) -> Handler:
 @functools.cache
 def package_version() -> str:
     """Return the version of the package that is installed."""
-    from importlib import metadata  # noqa: PLC0415 - few ask, and it takes milliseconds
+    from importlib import metadata  # noqa: PLC0415 - it is rarely needed, and takes milliseconds to import
 
     try:
         return metadata.version("openai_batches")

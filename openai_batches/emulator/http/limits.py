@@ -50,7 +50,7 @@ class RateLimit:
             del self._acts[owner]
 
     def _refusal(self, free_at: float) -> APIError:
-        # A client sleeps in its own time; where waiting alone does not help, the emulated seconds are what it is told.
+        # A client waits in real seconds. Where waiting alone does not help, it gets the emulated seconds.
         delay_s = self._clock.real_delay(free_at)
         wait_s = max(1, math.ceil(free_at - self._clock.now() if delay_s is None else delay_s))
         message = (
@@ -89,7 +89,7 @@ class Limits:
         if limit is None or size + store.bytes_of(project) <= limit:
             return
         for file in store.files.of(project):
-            # This clears away what has expired.
+            # This removes the file if it has expired.
             store.find_file(project, file.id, self._clock.now())
         if size + store.bytes_of(project) > limit:
             raise APIError(f"The files of a project may have {limit} bytes together. Delete some first.")

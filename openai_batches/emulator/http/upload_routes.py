@@ -26,11 +26,11 @@ _COPY_BYTES = 1024 * 1024
 
 
 class UploadRoutes:
-    """Create, fill, complete and cancel uploads at one context."""
+    """Create, fill, complete and cancel uploads."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        # Joining parts takes time, in which nobody else may end the upload.
+        # While the parts are joined, no other request may end the upload.
         self._ends: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def add_to(self, app: web.Application) -> None:
@@ -101,7 +101,7 @@ class UploadRoutes:
         return json_response(upload.to_wire(self._context.show(file)))
 
     async def cancel(self, request: web.Request, scope: str) -> web.StreamResponse:
-        """Give up an upload."""
+        """Cancel an upload."""
         async with self._ending(request):
             upload = self._pending(request, scope)
             self._context.store.end_upload(upload, "cancelled")
@@ -111,7 +111,7 @@ class UploadRoutes:
         return self._ends.setdefault(request.match_info["id"], asyncio.Lock())
 
     async def _joined(self, upload: StoredUpload, parts: Sequence[StoredPart], md5: str | None) -> Path:
-        """Return where the joined parts lie, in bytes that are on disk and look as they should."""
+        """Join and check the parts, and return the path of the result, which is on disk."""
         store = self._context.store
         is_one = len(parts) == 1
         target = store.link(parts[0].path) if is_one else store.new_path()
@@ -122,7 +122,7 @@ class UploadRoutes:
                 _check_md5(await asyncio.to_thread(_md5, target), md5)
             await check_content(target, upload.filename, upload.purpose)
             await store.secure(target)
-            # Its time may have come meanwhile.
+            # It may have expired meanwhile.
             self._check_pending(upload)
         except BaseException:
             target.unlink(missing_ok=True)

@@ -116,7 +116,7 @@ class WebhookRoutes:
         return json_response(found.to_wire())
 
     async def delete(self, request: web.Request, scope: str) -> web.StreamResponse:
-        """Delete an endpoint; what it was not told of yet it will not be."""
+        """Delete an endpoint; messages that wait for it are dropped."""
         found = self._found(request, scope)
         self._index.remove(found)
         self._webhooks.endpoints.remove(found.endpoint)
@@ -137,7 +137,7 @@ class WebhookRoutes:
         return json_response(found.to_wire(secret=secret))
 
     async def test(self, request: web.Request, scope: str) -> web.StreamResponse:
-        """Send a sample event once, and tell how the receiver answered."""
+        """Send a sample event once, and answer with the status of the receiver."""
         found = self._found(request, scope)
         body = await parameters.json_object(request)
         parameters.refuse_unknown(body, ("event_type",))

@@ -17,7 +17,7 @@ Shape = Callable[[Record], Record]
 _DAY_S = 86_400
 _FILE_IDS = ("output_file_id", "error_file_id")
 _WAITING = frozenset({"validating", "failed"})
-# Azure's words for what OpenAI calls otherwise.
+# Azure's codes for those of OpenAI.
 _AZURE_CODES = {
     "invalid_method": "invalid_request",
     "invalid_type": "invalid_request",
@@ -48,7 +48,7 @@ def azure_file(record: Record) -> Record:
 
 
 def azure_line(line: Record) -> Record:
-    """Leave out the line's id, and say what the content filters thought."""
+    """Leave out the line's id, and add the results of the content filters."""
     line.pop("id", None)
     body = members(members(line["response"]).get("body"))
     if "choices" in body:
@@ -59,7 +59,7 @@ def azure_line(line: Record) -> Record:
 
 
 def azure_refusal(body: Record) -> Record:
-    """Name a purpose that is not known in the short way."""
+    """Shorten the error of an unknown purpose."""
     if body["error"]["param"] == "purpose" and body["error"]["code"] == "invalid_value":
         return {"error": {"code": "invalidPayload", "message": "Invalid value for purpose."}}
     return body
@@ -107,13 +107,13 @@ def vllm_line(line: Record) -> Record:
     if line["error"] is None and not 200 <= response["status_code"] < 300:
         error = _error_in(response["body"])
         response["body"] = None
-        # Refusals of the engine are objects; where it broke, only its words are left.
+        # Errors of the request are objects; errors of the engine are only text.
         line["error"] = {"object": "error", **error} if response["status_code"] < 500 else error["message"]
     return line
 
 
 def ogx_batch(record: Record) -> Record:
-    """Know no finalizing, no moment of the start and none of an end by time."""
+    """Show no finalizing, and leave out the times of the start and of expiry."""
     if record["status"] == "finalizing":
         record["status"] = "in_progress"
     for name in ("in_progress_at", "finalizing_at", "expires_at", "expired_at"):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from openai_batches.emulator.store.database import Database
 
 
-# Paths are kept by their names, so that a data folder can be moved.
+# Only the names of paths are stored, so that a data folder can be moved.
 _encode = msgspec.json.Encoder(enc_hook=lambda path: path.name).encode
 
 
@@ -38,7 +38,7 @@ class _Changes:
     discarded: list[Path] = attrs.field(factory=list[Path])
 
     def precede(self, later: "_Changes") -> "_Changes":
-        """Return both, the later ones counting where they meet."""
+        """Return both; of two changes at one place, the later one counts."""
         return _Changes(self.by_place | later.by_place, self.discarded + later.discarded)
 
     def rows(self) -> list[Row]:
@@ -53,7 +53,7 @@ class _Changes:
 
 
 class NoCommits:
-    """Stands for `Commits` where nothing outlives the server."""
+    """Replaces `Commits` if there is no data folder."""
 
     def keep(self, kind: str, place: Place, record: Record) -> None:
         """Do nothing."""
@@ -76,7 +76,7 @@ class NoCommits:
 
 
 class Commits:
-    """Collects what changes, and writes it down when somebody waits for that.
+    """Collects what changes, and writes it to disk when `commit` is called.
 
     While one transaction is written in a thread, the next one collects whatever else changes.
     """
@@ -105,7 +105,7 @@ class Commits:
         self._change(kind, place, None)
 
     def discard(self, path: Path) -> None:
-        """Delete the bytes at `path` as soon as no record that is written down needs them."""
+        """Delete the bytes at `path` as soon as no record on disk needs them."""
         self._changes.discarded.append(path)
         self._marked += 1
 
@@ -116,12 +116,12 @@ class Commits:
         while self._committed < goal:
             if self._writing is None:
                 self._writing = asyncio.ensure_future(self._write())
-                # Whoever waits may go away; an error is then nobody's.
+                # If nobody waits any more, the error is not reported as one that was never retrieved.
                 self._writing.add_done_callback(lambda writing: writing.cancelled() or writing.exception())
             await asyncio.shield(self._writing)
 
     def close(self) -> None:
-        """Finish what is being written, and let go of the database."""
+        """Finish what is being written, and close the database."""
         self._thread.close()
         self._database.close()
 
@@ -130,7 +130,7 @@ class Commits:
         self._marked += 1
 
     def _mark_time(self) -> None:
-        """See to it that no time that an answer may show comes again after a restart."""
+        """Make sure that no time that an answer may show comes again after a restart."""
         if isinstance(self._clock, LastingClock) and self._clock.now() > self._horizon:
             self._marked += 1
 
@@ -151,10 +151,10 @@ class Commits:
 
     def _store(self, rows: list[Row], forgotten: list[tuple[str, int]], discarded: list[Path], time: float) -> None:
         if rows:
-            # Names in the folder, before the records that speak of them.
+            # The names in the folder come before the records that contain them.
             self._folder.sync_names()
         self._database.write(rows, forgotten, time)
         for path in discarded:
-            # What stays is found at the next start.
+            # What cannot be deleted now is found at the next start.
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)

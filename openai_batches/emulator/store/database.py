@@ -10,10 +10,10 @@ from pathlib import Path
 from openai_batches.emulator.store.folder import DataFolderError, FolderInUseError
 from openai_batches.emulator.store.records import Row
 
-# "oaib": tells this database from those of other programs.
+# "oaib": distinguishes this database from those of other programs.
 _APPLICATION = 0x6F616962
 _VERSION = 1
-# Long enough for a server that was killed this moment to be gone.
+# Long enough for a server that was just killed to have ended.
 _LOCK_S = 0.5
 
 _SCHEMA = (

@@ -42,7 +42,7 @@ class Folder:
         """Make, or find again, a folder that stays."""
         path.mkdir(mode=0o700, exist_ok=True)
         path.chmod(0o700)
-        # Better now than at the first upload.
+        # It is better to fail now than at the first upload.
         attempt = path / f"0{_SUFFIX}"
         attempt.write_bytes(b"")
         attempt.unlink()
@@ -92,7 +92,7 @@ class Folder:
 
 
 class CreatedPaths:
-    """What a server makes on its way to its first answer, so that a start that fails leaves nothing behind."""
+    """The folders and the database that a start makes, so that they are removed if it fails."""
 
     def __init__(self) -> None:
         self._folders: list[Path] = []
@@ -110,7 +110,7 @@ class CreatedPaths:
         self._database = None if database.exists() else database
 
     def remove(self) -> None:
-        """Remove what was made, as far as nothing else has come to lie there; the database is closed."""
+        """Remove what was made, but no folder that holds something else; the database is closed."""
         if self._database is not None:
             for end in ("", "-wal", "-shm"):
                 Path(f"{self._database}{end}").unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from openai_batches.emulator.store.index import Index, Place
 from openai_batches.emulator.store.records import Row, StoredBatch, StoredFile, StoredMessage, StoredPart, StoredUpload
 
 DATABASE = "emulator.sqlite3"
-# Whatever else lies in a folder of somebody, this does not.
+# A name that no other program uses.
 CONTENTS = "emulator.contents"
 _TYPES: dict[str, type] = {
     "file": StoredFile,
@@ -47,7 +47,7 @@ def load(data: Path, indexes: Iterable[Index[Any]]) -> tuple[Database, Folder, C
             database.close()
             raise
     except BaseException as error:
-        # What another server has is its own, though it was not there yet when we looked.
+        # A server that was faster owns what was made.
         if not isinstance(error, FolderInUseError):
             created.remove()
         if isinstance(error, DataFolderError) or not isinstance(error, OSError):
@@ -62,7 +62,7 @@ def is_served(data: Path) -> bool:
 
 
 def _check_presence(contents: Folder, known: Collection[Path], *, is_new: bool) -> None:
-    """Refuse records whose contents are elsewhere all together: whoever moved them may bring them back."""
+    """Refuse a database whose contents are all missing: they may have been moved, and may come back."""
     if known and is_new:
         raise DataFolderError(f"{contents.path} is gone, and with it the contents of which {DATABASE} speaks")
 
@@ -104,7 +104,7 @@ def _put(index: Index[Any], row: Row, decode: Callable[[bytes], Any]) -> None:
 
 
 def _paths(indexes: Iterable[Index[Any]]) -> set[Path]:
-    """Return where the bytes lie of which the records speak."""
+    """Return the paths that the records contain."""
     paths: set[Path] = set()
     for record in (record for index in indexes for record in index.items.values()):
         if isinstance(record, StoredFile | StoredPart):

@@ -1,4 +1,4 @@
-"""What the emulator remembers of a file, an upload and a batch."""
+"""The records of files, uploads, batches and webhook messages, and the ids that they get."""
 
 import random
 import string
@@ -254,7 +254,7 @@ class Ids:
         self._random = random.Random(seed)
 
     def reseed(self, seed: int | str) -> None:
-        """Begin another repeatable row of ids."""
+        """Begin another repeatable sequence of ids."""
         self._random.seed(seed)
 
     def hex(self, digits: int) -> str:

@@ -24,7 +24,7 @@ from openai_batches.emulator.store.records import (
 
 _logger = logging.getLogger(__name__)
 
-# How long it is told what became of an upload.
+# How long an upload that has ended can still be asked for.
 _REMEMBERED_S = 86_400
 
 R = TypeVar("R", bound=Record)
@@ -97,7 +97,7 @@ class Store:
         if isinstance(self._clock, LastingClock):
             self._clock.catch_up(database.time)
         if self._seed is not None and database.run > 1:
-            # The ids of the runs before are taken.
+            # The ids of earlier runs are in use.
             self.ids.reseed(f"{self._seed}/{database.run}")
 
     async def commit(self) -> None:
@@ -113,7 +113,7 @@ class Store:
         try:
             await self.commit()
         except OSError:
-            _logger.exception("what changed last could not be written")
+            _logger.exception("the last changes could not be written")
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
@@ -287,7 +287,7 @@ class Store:
             self._commits.forget(self.messages.kind, self.messages.drop(message))
 
     def read(self, file_id: str) -> bytes:
-        """Return the whole content of a file of any key, for a look behind the counter.
+        """Return the whole content of a file of any key, for tests.
 
         Raises:
             KeyError: There is no such file.

@@ -50,7 +50,7 @@ class Webhooks:
         self._clock = clock
         self._schedule = schedule
         self._store = store
-        # Of this server and its loop, while an endpoint may be given to one server after the other.
+        # They belong to this server and its loop, while an endpoint may be given to several servers in turn.
         self._slots: WeakKeyDictionary[WebhookEndpoint, asyncio.Semaphore] = WeakKeyDictionary()
         self._session: ClientSession | None = None
 
@@ -69,7 +69,7 @@ class Webhooks:
         self._schedule.at(stored.due, functools.partial(self._follow_plan, endpoint, stored))
 
     def _is_theirs(self, endpoint: WebhookEndpoint, owner: str) -> bool:
-        """Tell whether an endpoint hears of an owner's batches; its project may have the name it has in the store."""
+        """Tell whether an endpoint gets the events of an owner's batches; its project may be named as in the store."""
         return endpoint.project is None or owner in {endpoint.project, self._store.owner(endpoint.project)}
 
     def _stored(self, endpoint: WebhookEndpoint, event_type: str, batch_id: str, event_id: str) -> StoredMessage:
@@ -122,8 +122,8 @@ class Webhooks:
             await self._session.close()
 
     async def _follow_plan(self, endpoint: WebhookEndpoint, stored: StoredMessage) -> None:
-        """Enter the first attempts; in a task, so that a plan that fails is not the batch's trouble."""
-        # Nobody hears of what a crash could still undo; of a disk that is full, others tell.
+        """Schedule the first attempts; in a task, so that a plan that fails does not fail the batch."""
+        # No event is sent that a crash could still undo. A full disk is reported by the requests that fail.
         with contextlib.suppress(OSError):
             await self._store.commit()
         delays_s = self.plan(_message(stored))
@@ -139,7 +139,7 @@ class Webhooks:
         self._schedule.at(due, functools.partial(self._attempt, endpoint, stored, attempts + 1, first))
 
     async def _attempt(self, endpoint: WebhookEndpoint, stored: StoredMessage, number: int, first: float) -> None:
-        """Try once, and enter the next attempt if it was not accepted and there is time left."""
+        """Try once, and schedule the next attempt if it was not accepted and there is time left."""
         if endpoint in self.endpoints:
             delivery = await self._deliver(endpoint, _message(stored), number)
             due = self._clock.now() + endpoint.retries.pause_s(number)
@@ -174,7 +174,7 @@ class Webhooks:
             ),
         }
         try:
-            # The answer's body is not read: it may have no end.
+            # The answer's body is not read, since it may be endless.
             async with self._opened().post(
                 endpoint.url,
                 data=message.body,

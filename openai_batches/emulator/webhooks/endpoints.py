@@ -36,7 +36,7 @@ class WebhookRetries:
 
     def pause_s(self, attempts: int) -> float:
         """Return the pause behind the attempt that was number `attempts`, from 1."""
-        # Beyond 2**64 every pause is the longest one, and a float has its end.
+        # Beyond 2**64 every pause is the longest one, and a float would overflow.
         return min(self.longest_s, self.first_s * 2.0 ** min(attempts - 1, 64))
 
 
