@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 from collections.abc import Mapping
+from functools import reduce
 from typing import TYPE_CHECKING, Annotated, Generic, NamedTuple, TypeVar
 
 import attrs
@@ -161,10 +162,15 @@ class TokenCounts(NamedTuple):
         cached = min(usage.input_tokens_details.cached_tokens, usage.input_tokens)
         return cls(usage.input_tokens, usage.output_tokens, cached, usage.output_tokens_details.reasoning_tokens)
 
+    def plus(self, more: TokenCounts) -> TokenCounts:
+        """Return the sum of both."""
+        read, written, cached, reasoning = more
+        return TokenCounts(self.input + read, self.output + written, self.cached + cached, self.reasoning + reasoning)
+
     @classmethod
     def total(cls, counts: Iterable[TokenCounts]) -> TokenCounts:
-        """Return the sum of counts."""
-        return cls(*map(sum, zip(*counts, strict=True)))
+        """Return the sum of all."""
+        return reduce(cls.plus, counts, cls())
 
     @property
     def usage(self) -> BatchUsage:

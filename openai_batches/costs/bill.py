@@ -53,7 +53,7 @@ class _Answered(Protocol):
 
 
 class Bill:
-    """Adds up what results used and cost, by model, while they pass by; its size does not grow with their number.
+    """Adds up what results used and cost, by model; its size does not grow with their number.
 
     A model's name is the one in the answer, which is a snapshot: the bill of ``gpt-4o-mini`` is under
     ``gpt-4o-mini-2024-07-18``.
@@ -97,7 +97,7 @@ class Bill:
         """
         sums = self._sums.setdefault(model, _Sums())
         sums.requests = None if requests is None or sums.requests is None else sums.requests + requests
-        sums.tokens = TokenCounts.total((sums.tokens, TokenCounts.of(usage)))
+        sums.tokens = sums.tokens.plus(TokenCounts.of(usage))
 
     @classmethod
     def of(cls, usage_by_model: Mapping[str, BatchUsage], prices: PriceTable = PRICES) -> Bill:
@@ -114,7 +114,7 @@ class Bill:
 
     @property
     def by_model(self) -> dict[str, ModelBill]:
-        """The bill of each model, in the order in which they were first met."""
+        """The bill of each model, in the order in which they were first added."""
         bills = {}
         for model, sums in self._sums.items():
             usage = sums.tokens.usage

@@ -61,7 +61,7 @@ class ModelEstimate:
         method: how the tokens were counted.
         requests_with_unknown_maximum: the number of requests whose maximum, or number of answers, cannot be read.
         stored_parts: the number of prompts, earlier answers and other items that the service keeps and adds to the
-            requests; nobody else knows their tokens, so where there are any ``cost_high`` is None.
+            requests; only the service knows their tokens, so where there are any ``cost_high`` is None.
     """
 
     requests: int
@@ -101,7 +101,7 @@ class Estimate:
             any, ``max_output_tokens`` and ``cost_high`` are None.
         requests_with_unknown_maximum: the number of requests whose maximum, or number of answers, cannot be read.
         stored_parts: the number of prompts, earlier answers and other items that the service keeps and adds to the
-            requests; nobody else knows their tokens, so where there are any ``cost_high`` is None.
+            requests; only the service knows their tokens, so where there are any ``cost_high`` is None.
     """
 
     requests: int
@@ -166,10 +166,10 @@ async def estimate(
         assumed_output_tokens: what to take for the most output of an answer to a request that sets no maximum; where
             it is not given, ``max_output_tokens`` and ``cost_high`` are None if there is such a request. It is not
             taken for a maximum that is there and cannot be read.
-        vocabulary_timeout_s: seconds to wait for a vocabulary; 0 or less for the approximation without a try.
+        vocabulary_timeout_s: seconds to wait for a vocabulary; with 0 or less, tokens are approximated.
 
     Raises:
-        InputError: the source or the prices are none.
+        InputError: the source is of no known kind, or the prices are not a price table.
         OSError: a file cannot be read.
     """
     table = await _table(prices)

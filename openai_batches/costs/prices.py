@@ -147,7 +147,7 @@ class PriceTable:
             as_of: the day of the new table; this one's if not given.
 
         Raises:
-            InputError: a price or the date is none; the message names it.
+            InputError: a price is not a number of at least 0, or the date is not a date; the message names it.
         """
         day = self.as_of if as_of is None else _date(as_of)
         return attrs.evolve(self, models={**self.models, **_checked_models(models)}, as_of=day)

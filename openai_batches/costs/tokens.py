@@ -232,7 +232,7 @@ def _limit(body: _Body) -> int | None:
 
 
 def _number(value: object) -> int:
-    """Return the whole number that a field holds, also as ``16000.0`` and ``"16000"``; ValueError where it is none."""
+    """Return the whole number that a field holds, also as ``16000.0`` and ``"16000"``; ValueError for anything else."""
     # True is an int to Python.
     if type(value) is int:
         return value

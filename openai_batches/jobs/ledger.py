@@ -103,7 +103,7 @@ class Ledger(TokenSums):
             if attempt.tally is not None:
                 codes.update(attempt.tally.error_codes)
                 for model, counts in attempt.tally.tokens.items():
-                    tokens[model] = TokenCounts.total((tokens.get(model, TokenCounts()), counts))
+                    tokens[model] = tokens.get(model, TokenCounts()).plus(counts)
         shards = tuple(map(ShardLedger.of, by_shard.values()))
         return cls(shards=shards, error_codes=dict(codes), tokens=tokens)
 

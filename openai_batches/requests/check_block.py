@@ -278,7 +278,7 @@ class BlockChecker:
         return CheckedBlock(rows=rows, custom_ids=custom_ids, lines=lines, problems=problems)
 
     def _compare(self, found: CheckedLine) -> None:
-        """Blame what does not go together with the other lines."""
+        """Note where a request contradicts those before it."""
         url, model = found.url, found.model
         if url and not url.startswith("/"):
             message = f"The URL must be a path such as '/v1/chat/completions', not {shown(url)}."
@@ -330,7 +330,7 @@ def _has_one_line_each(texts: list[bytes], count: int) -> bool:
 
 
 def _are_utf8(texts: list[bytes]) -> bool:
-    """Return whether lines are UTF-8: the decoder does not look into the strings it passes over."""
+    """Return whether lines are UTF-8: the decoder does not check the strings that it skips."""
     try:
         # A line at a time: whole blocks make wide strings, which take three times as long.
         for text in texts:

@@ -31,7 +31,7 @@ _MAX_SUSPECTS = 1 << 17
 
 
 class DuplicateFinder:
-    """Takes ids as they come, and tells in the end which of them were there before.
+    """Takes ids, and tells when all are there which of them occur twice.
 
     Close it: it has temporary files. If more than ``max_suspects`` hashes occur twice, the others are only counted.
     """

@@ -85,7 +85,7 @@ def json_schema_format(
         description: what it is for, for the model to know.
 
     Raises:
-        InputError: strict mode has no words for the class, or for a field, which is named: mappings of free keys,
+        InputError: strict mode cannot express the class, or a field, which is named: mappings of free keys,
             tuples of fixed places, sets, ``Any``, lengths of text, unknown formats; or the schema has more than 5,000
             fields, 10 levels, 1,000 enum values or 120,000 characters of names and values.
     """
@@ -133,7 +133,7 @@ def format_parameters(schema: Any, *, endpoint: str, name: str = "answer") -> di
 
 
 def _entry(schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what stands around a schema, with it, or None where it stands alone."""
+    """Return a schema with the keys of a format around it, or None where there are none."""
     inner: Any = schema.get("json_schema", schema) if schema.get("type") == "json_schema" else schema
     around: dict[str, Any] = dict(cast("Mapping[str, Any]", inner)) if isinstance(inner, Mapping) else {}
     if not isinstance(around.get("schema"), Mapping) or "properties" in around:
@@ -164,9 +164,9 @@ def _in_order(cls: Any) -> dict[str, Any]:
     Left alone, the fields of a TypedDict are sorted by name and those with a default put last, so that a model would
     answer before it had reasoned.
     """
-    met: dict[int, Any] = {}
-    _meet(msgspec.inspect.type_info(cls), met)
-    infos = [info for info in met.values() if isinstance(info, _WITH_FIELDS)]
+    collected: dict[int, Any] = {}
+    _collect(msgspec.inspect.type_info(cls), collected)
+    infos = [info for info in collected.values() if isinstance(info, _WITH_FIELDS)]
     (root, *references), definitions = msgspec.json.schema_components(
         [cls, *(info.cls for info in infos)], ref_template="#/$defs/{name}"
     )
@@ -176,21 +176,21 @@ def _in_order(cls: Any) -> dict[str, Any]:
         bases = reversed((get_origin(info.cls) or info.cls).__mro__)
         places = {name: place for place, name in enumerate(name for base in bases for name in get_annotations(base))}
         order = {field.encode_name: places.get(field.name, len(places)) for field in info.fields}
-        # The tag of a Struct is none of its fields, and comes first.
+        # The tag of a Struct is not one of its fields, and comes first.
         ordered = sorted(properties.items(), key=lambda item: order.get(item[0], -1))
         definitions[_target(reference)]["properties"] = dict(ordered)
     return {**root, "$defs": definitions}
 
 
-def _meet(info: Any, met: dict[int, Any]) -> None:
+def _collect(info: Any, collected: dict[int, Any]) -> None:
     """Note every type within a type, once."""
-    if id(info) in met or not isinstance(info, msgspec.inspect.Type | msgspec.inspect.Field):
+    if id(info) in collected or not isinstance(info, msgspec.inspect.Type | msgspec.inspect.Field):
         return
-    met[id(info)] = info
+    collected[id(info)] = info
     for name in info.__struct_fields__:
         value = getattr(info, name)
         for part in value if isinstance(value, tuple) else (value,):
-            _meet(part, met)
+            _collect(part, collected)
 
 
 def _strict_schema(schema: dict[str, Any], cls_name: str) -> dict[str, Any]:
@@ -231,7 +231,7 @@ def _refused(path: str, reason: str) -> InputError:
 
 
 class _Strict:
-    """Makes schemas strict; ``definitions`` are those of the classes met on the way, by name."""
+    """Makes schemas strict; ``definitions`` are those of the classes that were referred to, by name."""
 
     def __init__(self, found: dict[str, dict[str, Any]]) -> None:
         self.definitions: dict[str, dict[str, Any]] = {}

@@ -1,6 +1,6 @@
 """Cut requests into shards on disk, the input files of batches, in one pass and in little memory.
 
-The requests are checked on the way, a block of lines at a time, in a thread.
+The requests are checked in the same pass, a block of lines at a time, in a thread.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ async def iter_shards(
     Raises:
         InvalidRequestsError: the service would refuse some of the requests, or there are none; all have been read, and
             no further shard is written.
-        InputError: the source is none, cannot be read to its end, ``endpoint`` is no path, or a shard's file is there
-            already.
+        InputError: the source is of no known kind or cannot be read to its end, ``endpoint`` is no path, or a shard's
+            file is there already.
         OSError: the disk is full, or a file cannot be read or written.
     """
     limits = _checked_limits(limits, provider)
@@ -111,8 +111,8 @@ async def write_shards(
 
     Raises:
         InvalidRequestsError: the service would refuse some of the requests, or there are none.
-        InputError: the source is none, cannot be read to its end, ``endpoint`` is no path, or a shard's file is there
-            already.
+        InputError: the source is of no known kind or cannot be read to its end, ``endpoint`` is no path, or a shard's
+            file is there already.
         OSError: the disk is full, or a file cannot be read or written.
     """
     shards: list[Shard] = []

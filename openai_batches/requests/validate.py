@@ -42,7 +42,7 @@ __all__ = [
 
 MAX_PROBLEMS = 100
 _SHOWN_PROBLEMS = 3
-# How long a thread works before it looks whether anyone still wants it to.
+# How long a thread works before it lets the caller cancel it or take what is ready.
 _WHILE_S = 0.05
 
 
@@ -51,14 +51,14 @@ class ValidationReport:
     """What is in the requests that were looked at, and what is wrong with them.
 
     Attributes:
-        requests: how many requests there are, good and bad; blank lines are none.
+        requests: how many requests there are, good and bad; blank lines are not counted.
         bytes: how large the good ones are as lines of a file, after repairs.
         models: the models of the good ones, in the order in which they appear.
         endpoints: the endpoints of the good ones, likewise.
         embedding_inputs: how many inputs the embedding requests among them have together.
         problems: what is wrong, in the order of the lines; what is about the whole file comes last.
         more_problems: how many more there are than ``problems`` holds.
-        repairs: what was put right: byte order marks, line ends, blank lines.
+        repairs: what was repaired: byte order marks, line ends, blank lines.
     """
 
     requests: int = 0
@@ -115,11 +115,11 @@ async def validate_requests(
         provider: the service, for its limits.
         strict: False leaves what is in the bodies to the service: model, streaming, messages, input.
         max_problems: how many problems to name, at least 1; the others are counted.
-        one_batch: False judges requests for :func:`write_shards`: there may be any number of them, of several endpoints
+        one_batch: False checks requests for :func:`write_shards`: there may be any number of them, of several endpoints
             and models.
 
     Raises:
-        InputError: the source is none, cannot be read to its end, or ``endpoint`` is no path.
+        InputError: the source is of no known kind or cannot be read to its end, or ``endpoint`` is no path.
         OSError: the file cannot be read.
     """
     file = path_of(source)

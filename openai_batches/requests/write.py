@@ -92,7 +92,7 @@ async def write_request_file(
         endpoint: one that takes chat, responses, embeddings, completions or moderations.
         custom_id: the field that holds each request's id, or a pattern of fields, such as ``"{shop}-{item}"``;
             ``{number}`` is the number of the row, from 1, through all files, unless they have a field of that name.
-        schema: what the answers shall look like: a class, a JSON schema as a dict, or the path of a file with one.
+        schema: what the answers must look like: a class, a JSON schema as a dict, or the path of a file with one.
         parameters: everything else that goes into each body, e.g. ``{"temperature": 0}``; None is left out.
         format: ``"csv"``, ``"jsonl"`` or ``"text"``; what the name of each file says if not given.
         delimiter: what stands between the fields of CSV.

@@ -5,9 +5,7 @@ A summary is filled while results are read; its size does not grow with their nu
 
 from __future__ import annotations
 
-from collections import Counter
-from itertools import groupby
-from operator import attrgetter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 import attrs
@@ -158,10 +156,13 @@ class ResultSummary(TokenSums):
 
     def add_successes(self, heads: Sequence[BodyHead]) -> None:
         """Count successes, of which no more is needed than the heads of their answers."""
-        for model, group in groupby(heads, attrgetter("model")):
-            if usages := [head.usage for head in group if head.usage is not None]:
-                name = _bounded(model or "", self._tokens)
-                self._tokens[name] = TokenCounts.total((self._tokens.get(name, TokenCounts()), tokens_in(usages)))
+        by_model = defaultdict(list)
+        for head in heads:
+            if head.usage is not None:
+                by_model[head.model].append(head.usage)
+        for model, usages in by_model.items():
+            name = _bounded(model or "", self._tokens)
+            self._tokens[name] = tokens_in(usages).plus(self._tokens.get(name, TokenCounts()))
         self.outcomes[_SUCCEEDED] += len(heads)
 
     def _add_unsuccessful(self, result: BatchResult) -> None:
