@@ -13,7 +13,7 @@ import pytest
 from support.report_parts import NOW, past_attempts, view_of
 
 from openai_batches.report.figures import figures_of
-from openai_batches.report.page import page_of
+from openai_batches.report.write import page_of
 
 if TYPE_CHECKING:
     from pathlib import Path

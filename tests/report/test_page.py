@@ -32,7 +32,7 @@ from openai_batches import PRICES, Outcome, PriceTable
 from openai_batches.jobs.journal.records import Tally
 from openai_batches.models import TokenCounts
 from openai_batches.report.figures import figures_of
-from openai_batches.report.page import page_of
+from openai_batches.report.write import page_of
 
 
 def test_a_page_says_what_it_is_of_and_loads_nothing() -> None:
@@ -191,7 +191,7 @@ class TestTimes:
         )
         _, page = shown(view_of([attempt(3, 2, batch=life)]))
         row = page.one("li", data_shard="3", data_attempt="2", data_state="completed")
-        assert row.text == "Part 3, attempt 2completed, 16 min 40 s"
+        assert row.text == "Shard 3, attempt 2completed, 16 min 40 s"
         line = row.one("span", class_="line")
         assert (
             line.attributes["aria-label"]
@@ -272,11 +272,10 @@ class TestWords:
         heads = page.one("section", id="queue").one("thead").all("th")
         assert [head.text for head in heads][1:] == [cell.attributes["data-label"] for cell in spread.all("td")]
 
-    def test_nobody_reads_of_shards(self) -> None:
-        """The word is for programmers; a part of the requests is explained where it is counted."""
+    def test_a_shard_is_called_so_everywhere_and_explained_where_it_is_counted(self) -> None:
         _, page = shown(view_of(past_attempts(3, seed=1)))
-        assert "shard" not in page.one("main").text.lower()
-        assert "Each part of the requests goes out as a batch" in page.one("section", id="ledger").text
+        assert not re.search(r"\bparts?\b", page.one("body").text.lower())
+        assert "A shard is one batch's worth of requests." in page.one("section", id="ledger").text
 
 
 class TestQueue:
@@ -363,7 +362,7 @@ class TestMany:
         others, total = page.one("tr", id="others").numbers, page.one("tr", id="all-shards").numbers
         assert total["inputs"] == figures.ledger.inputs
         assert {name: others[name] + sum(row.numbers[name] for row in own) for name in total} == total
-        assert "1,000 of 2,000 parts have a row of their own" in page.one("section", id="ledger").text
+        assert "1,000 of 2,000 shards have a row of their own" in page.one("section", id="ledger").text
         note = page.one("p", data_drawn="60")
         assert note.attributes["data-batches"] == str(len(attempts))
         assert f"the 60 batches that took longest of {len(attempts):,}" in note.text
@@ -437,8 +436,36 @@ class TestHostility:
         else:
             assert "a\\x00b\\x1b[2J\\u202e\\u2066\\ud800\\uffff\\n" in page.one("header").text
 
+    @given(text=st.text(st.characters(), max_size=40))
+    @settings(max_examples=40, deadline=None)
+    def test_any_text_stays_one_text_in_a_cell_and_in_an_attribute(self, text: str) -> None:
+        """The name of a model is in a cell and in an attribute of its row."""
+        _, page = shown(self._view(f"x{text}"))
+        check_form(page)
+        row = page.all("tr", data_model=None)[0]
+        head = row.one("th")
+        assert [element.name for element in head.walk() if element.attributes.get("aria-hidden") != "true"] == [
+            "th",
+            *["span"] * len(head.all("span")),
+        ]
+        assert head.text == row.attributes["data-model"]
+        assert all(letter.isprintable() or letter.isspace() for letter in head.text)
+        if text.isprintable():
+            assert head.text == f"x{text}"
+
+    def test_letters_that_show_nothing_or_turn_the_text_around_are_written_out(self) -> None:
+        """A right-to-left mark in an id could make one batch look like another; a NUL is no HTML at all."""
+        _, page = shown(self._view("a\0\x1b[31m\u202eb\n\ud800 \xfc \u6f22\xa0\u5b57"))
+        named = page.all("tr", data_model=None)[0].attributes["data-model"]
+        assert named == "a\\x00\\x1b[31m\\u202eb\\n\\ud800 \xfc \u6f22\xa0\u5b57"
+        assert named in {cell.text for cell in page.all("td", class_="id")}
+
     def test_texts_without_end_are_cut(self) -> None:
+        """A text that is too long ends in three dots, and one that just fits does not."""
         assert len(page_of(figures_of(self._view("<" * 100_000), NOW))) < 100_000
+        for length, shown_text in ((120, "a" * 120), (121, f"{'a' * 119}\u2026")):
+            _, page = shown(self._view("a" * length))
+            assert page.all("tr", data_model=None)[0].attributes["data-model"] == shown_text
 
     def test_a_source_without_a_name_has_its_path(self) -> None:
         _, page = shown(view_of(past_attempts(1), source="/"))

@@ -6,22 +6,24 @@ import asyncio
 import datetime as dt
 import errno
 import os
+import subprocess
+import sys
 import time
-from typing import TYPE_CHECKING, Any
+import zipfile
+from pathlib import Path
+from typing import Any
 
 import pytest
 from support.job_parts import attempt, job_record
 from support.job_service import open_shop, stopped_shop
 from support.report_parts import check_form, check_numbers, past_attempts, read_page
 
+import openai_batches
 from openai_batches import InputError, JournalError, Outcome, PriceTable, write_report
 from openai_batches.emulator import Fault, ScriptExecutor
 from openai_batches.jobs.journal.sqlite import Journal, read_journal
-from openai_batches.report import write as reporting_room
+from openai_batches.report import write
 from openai_batches.report.figures import figures_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -126,6 +128,31 @@ class TestJobs:
         assert page.one("dd", data_figure="cost").text == "0 EURand 3 models without a price"
 
 
+class TestJinja:
+    async def test_without_jinja2_the_extra_is_named_and_nothing_is_written(
+        self, directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "jinja2", None)
+        write._template.cache_clear()
+        with pytest.raises(InputError, match=r"jinja2: pip install 'openai_batches\[report\]'"):
+            await write_report(directory, tmp_path / "report.html")
+        assert names(tmp_path) == {"job"}
+
+    def test_the_templates_are_read_from_a_zip_file_too(self, directory: Path, tmp_path: Path) -> None:
+        folder = Path(openai_batches.__file__).parent
+        with zipfile.ZipFile(tmp_path / "package.zip", "w") as archive:
+            for path in folder.rglob("*"):
+                if path.suffix in {".py", ".html", ".css", ".json"}:
+                    archive.write(path, path.relative_to(folder.parent))
+        code = (
+            f"import sys, asyncio; sys.path.insert(0, {str(tmp_path / 'package.zip')!r}); import openai_batches;"
+            "assert 'package.zip' in openai_batches.__file__;"
+            f"asyncio.run(openai_batches.write_report({str(directory)!r}, {str(tmp_path / 'report.html')!r}))"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
+        assert read_page((tmp_path / "report.html").read_text("utf-8")).one("main")
+
+
 class TestFiles:
     async def test_a_file_that_is_there_is_kept_unless_its_owner_says_otherwise(
         self, directory: Path, tmp_path: Path
@@ -143,13 +170,13 @@ class TestFiles:
         self, directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = tmp_path / "report.html"
-        make = reporting_room.page_of
+        make = write.page_of
 
         def late(figures: Any) -> str:
             path.write_text("mine")
             return make(figures)
 
-        monkeypatch.setattr(reporting_room, "page_of", late)
+        monkeypatch.setattr(write, "page_of", late)
         with pytest.raises(InputError, match="exists"):
             await write_report(directory, path)
         assert path.read_text() == "mine"

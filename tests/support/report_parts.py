@@ -18,7 +18,7 @@ from openai_batches.jobs.journal.records import Attempt, Step, Tally
 from openai_batches.jobs.journal.sqlite import JournalView
 from openai_batches.models import TokenCounts
 from openai_batches.report.figures import JobFigures, figures_of
-from openai_batches.report.page import page_of
+from openai_batches.report.write import page_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -117,7 +117,7 @@ class _Reader(HTMLParser):
         assert self.open.pop().name == tag
 
     def handle_data(self, data: str) -> None:
-        self.open[-1].inside.append(data)
+        self.open[-1].inside.append(data.replace("\n", " "))
 
     def handle_decl(self, decl: str) -> None:
         self.declarations.append(decl)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from openai_batches.report.scales import Bin, bins_of, levels_of, step_of
+from openai_batches.report.charts import Bin, bins_of, levels_of, step_of
 
 
 @pytest.mark.parametrize(
