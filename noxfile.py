@@ -155,8 +155,11 @@ def build(session: nox.Session) -> None:
     session.run("twine", "check", "--strict", *map(str, sorted(dist.iterdir())))
 
     (wheel,) = dist.glob("*.whl")
-    if "openai_batches/py.typed" not in zipfile.ZipFile(wheel).namelist():
-        session.error(f"{wheel.name} has no py.typed: type checkers would ignore its types")
+    data = {
+        f"openai_batches/{name}" for name in ("py.typed", "report/page.html", "report/macros.html", "report/style.css")
+    }
+    if missing := data.difference(zipfile.ZipFile(wheel).namelist()):
+        session.error(f"{wheel.name} lacks {', '.join(sorted(missing))}")
 
     fresh = Path(session.create_tmp()) / "fresh"
     session.run("python", "-m", "venv", "--clear", str(fresh))

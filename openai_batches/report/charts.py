@@ -148,7 +148,7 @@ class Bin:
 
 
 def bins_of(seconds: Sequence[float], max_bins: int = _MAX_BINS) -> tuple[Bin, ...]:
-    """Return a histogram of durations, at least one and in ascending order, in at most ``max_bins`` (2 or more) bins."""
+    """Return a histogram of durations, at least one and ascending, in at most ``max_bins`` (2 or more) bins."""
     # A narrower bin would have the same text at both of its edges.
     finest_s = next((step_s for least_s, step_s in _FINEST if seconds[-1] >= least_s), _STEPS_S[0])
     step_s = max(step_of(seconds[-1] - seconds[0], max_bins - 1), finest_s)

@@ -407,6 +407,14 @@ def test_parquet_needs_a_package(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> N
     assert "Parquet needs the package pyarrow: pip install 'openai_batches[arrow]'" in done.err
 
 
+def test_a_report_needs_a_package(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said before anything is sent."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    done = cli("run", "requests.jsonl", "--report", "report.html", *LOCAL)
+    assert done.code == 2
+    assert "--report needs the package jinja2: pip install 'openai_batches[report]'" in done.err
+
+
 @pytest.mark.batch_server(faults=[Fault.missing_lines(times=1)])
 def test_news_is_told_and_steps_are_not(cli: Cli, service: BackgroundServer) -> None:
     """A log has a line for what a person should know of: here, that a request is sent again."""

@@ -1,5 +1,6 @@
 """Where ``run`` finds its requests and keeps its job; checks of the files it writes and of the job that exists."""
 
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,16 +94,14 @@ def check_targets(
 def check_report(path: Path, *, force: bool, view: "JournalView | None") -> None:
     """Refuse a file that no report can be written to; an earlier one of the same job is replaced. This blocks.
 
-    Args:
-        path: the file.
-        force: whether any file is replaced.
-        view: what the journal says of the job; None where there is none.
-
-    Raises:
-        CommandError: it is there, and not to be replaced; or it is none that a browser shows.
+    Without Jinja2 every file is refused, before there is anything to report.
     """
     if path.suffix.lower() not in _REPORTS:
         raise CommandError(f"--report writes HTML, and {path} is no name of such a file", "Let it end in .html")
+    if importlib.util.find_spec("jinja2") is None:
+        raise CommandError(
+            "--report needs the package jinja2: pip install 'openai_batches[report]'", "Install it, and try again"
+        )
     try:
         refuse_file(path, force=force or _is_report_of(path, view))
     except CommandError as error:
