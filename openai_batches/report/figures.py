@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from openai_batches.jobs.ledger import ShardLedger
     from openai_batches.models import BatchError
 
-__all__ = ["AttemptLine", "JobFigures", "Spread", "figures_of"]
+__all__ = ["AttemptLine", "JobFigures", "figures_of"]
 
 _NINE_TENTHS = 0.9
 _MAX_CODES, _MAX_CURRENCY, _MAX_LINES, _MAX_SHARDS = 20, 20, 60, 1_000

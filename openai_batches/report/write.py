@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from openai_batches.jobs.ledger import Ledger
     from openai_batches.report.figures import JobFigures
 
-__all__ = ["page_of", "write_report"]
+__all__ = ["write_report"]
 
 # A line break beside a tag, a block or a comment of the template, which is no part of the page.
 _LINE_BREAK = re.compile(r"(?:(?<=>)|(?<=[%#]}))\s*\n\s*|\s*\n\s*(?=<|{%|{#)")
