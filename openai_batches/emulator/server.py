@@ -11,8 +11,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, TextIO
+from typing import Any, Literal, Self, TextIO
 
+import attrs
 from aiohttp import web
 
 from openai_batches.emulator import checking
@@ -117,6 +118,7 @@ class BatchServer:
         seed: int | None = None,
         data: Path | str | None = None,
     ) -> None:
+        given = dict(locals())
         if clock is not None and speed != 1.0:
             raise ValueError("speed belongs to the default clock; give either clock or speed")
         _check_types(clock, api_keys, executor)
@@ -124,30 +126,10 @@ class BatchServer:
         checking.whole("port", port, most=65_535)
         folder = checking.folder("data", data)
         endpoints = endpoints_of(webhooks)
-        profile = named(profile)
-        self.profile: Profile = profile
-        rules = Rules(
-            terms=profile.terms,
-            timings=Timings() if timings is None else timings,
-            keys=keys_by_name(api_keys),
-            models=models,
-            enqueued_token_limit=enqueued_token_limit,
-            enqueued_request_limit=enqueued_request_limit,
-            max_batches_per_hour=max_batches_per_hour,
-            max_uploads_per_minute=max_uploads_per_minute,
-            max_project_bytes=max_project_bytes,
-            batch_retention_s=batch_retention_s,
-            max_embedding_inputs=max_embedding_inputs,
-            choices=choices,
-            max_lines=profile.max_lines if max_lines is None else max_lines,
-            max_bytes=profile.max_bytes if max_bytes is None else max_bytes,
-            max_file_bytes=max_file_bytes,
-            client_timeout_s=client_timeout_s,
-            unknown_cursor=unknown_cursor or profile.unknown_cursor,
-            unknown_input_file=unknown_input_file,
-        )
+        self.profile: Profile = named(profile)
+        self._rules = _rules_of(given, self.profile)
         self.clock: Clock = RealClock(speed=speed) if clock is None else clock
-        self.store: Store = Store(seed=seed, data=folder, clock=self.clock, new_ids=profile.ids)
+        self.store: Store = Store(seed=seed, data=folder, clock=self.clock, new_ids=self.profile.ids)
         self.faults: Faults = Faults(() if faults is None else faults, now=self.clock.now)
         self.requests: deque[RequestRecord] = deque(maxlen=_REMEMBERED_REQUESTS)
         self._host, self._port = host, port
@@ -166,22 +148,14 @@ class BatchServer:
             clock=self.clock,
             schedule=self._schedule,
             executor=self._executor,
-            rules=rules,
+            rules=self._rules,
             threads=self._threads,
-            results=profile.results,
+            results=self.profile.results,
             faults=self.faults,
             ended=self.webhooks.announce,
         )
-        self._context = Context(
-            rules=rules,
-            store=self.store,
-            clock=self.clock,
-            lifecycle=self._lifecycle,
-            faults=self.faults,
-            requests=self.requests,
-            profile=profile,
-        )
-        self._cleanup = ExpiredCleanup(store=self.store, clock=self.clock, schedule=self._schedule, rules=rules)
+        self._context = self._new_context()
+        self._cleanup = ExpiredCleanup(self.store, self.clock, self._schedule, self._rules)
         self._open_transports = OpenTransports()
         self._runner: web.AppRunner | None = None
         self._is_started = False
@@ -236,12 +210,22 @@ class BatchServer:
             raise
         return self
 
+    def _new_context(self) -> Context:
+        return Context(
+            rules=self._rules,
+            store=self.store,
+            clock=self.clock,
+            lifecycle=self._lifecycle,
+            faults=self.faults,
+            requests=self.requests,
+            profile=self.profile,
+        )
+
     def _connect(self, server: web.Server) -> Connection:
-        rules, ids = self._context.rules, self.store.ids
         return Connection(
             server,
-            client_timeout_s=rules.client_timeout_s,
-            new_request_id=ids.request,
+            client_timeout_s=self._rules.client_timeout_s,
+            new_request_id=self.store.ids.request,
             open_transports=self._open_transports,
         )
 
@@ -282,6 +266,19 @@ class BatchServer:
         """
         when = self.clock.now() + hours * 3600 + minutes * 60 + seconds
         await self._schedule.advance_to(when, self._lifecycle.is_busy)
+
+
+def _rules_of(given: Mapping[str, Any], profile: Profile) -> Rules:
+    """Return the rules among a server's parameters, which have the same names, and those of its profile."""
+    rules = {rule.name: given[rule.name] for rule in attrs.fields(Rules) if rule.name in given}
+    defaults = {
+        "timings": Timings(),
+        "max_lines": profile.max_lines,
+        "max_bytes": profile.max_bytes,
+        "unknown_cursor": profile.unknown_cursor,
+    }
+    rules |= {name: default for name, default in defaults.items() if rules[name] is None}
+    return Rules(terms=profile.terms, keys=keys_by_name(given["api_keys"]), **rules)
 
 
 def _check_types(clock: object, api_keys: object, executor: object) -> None:

@@ -454,10 +454,10 @@ class TestRetention:
             await server.advance(hours=10)
             assert list(server.store.batches.items) == []
 
-    async def test_a_fast_clock_leaves_the_janitor_time(self) -> None:
-        """However fast it runs, there is real time between two looks."""
+    async def test_a_fast_clock_leaves_the_cleanup_time(self) -> None:
+        """However fast it runs, there is real time between two runs."""
         async with BatchServer(speed=10**6) as server:
-            janitor = server._cleanup
-            assert janitor._until_next() > 10**5
+            cleanup = server._cleanup
+            assert cleanup._until_next() > 10**5
         async with BatchServer() as server:
             assert server._cleanup._until_next() == 6 * 3600

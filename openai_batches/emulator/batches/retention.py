@@ -27,7 +27,7 @@ class ExpiredCleanup:
     What has expired is gone for clients at that very moment; its space is free a few emulated hours later at most.
     """
 
-    def __init__(self, *, store: Store, clock: Clock, schedule: Schedule, rules: Rules) -> None:
+    def __init__(self, store: Store, clock: Clock, schedule: Schedule, rules: Rules) -> None:
         self._store = store
         self._clock = clock
         self._schedule = schedule
