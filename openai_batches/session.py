@@ -17,8 +17,9 @@ from yarl import URL
 
 from openai_batches.errors import BatchesWarning, InputError
 from openai_batches.http.client import Exchange, Secret, checked_key, client_timeout
+from openai_batches.http.failures import Repeat
 from openai_batches.http.retries import Transport
-from openai_batches.http.wire import Answer, Repeat, Request, clean_path, query_string
+from openai_batches.http.wire import Answer, Request, clean_path, query_string
 from openai_batches.policies import RetryPolicy
 from openai_batches.providers import OPENAI, Provider
 from openai_batches.resources.batches import Batches

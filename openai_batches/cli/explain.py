@@ -40,6 +40,7 @@ from openai_batches._text import as_count
 from openai_batches.cli.errors import CommandError, ExitCode, UnknownOptionError
 from openai_batches.cli.output.terminal import say_advice, say_error
 from openai_batches.cli.output.texts import lasting_text, one_line, path_text
+from openai_batches.http.failures import is_out_of_quota
 from openai_batches.jobs.admission import has_no_room
 
 if TYPE_CHECKING:
@@ -113,7 +114,6 @@ _MOST_DETAILS = 20
 # What fails where a packed file is cut or broken: zlib's, and that of a package which need not be there.
 _UNPACKING = frozenset({"EOFError", "ZstdError", "error"})
 _EMPTY = frozenset({"empty_file", "empty_batch"})
-_NO_QUOTA = "insufficient_quota"
 _TOO_LARGE = 413
 _QUOTA_ADVICE = "Add credit, or raise the limit of the account: waiting does not help"
 
@@ -144,7 +144,7 @@ def explain(error: BaseException, tokens: Sequence[str] = ()) -> Explanation:
 
 def _special_advice(error: BaseException) -> str:
     """Return better advice than that of the error's class, if there is."""
-    if isinstance(error, APIError) and error.code == _NO_QUOTA:
+    if isinstance(error, APIError) and is_out_of_quota(error.code):
         return _QUOTA_ADVICE
     if isinstance(error, APIError) and has_no_room(error):
         return "Try again when some of your batches have ended, or use `openai-batches run`, which waits for that"

@@ -18,6 +18,7 @@ import attrs
 from openai_batches.errors import APIError, BatchesError, DecodeError, InputError, TransportError
 from openai_batches.http import wire
 from openai_batches.http.client import Secret, checked_key
+from openai_batches.http.failures import may_repeat
 from openai_batches.http.wire import Answer, Request
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class Transport:
                 if first_failure_s is None:
                     first_failure_s = loop.time()
                 delay_s = self.pause_s(error, attempt=number, elapsed_s=loop.time() - first_failure_s)
-                if delay_s is None or not wire.may_repeat(request.repeat, error):
+                if delay_s is None or not may_repeat(request.repeat, error):
                     if number > 1:
                         error.add_note(f"after {number} attempts in {loop.time() - begun_s:.1f} s")
                     raise

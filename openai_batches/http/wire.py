@@ -9,7 +9,6 @@ Source: https://platform.openai.com/docs/api-reference
 from __future__ import annotations
 
 import email.utils
-import enum
 import inspect
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -23,7 +22,6 @@ from openai_batches.errors import (
     APIError,
     AuthenticationError,
     BadRequestError,
-    BatchesError,
     ConflictError,
     DecodeError,
     InputError,
@@ -31,21 +29,18 @@ from openai_batches.errors import (
     NotFoundError,
     PermissionDeniedError,
     RateLimitError,
-    TransportError,
     UnprocessableEntityError,
 )
 from openai_batches.http.decode import decode
+from openai_batches.http.failures import Repeat
 from openai_batches.models import Page, answered
 
 __all__ = [
     "Answer",
     "MultipartBody",
-    "Repeat",
     "Request",
     "clean_path",
     "error_from",
-    "is_ambiguous",
-    "may_repeat",
     "query_string",
     "read",
     "segment",
@@ -56,14 +51,6 @@ T = TypeVar("T")
 MAX_ID_CHARS = 1024
 _PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9_\-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-
-
-class Repeat(enum.Enum):
-    """When an attempt may be repeated."""
-
-    SAFELY = "after any failure that can pass: the verb does the same thing twice"
-    SAFELY_ALSO_CONFLICTS = "likewise, and after 409 too: the thing will be in another state later"
-    ONLY_UNDONE = "only when it is certain that the service did nothing"
 
 
 @attrs.frozen(kw_only=True)
@@ -305,34 +292,3 @@ def _retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
     except (KeyError, ValueError, OverflowError):
         return None
     return max(0.0, date.timestamp() - now)
-
-
-def may_repeat(repeat: Repeat, error: BatchesError) -> bool:
-    """Return whether a call that failed so may be tried again, as far as its verb is concerned.
-
-    A quota that is used up does not come back by asking. The service's own ``x-should-retry`` decides where the verb
-    leaves a choice, never whether a create may be sent twice.
-    """
-    if isinstance(error, TransportError):
-        return error.can_pass and (repeat is not Repeat.ONLY_UNDONE or not error.was_sent)
-    if not isinstance(error, APIError) or error.code == "insufficient_quota" or error.type == "insufficient_quota":
-        return False
-    if repeat is Repeat.ONLY_UNDONE and error.status != 429:
-        return False
-    if error.should_retry is not None:
-        return error.should_retry
-    passing = error.status in {408, 429} or error.status >= 500
-    return passing or (error.status == 409 and repeat is Repeat.SAFELY_ALSO_CONFLICTS)
-
-
-def is_ambiguous(error: BatchesError) -> bool:
-    """Return whether the service may have done what was asked although the call failed so.
-
-    Refused connections and answers that say no (3xx, 4xx) are clear. Silence, cuts, 408, 5xx, and an answer of success
-    that cannot be read are not.
-    """
-    if isinstance(error, TransportError):
-        return error.was_sent
-    if isinstance(error, APIError):
-        return error.status == 408 or error.status >= 500
-    return isinstance(error, DecodeError)

@@ -19,14 +19,13 @@ if TYPE_CHECKING:
     from openai_batches.errors import APIError
     from openai_batches.models import Batch
 
-__all__ = ["Admission", "has_no_room", "is_out_of_quota", "is_out_of_room", "room_limit"]
+__all__ = ["Admission", "has_no_room", "is_out_of_room", "room_limit"]
 
 _FIRST_WINDOW = 4
 # How often in a row a service may have no room with no batch of ours open: each time costs a batch that fails.
 _MAX_VAIN = 6
 _LIMIT = re.compile(r"limit:\s*([0-9][0-9,._]*)", re.IGNORECASE)
 _NO_ROOM = frozenset({"token_limit_exceeded"})
-_NO_QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 
 
 def is_out_of_room(batch: Batch) -> bool:
@@ -37,11 +36,6 @@ def is_out_of_room(batch: Batch) -> bool:
 def has_no_room(error: APIError) -> bool:
     """Tell whether the service refused a batch at once only because too many tokens are enqueued."""
     return error.code in _NO_ROOM or any(code in error.message for code in _NO_ROOM)
-
-
-def is_out_of_quota(*words: str | None) -> bool:
-    """Tell whether codes or types of an error say that the account has no money left."""
-    return any(word in _NO_QUOTA for word in words)
 
 
 def room_limit(message: str) -> int | None:

@@ -10,7 +10,8 @@ import attrs
 
 from openai_batches._threads import in_thread
 from openai_batches.errors import BatchesError, BatchFailedError, ConflictError, JobError, NotFoundError
-from openai_batches.jobs.admission import is_out_of_quota, is_out_of_room, room_limit
+from openai_batches.http.failures import is_out_of_quota
+from openai_batches.jobs.admission import is_out_of_room, room_limit
 from openai_batches.jobs.events import JobEventKind
 from openai_batches.jobs.journal.records import Attempt, Step, Tally
 from openai_batches.jobs.reconcile import Reconciliation, reconcile

@@ -11,13 +11,12 @@ import attrs
 
 from openai_batches._threads import in_thread
 from openai_batches.errors import AmbiguousCreateError, APIError, BatchesError, DecodeError
-from openai_batches.jobs.admission import is_out_of_quota
+from openai_batches.http.failures import can_pass, is_out_of_quota
 from openai_batches.jobs.events import JobEvent, JobEventKind
 from openai_batches.jobs.journal.records import Attempt, Step
 from openai_batches.jobs.plan import requests_folder, results_folder
 from openai_batches.jobs.result_files import Harvest
 from openai_batches.models import BatchStatus
-from openai_batches.resources.status import can_pass
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

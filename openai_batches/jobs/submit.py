@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from openai_batches._threads import in_thread
 from openai_batches.errors import APIError, JobError
-from openai_batches.jobs.admission import has_no_room, is_out_of_quota
+from openai_batches.http.failures import is_ambiguous, is_out_of_quota
+from openai_batches.jobs.admission import has_no_room
 from openai_batches.jobs.cleanup.leftovers import JOB_NAME
 from openai_batches.jobs.events import JobEventKind
 from openai_batches.jobs.journal.records import Attempt, Step
@@ -143,8 +144,8 @@ class Launcher:
 
     async def _refused(self, attempt: Attempt, error: APIError) -> Attempt:
         """Say how to go on where nothing was created."""
-        if error.status >= 500:
-            raise error  # who knows: the key is kept, and the batch looked for by it
+        if is_ambiguous(error):
+            raise error  # the batch may exist: the key is kept, so that it is looked for
         attempt = await self._book.save(attempt, step=Step.UPLOADED, key=None, refusals=attempt.refusals + 1)
         if is_out_of_quota(error.code, error.type):
             self._book.stop_creating(error.message)

@@ -25,8 +25,9 @@ from openai_batches.errors import (
     InputError,
     NotFoundError,
 )
+from openai_batches.http.failures import Repeat, is_ambiguous
 from openai_batches.http.retries import Transport
-from openai_batches.http.wire import Repeat, Request, is_ambiguous
+from openai_batches.http.wire import Request
 from openai_batches.models import Batch, BatchStatus, FileObject
 from openai_batches.pagination import AsyncPaginator
 from openai_batches.policies import RetryPolicy

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 from openai_batches._arguments import ExpiresAfter, checked_expiry, checked_limit
 from openai_batches.errors import InputError
-from openai_batches.http.wire import MultipartBody, Repeat, Request, query_string, segment
+from openai_batches.http.failures import Repeat
+from openai_batches.http.wire import MultipartBody, Request, query_string, segment
 from openai_batches.models import DeletedFile, FileObject, Page
 from openai_batches.pagination import AsyncPaginator, whole_list
 from openai_batches.resources.content import FileContent

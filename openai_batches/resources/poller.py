@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from openai_batches.errors import BatchesError, DecodeError, InputError, NotFoundError
+from openai_batches.http.failures import can_pass
 from openai_batches.models import Batch, BatchStatus
 from openai_batches.resources.progress import (
     BatchUpdate,
@@ -27,7 +28,7 @@ from openai_batches.resources.progress import (
     is_older,
     remaining_s,
 )
-from openai_batches.resources.status import StatusReader, can_pass
+from openai_batches.resources.status import StatusReader
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

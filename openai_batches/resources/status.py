@@ -14,7 +14,8 @@ import logging
 import math
 from typing import TYPE_CHECKING
 
-from openai_batches.errors import APIError, AuthenticationError, BatchesError, TransportError
+from openai_batches.errors import AuthenticationError, BatchesError
+from openai_batches.http.failures import can_pass
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     _Tell = Callable[[str, Batch | Exception], bool]
 
-__all__ = ["StatusReader", "can_pass", "worth_listing"]
+__all__ = ["StatusReader", "worth_listing"]
 
 _logger = logging.getLogger("openai_batches")
 # A page of the list is as dear as so many questions: a hundred records, most of which may be somebody else's.
@@ -32,13 +33,6 @@ _PAGE_COST = 10
 _CONCURRENCY = 8
 # After so many questions that failed in passing, the service is left alone until the next time.
 _MAX_FAILURES = 8
-
-
-def can_pass(error: BaseException) -> bool:
-    """Return whether a later question may be answered, although this one was not."""
-    if isinstance(error, TransportError):
-        return error.can_pass
-    return isinstance(error, APIError) and (error.status in {408, 429} or error.status >= 500)
 
 
 def worth_listing(pages: Mapping[str, float]) -> list[str]:

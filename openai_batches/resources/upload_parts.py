@@ -16,8 +16,9 @@ import msgspec
 
 from openai_batches._threads import in_thread
 from openai_batches.errors import APIError, BatchesError, DecodeError, InputError
+from openai_batches.http.failures import Repeat, is_ambiguous
 from openai_batches.http.retries import Transport
-from openai_batches.http.wire import MultipartBody, Repeat, Request, is_ambiguous, segment
+from openai_batches.http.wire import MultipartBody, Request, segment
 from openai_batches.models import FileObject, Upload, UploadPart
 from openai_batches.pagination import AsyncPaginator
 from openai_batches.resources.uploads import Progress, Source, watched

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from openai_batches.errors import DecodeError, IncompleteOutputError, RefusalError, RequestFailedError
+from openai_batches.http.failures import may_succeed_later
 from openai_batches.results import bodies
 from openai_batches.results.bodies import BodyHead
 from openai_batches.results.line import body_in
@@ -46,7 +47,6 @@ class Outcome(enum.StrEnum):
 _SUCCEEDED = Outcome.SUCCEEDED
 _NEVER_RAN = frozenset({Outcome.EXPIRED, Outcome.CANCELLED, Outcome.MISSING})
 # Codes of failures that say nothing about the request itself.
-_PASSING = frozenset({"request_timeout", "rate_limit_exceeded", "server_error", "timeout"})
 
 
 @attrs.frozen(kw_only=True)
@@ -200,12 +200,7 @@ class ResultDraft:
         if self.outcome is not Outcome.FAILED:
             return False
         code, kind = (self.error.code, self.error.type) if self.error else (None, None)
-        if "insufficient_quota" in {code, kind}:
-            return False
-        if code in _PASSING or kind in _PASSING:
-            return True
-        status = self.status_code
-        return status is not None and (status in {0, 408, 409, 429} or status >= 500)
+        return may_succeed_later(self.status_code, code, kind)
 
     def raise_for_outcome(self) -> None:
         """Do nothing for a success.

@@ -14,7 +14,7 @@ from support.job_parts import batch, requests_file
 
 from openai_batches import BatchJob, PollPolicy, ShardLimits
 from openai_batches.emulator import BatchServer
-from openai_batches.jobs.admission import Admission, is_out_of_quota, is_out_of_room, room_limit
+from openai_batches.jobs.admission import Admission, is_out_of_room, room_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -360,9 +360,3 @@ class TestWords:
         errors = {"object": "list", "data": [{"code": "other", "message": "x"}, {"code": code, "message": "x"}]}
         assert is_out_of_room(batch(status="failed", errors=errors)) is is_out
         assert not is_out_of_room(batch(status="failed"))
-
-    def test_the_account_is_out_of_quota(self) -> None:
-        assert is_out_of_quota(None, "insufficient_quota")
-        assert is_out_of_quota("billing_hard_limit_reached")
-        assert not is_out_of_quota("rate_limit_exceeded", None)
-        assert not is_out_of_quota()

@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, strategies as st
 
-from openai_batches import (
-    APIError,
-    AuthenticationError,
-    InternalServerError,
-    NotFoundError,
-    RateLimitError,
-    TransportError,
-)
-from openai_batches.resources.status import can_pass, worth_listing
+from openai_batches.resources.status import worth_listing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,21 +53,3 @@ def test_no_choice_is_cheaper(expected: dict[str, float]) -> None:
 
     taken = cost(max(expected[one] for one in chosen)) if chosen else len(expected)
     assert taken == min([len(expected), *(cost(page) for page in expected.values())])
-
-
-@pytest.mark.parametrize(
-    ("error", "passes"),
-    [
-        (TransportError("cut"), True),
-        (TransportError("certificate", can_pass=False), False),
-        (RateLimitError(status=429), True),
-        (APIError(status=408), True),
-        (InternalServerError(status=500), True),
-        (AuthenticationError(status=401), False),
-        (NotFoundError(status=404), False),
-        (ValueError(), False),
-    ],
-)
-def test_what_passes(error: Exception, passes: bool) -> None:
-    """No answer, too many questions and trouble at the service pass; a refusal does not."""
-    assert can_pass(error) == passes

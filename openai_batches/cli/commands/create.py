@@ -41,6 +41,7 @@ from openai_batches.cli.output.live import transfer_shown
 from openai_batches.cli.output.signals import interruptible
 from openai_batches.cli.output.terminal import check_output, note, say
 from openai_batches.cli.output.texts import cut, one_line, path_text, size_text, words
+from openai_batches.http.failures import is_refusal
 from openai_batches.jobs.admission import has_no_room
 
 if TYPE_CHECKING:
@@ -53,7 +54,6 @@ __all__ = ["RequestFile", "app", "endpoint_at_service", "is_file_id", "request_f
 
 # A batch of an older call with the same key is not looked for.
 _KEY_DAYS = 7
-_MAY_PASS = frozenset({408, 429})
 
 app: App = command(
     "create",
@@ -200,7 +200,7 @@ def _is_refusal(error: BatchesError) -> bool:
     """Return whether a batch of this file is of no use: it was refused, and trying again would not help."""
     if not isinstance(error, APIError):
         return isinstance(error, InputError)
-    return 400 <= error.status < 500 and error.status not in _MAY_PASS and not has_no_room(error)
+    return is_refusal(error) and not has_no_room(error)
 
 
 async def _delete(session: "BatchSession", file_id: str, service: Service) -> None:

@@ -23,7 +23,7 @@ from openai_batches.cli.output.live import check_can_watch, screen_drawn
 from openai_batches.cli.output.signals import interruptible
 from openai_batches.cli.output.terminal import flush, note, out_is_terminal, say, stdout, write
 from openai_batches.cli.output.texts import cut, lasting_text, one_line
-from openai_batches.resources.status import can_pass
+from openai_batches.http.failures import can_pass
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence

@@ -4,13 +4,14 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from openai_batches import InternalServerError, JobEventKind, Outcome, RateLimitError, TransportError
+from openai_batches import JobEventKind, Outcome
 from openai_batches._text import as_count
 from openai_batches.cli.advice import command_line, resume_command
 from openai_batches.cli.errors import CommandError, ExitCode
 from openai_batches.cli.explain import explain
 from openai_batches.cli.output.terminal import note, progress_is_shown, say_facts
 from openai_batches.cli.output.texts import lasting_text, money_text, no_price, one_line, size_text
+from openai_batches.http.failures import can_pass
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,8 +31,6 @@ _NEWS = frozenset(
         JobEventKind.CANCELLED,
     }
 )
-# What passes by itself: the same command, later, goes on.
-_PASSING = (TransportError, InternalServerError, RateLimitError)
 # Where the network is down, every shard has the same to say.
 _PAUSE_S = 10.0
 _MAX_CODES = 8
@@ -122,15 +121,10 @@ def say_summary(
     say_facts(f"Done before: {what}" if lasted_s is None else f"Done in {lasting_text(lasted_s)}: {what}", lines)
 
 
-def _passes(error: BaseException | None) -> bool:
-    # A certificate that does not fit, for example, never does.
-    return isinstance(error, _PASSING) and getattr(error, "can_pass", True)
-
-
 def resumable(error: "BatchesError | CommandError | OSError") -> CommandError:
     """Return an error with the command that goes on after it."""
     explanation = explain(error)
-    passes = _passes(error) or _passes(error.__cause__)
+    passes = can_pass(error) or can_pass(error.__cause__)
     told = CommandError(explanation.message, explanation.advice, ExitCode.STOPPED if passes else explanation.code)
     for detail in explanation.details:
         told.add_note(f"  {detail}")
