@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import itertools
 import json
 import os
@@ -219,12 +220,9 @@ def ids_in_block(block: bytes) -> list[str]:
         InputError: a line has no custom_id.
     """
     try:
-        heads = _decoder.decode_lines(block)
+        return [head.custom_id for head in map(_decoder.decode, io.BytesIO(block))]
     except UNREADABLE:
-        heads = []
-    if len(heads) == block.count(b"\n"):
-        return [head.custom_id for head in heads]
-    return [custom_id for custom_id, _ in _pairs_in(block)]
+        return [custom_id for custom_id, _ in _pairs_in(block)]
 
 
 def _pairs_in(block: bytes) -> list[_Pair]:
