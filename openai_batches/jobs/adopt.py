@@ -11,7 +11,7 @@ from openai_batches._threads import in_thread
 from openai_batches.errors import InputError, JournalError
 from openai_batches.jobs.journal.records import Attempt, JobRecord, Step
 from openai_batches.jobs.plan import JOB_PREFIX, begin, draft_of, make_folders, remove_draft, requests_folder
-from openai_batches.jobs.reconcile import custom_ids
+from openai_batches.jobs.result_files import custom_ids
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -148,13 +148,10 @@ class Finisher:
             is_last=self._book.is_cancelled or attempt.number >= self._max_attempts,
             with_cancelled=self._resend_cancelled,
         )
-        harvest = self._book.harvest(attempt)
+        files = self._book.files_of(attempt)
         async with self._counting:
-            if harvest.was_sent:
-                files = list(harvest.result_files)
-                found = await in_thread(
-                    reconcile, harvest.requests, files, rule, batch=harvest.refused, sizes=harvest.sizes
-                )
+            if files.was_sent:
+                found = await in_thread(reconcile, files, rule)
             else:
                 found = _unrun(attempt, rule)  # cancelled so early that the service has not even written that down
             following = await self._following(attempt, found.resent) if found.resent else None

@@ -48,9 +48,9 @@ class JobWalk:
         while True:
             book = self.book()
             while book is not None and taken < len(book.verified):
-                harvest = book.harvest(book.verified[taken])
+                files = book.files_of(book.verified[taken])
                 taken += 1
-                async with aclosing(in_threads(_steps(attempt_results, harvest, self.body_type))) as pieces:
+                async with aclosing(in_threads(_steps(attempt_results, files, self.body_type))) as pieces:
                     async for piece in pieces:
                         yield piece
             if self.task.done():
@@ -83,8 +83,8 @@ class JobWalk:
                 if self.task.done():
                     return
                 await first_of(self.task, self.told())
-            harvests = [book.harvest(attempt) for attempt in book.shard(shard)]
-            async with aclosing(in_threads(_steps(shard_results, harvests, self.body_type))) as pieces:
+            files = [book.files_of(attempt) for attempt in book.shard(shard)]
+            async with aclosing(in_threads(_steps(shard_results, files, self.body_type))) as pieces:
                 async for piece in pieces:
                     yield piece
 

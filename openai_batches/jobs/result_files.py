@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 from openai_batches.errors import JournalError
-from openai_batches.jobs.reconcile import custom_ids, refused_results, result_blocks
 from openai_batches.models import Batch
+from openai_batches.requests.read import blocks_of_path
+from openai_batches.results.inputs import ids_in_block
 from openai_batches.results.match import BestLines, rank_of
 from openai_batches.results.parse import ResultReader
 from openai_batches.results.result import BatchResult, Outcome, ResultError, missing_result
@@ -23,14 +24,47 @@ if TYPE_CHECKING:
     from io import FileIO
 
 
-__all__ = ["Harvest", "attempt_results", "shard_results"]
+__all__ = ["AttemptFiles", "attempt_results", "check_size", "custom_ids", "refused_results", "shard_results"]
 
 _PIECE_ITEMS = 1_024
+# The results of a block are in memory together: in a larger one each takes longer, for want of the processor's caches.
+_BLOCK_BYTES = 256 * 1024
 _NOWHERE = -1
 
 
+def check_size(path: Path, size: int | None) -> None:
+    """Refuse a file of a job that has not the size that the journal knows, if it knows one.
+
+    Raises:
+        JournalError: it has another one.
+        OSError: it is not there any more.
+    """
+    now = size if size is None else path.stat().st_size
+    if now != size:
+        raise JournalError(
+            f"{path}, which the job needs, was changed on the disk: it has {now:,} bytes, and had {size:,}. Put a copy "
+            "of it in its place; a result file can be downloaded again by batches.download, while the service has it"
+        )
+
+
+def custom_ids(path: Path, size: int | None = None) -> list[str]:
+    """Return the ids of the requests in a file, in their order.
+
+    Raises:
+        JournalError: the file is not there any more, or is not what was written, which the size tells if it is known.
+    """
+    ids: list[str] = []
+    try:
+        check_size(path, size)
+        for block in blocks_of_path(path):
+            ids += ids_in_block(block)
+    except (OSError, ValueError) as error:
+        raise JournalError(f"{path}, which the job needs, cannot be read: {error}") from error
+    return ids
+
+
 @attrs.frozen(kw_only=True)
-class Harvest:
+class AttemptFiles:
     """The files that tell what became of the requests of one attempt.
 
     Attributes:
@@ -57,29 +91,29 @@ class Harvest:
 
     def blocks(self, path: Path) -> Iterator[bytes]:
         """Yield one of its result files in blocks of whole lines."""
-        return result_blocks(path, self.sizes.get(path))
+        try:
+            check_size(path, self.sizes.get(path))
+            yield from blocks_of_path(path, _BLOCK_BYTES)
+        except OSError as error:
+            raise JournalError(f"{path}, which the job needs, cannot be read: {error}") from error
 
 
-def attempt_results(harvest: Harvest, body_type: object = None) -> Iterator[list[BatchResult]]:
+def attempt_results(files: AttemptFiles, body_type: object = None) -> Iterator[list[BatchResult]]:
     """Yield the result of each request that found its end in an attempt, in the order of its files where they allow it.
-
-    Args:
-        harvest: its files.
-        body_type: the type of the successful answers' bodies; None leaves them plain values.
 
     Raises:
         JournalError: a file is not there any more, cannot be read, or was changed.
     """
-    if harvest.is_plain and harvest.refused is None:
-        pieces: Iterator[list[BatchResult]] = chain.from_iterable(_results_of(harvest, body_type))
+    if files.is_plain and files.refused is None:
+        pieces: Iterator[list[BatchResult]] = chain.from_iterable(_results_of(files, body_type))
     else:
-        pieces = shard_results([harvest], body_type)
-    return _without(_resent(harvest), pieces)
+        pieces = shard_results([files], body_type)
+    return _without(_resent(files), pieces)
 
 
-def _results_of(harvest: Harvest, body_type: object) -> list[Iterator[list[BatchResult]]]:
+def _results_of(files: AttemptFiles, body_type: object) -> list[Iterator[list[BatchResult]]]:
     """Return the results in each of an attempt's files."""
-    return [_file_results(harvest.blocks(path), body_type) for path in harvest.result_files]
+    return [_file_results(files.blocks(path), body_type) for path in files.result_files]
 
 
 def _file_results(blocks: Iterator[bytes], body_type: object) -> Iterator[list[BatchResult]]:
@@ -88,9 +122,9 @@ def _file_results(blocks: Iterator[bytes], body_type: object) -> Iterator[list[B
         yield reader.read(block)
 
 
-def _resent(harvest: Harvest) -> frozenset[str]:
-    path = harvest.resent
-    return frozenset() if path is None else frozenset(custom_ids(path, harvest.sizes.get(path)))
+def _resent(files: AttemptFiles) -> frozenset[str]:
+    path = files.resent
+    return frozenset() if path is None else frozenset(custom_ids(path, files.sizes.get(path)))
 
 
 def _without(resent: frozenset[str], pieces: Iterator[list[BatchResult]]) -> Iterator[list[BatchResult]]:
@@ -100,33 +134,29 @@ def _without(resent: frozenset[str], pieces: Iterator[list[BatchResult]]) -> Ite
             yield kept
 
 
-def shard_results(attempts: Sequence[Harvest], body_type: object = None) -> Iterator[list[BatchResult]]:
-    """Yield the one result of each request of a shard, in the order of its requests.
-
-    Args:
-        attempts: all attempts at the shard, the first one first.
-        body_type: the type of the successful answers' bodies; None leaves them plain values.
+def shard_results(attempts: Sequence[AttemptFiles], body_type: object = None) -> Iterator[list[BatchResult]]:
+    """Yield the one result of each request of a shard, in the order of its requests, given all attempts at it in order.
 
     Raises:
         JournalError: a file is not there any more, cannot be read, or was changed.
     """
     ids = attempts[0].ids()
     done = 0
-    if all(harvest.is_plain and harvest.refused is None for harvest in attempts):
+    if all(files.is_plain and files.refused is None for files in attempts):
         lanes = [
             _Lane(_without(resent, pieces))
-            for harvest, resent in zip(attempts, map(_resent, attempts), strict=True)
-            for pieces in _results_of(harvest, body_type)
+            for files, resent in zip(attempts, map(_resent, attempts), strict=True)
+            for pieces in _results_of(files, body_type)
         ]
         for piece in _merged(ids, lanes):
             done += len(piece)
             yield piece
     if done < len(ids):
         places = _Places(ids)
-        for harvest in attempts:
-            if harvest is not attempts[0]:
-                places.begin_again(harvest.ids())
-            places.add(harvest)
+        for files in attempts:
+            if files is not attempts[0]:
+                places.begin_again(files.ids())
+            places.add(files)
         yield from places.results(body_type, done)
 
 
@@ -184,32 +214,26 @@ class _Places:
         self._files = array.array("l", [_NOWHERE]) * len(ids)
         self._offsets, self._lengths, self._lines = (array.array("q", [0]) * len(ids) for _ in range(3))
 
-    def _number_of(self, custom_id: str | None) -> int:
-        number = self._best.number_of(custom_id)
-        if number is None:
-            raise JournalError(f"{custom_id!r} was sent again, and is not among the requests of the first attempt")
-        return number
-
     def begin_again(self, ids: list[str]) -> None:
         """Take no account of what was said about requests that were sent again: from here on it is about these."""
         self._own = bytearray(len(self._ids))
         for custom_id in ids:
-            number = self._number_of(custom_id)
+            number = self._best.numbers[custom_id]
             self._own[number] = True
             self._best.forget(number)
             self._files[number] = _NOWHERE
             self._refused.pop(number, None)
 
-    def add(self, harvest: Harvest) -> None:
+    def add(self, files: AttemptFiles) -> None:
         """Take what the files of an attempt say."""
-        if harvest.refused is not None or not harvest.was_sent:
-            ids = harvest.ids()
-            refused = map(_unsent, ids) if harvest.refused is None else refused_results(ids, harvest.refused)
-            self._refused.update((self._number_of(result.custom_id), result) for result in refused)
-        for path in harvest.result_files:
+        if files.refused is not None or not files.was_sent:
+            ids = files.ids()
+            refused = map(_unsent, ids) if files.refused is None else refused_results(ids, files.refused)
+            self._refused.update((self._best.numbers[result.custom_id], result) for result in refused)
+        for path in files.result_files:
             reader, offset = ResultReader(), 0
             self._paths.append(path)
-            for block in harvest.blocks(path):
+            for block in files.blocks(path):
                 end = 0
                 for result in reader.read(block):
                     # Blank lines, of which there is no result, may lie between two.
@@ -253,6 +277,23 @@ class _Places:
             else self._refused.get(number) or missing_result(self._ids[number])
             for number in numbers
         ]
+
+
+def refused_results(ids: list[str], batch: Batch) -> Iterator[BatchResult]:
+    """Yield the results of a batch that was refused as a whole.
+
+    Where the service names lines, the requests on these lines failed, and the others never ran; else all failed.
+    """
+    by_line = {error.line: error for error in batch.errors or () if error.line is not None}
+    whole = next(iter(batch.errors or ()), None)
+    for number, custom_id in enumerate(ids, 1):
+        error = by_line.get(number) if by_line else whole
+        if error is None and by_line:
+            yield missing_result(custom_id)
+            continue
+        code, message = (error.code, error.message) if error is not None else (None, "The service gives no reason")
+        reason = ResultError(code=code or "batch_failed", message=message or "The batch failed")
+        yield BatchResult(custom_id, Outcome.FAILED, None, None, reason)
 
 
 def _unsent(custom_id: str) -> BatchResult:

@@ -15,7 +15,7 @@ from openai_batches.http.failures import can_pass, is_out_of_quota
 from openai_batches.jobs.events import JobEvent, JobEventKind
 from openai_batches.jobs.journal.records import Attempt, Step
 from openai_batches.jobs.plan import requests_folder, results_folder
-from openai_batches.jobs.result_files import Harvest
+from openai_batches.jobs.result_files import AttemptFiles
 from openai_batches.models import BatchStatus
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Book:
         """Tell whether every request of a shard has its outcome."""
         return self.shard(shard)[-1].step is Step.VERIFIED
 
-    def harvest(self, attempt: Attempt) -> Harvest:
+    def files_of(self, attempt: Attempt) -> AttemptFiles:
         """Return where it says what became of an attempt's requests."""
         requests, results = (make(self.directory, self.job.job_id) for make in (requests_folder, results_folder))
         files = ((attempt.output_name, attempt.output_bytes), (attempt.error_name, attempt.error_bytes))
@@ -100,7 +100,7 @@ class Book:
         if following is not None:
             sizes[requests / following.name] = following.bytes
         was_refused = attempt.batch is not None and attempt.batch.status == BatchStatus.FAILED and not names
-        return Harvest(
+        return AttemptFiles(
             requests=requests / attempt.name,
             result_files=tuple(results / name for name in names),
             resent=None if following is None else requests / following.name,

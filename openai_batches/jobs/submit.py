@@ -14,7 +14,7 @@ from openai_batches.jobs.admission import has_no_room
 from openai_batches.jobs.cleanup.leftovers import JOB_NAME
 from openai_batches.jobs.events import JobEventKind
 from openai_batches.jobs.journal.records import Attempt, Step
-from openai_batches.jobs.reconcile import check_size
+from openai_batches.jobs.result_files import check_size
 from openai_batches.models import BatchStatus
 from openai_batches.resources.create import is_unseen_file
 

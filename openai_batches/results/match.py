@@ -35,12 +35,13 @@ class BestLines:
         self._next = 0
 
     @functools.cached_property
-    def _numbers(self) -> dict[object, int]:
+    def numbers(self) -> dict[object, int]:
+        """Id → number of its request."""
         return {custom_id: number for number, custom_id in enumerate(self._ids)}
 
     def number_of(self, custom_id: object) -> int | None:
         """Return the number of a request; None for an id that none of them has."""
-        return self._numbers.get(custom_id)
+        return self.numbers.get(custom_id)
 
     def has_line(self, number: int) -> bool:
         """Tell whether a request has a line already."""
@@ -65,7 +66,7 @@ class BestLines:
             self._ranks[numbers.start : numbers.stop] = bytes([_BEST]) * len(numbers)
             self._next = numbers.stop
             return numbers
-        found = [self._numbers.get(custom_id, -1) for custom_id in ids]
+        found = [self.numbers.get(custom_id, -1) for custom_id in ids]
         if -1 in found or len(set(found)) < len(found) or any(map(self.has_line, found)):
             return None
         for number in found:

@@ -22,9 +22,9 @@ from support.job_parts import (
 
 from openai_batches import BatchResult, JournalError, Outcome
 from openai_batches.jobs import reconcile as reconcile_module
-from openai_batches.jobs.reconcile import custom_ids, reconcile, refused_results
+from openai_batches.jobs.reconcile import reconcile
 from openai_batches.jobs.resend import ResendRule, write_requests
-from openai_batches.jobs.result_files import Harvest, attempt_results, shard_results
+from openai_batches.jobs.result_files import AttemptFiles, attempt_results, custom_ids, refused_results, shard_results
 from openai_batches.models import TokenCounts
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def test_the_tally_is_what_a_naive_count_finds(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         requests = requests_file(folder / "requests.jsonl", IDS)
-        found = reconcile(requests, write(folder, output, error), rule)
+        found = reconcile(AttemptFiles(requests=requests, result_files=tuple(write(folder, output, error))), rule)
     ends, doubled, foreign = model(IDS, output + error)
     resent = resent_of(ends, rule)
     settled = [outcome_of(end) for custom_id, end in ends.items() if custom_id not in resent]
@@ -129,7 +129,7 @@ def test_every_request_comes_out_once_however_often_it_was_sent(
             contents = data.draw(files), data.draw(files)
             paths = write(folder, *contents)
             rule = ResendRule(is_last=attempt_number == number, with_cancelled=with_cancelled)
-            found = reconcile(requests, paths, rule)
+            found = reconcile(AttemptFiles(requests=requests, result_files=tuple(paths)), rule)
             tallies.append(found.tally)
             ends, _, _ = model(ids, contents[0] + contents[1])
             wanted.update({custom_id: outcome_of(end) for custom_id, end in ends.items()})
@@ -137,7 +137,9 @@ def test_every_request_comes_out_once_however_often_it_was_sent(
             if following is not None:
                 assert write_requests(requests, following, found.resent) == following.stat().st_size
             harvests.append(
-                Harvest(requests=requests, result_files=tuple(paths), resent=following, is_plain=found.tally.is_plain)
+                AttemptFiles(
+                    requests=requests, result_files=tuple(paths), resent=following, is_plain=found.tally.is_plain
+                )
             )
             if following is None:
                 break
@@ -158,7 +160,7 @@ class TestAccounts:
         requests = requests_file(tmp_path / "requests.jsonl", IDS[:2])
         path = tmp_path / "output.jsonl"
         path.write_bytes(b"".join(lines))
-        return reconcile(requests, [path], rule or ResendRule()).tally
+        return reconcile(AttemptFiles(requests=requests, result_files=(path,)), rule or ResendRule()).tally
 
     def test_a_failure_that_does_not_pass_is_not_sent_again(self, tmp_path: Path) -> None:
         tally = self.one(tmp_path, failure_line("a", 400, "bad"), failure_line("b", 429, "rate_limit_exceeded"))
@@ -182,9 +184,9 @@ class TestAccounts:
         requests.write_bytes(json.dumps({"custom_id": ""}).encode() + b"\n")
         path = tmp_path / "output.jsonl"
         path.write_bytes(b"rubbish\n")
-        found = reconcile(requests, [path], ResendRule(is_last=True))
+        found = reconcile(AttemptFiles(requests=requests, result_files=(path,)), ResendRule(is_last=True))
         assert (found.tally.outcomes, found.tally.foreign) == ({"missing": 1}, 1)
-        (results,) = attempt_results(Harvest(requests=requests, result_files=(path,), is_plain=False))
+        (results,) = attempt_results(AttemptFiles(requests=requests, result_files=(path,), is_plain=False))
         assert [result.outcome for result in results] == [Outcome.MISSING]
 
     def test_only_so_many_codes_are_told_apart(self, tmp_path: Path) -> None:
@@ -192,7 +194,7 @@ class TestAccounts:
         requests = requests_file(tmp_path / "requests.jsonl", ids)
         path = tmp_path / "error.jsonl"
         path.write_bytes(b"".join(failure_line(custom_id, 400, custom_id) for custom_id in ids))
-        found = reconcile(requests, [path], ResendRule())
+        found = reconcile(AttemptFiles(requests=requests, result_files=(path,)), ResendRule())
         assert len(found.tally.error_codes) == 100
         assert found.tally.outcomes == {"failed": 300}
 
@@ -216,7 +218,7 @@ class TestRefusedBatches:
                 {"code": "invalid_url", "message": "no", "line": 2}, {"code": "too_many", "message": "whole"}
             ),
         )
-        found = reconcile(requests, [], ResendRule(), batch=refused)
+        found = reconcile(AttemptFiles(requests=requests, refused=refused), ResendRule())
         assert found.resent == {0, 2}
         assert (found.tally.outcomes, found.tally.error_codes) == ({"failed": 1}, {"invalid_url": 1})
         results = list(refused_results(IDS[:3], refused))
@@ -254,7 +256,7 @@ class TestRequests:
     def test_results_that_are_not_there_any_more(self, tmp_path: Path) -> None:
         requests = requests_file(tmp_path / "requests.jsonl", IDS)
         with pytest.raises(JournalError, match=r"none\.jsonl, which the job needs, cannot be read"):
-            reconcile(requests, [tmp_path / "none.jsonl"], ResendRule())
+            reconcile(AttemptFiles(requests=requests, result_files=(tmp_path / "none.jsonl",)), ResendRule())
 
     @given(numbers=st.frozensets(st.integers(0, 5)))
     def test_some_requests_are_written_as_they_stood(self, numbers: frozenset[int]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from support.job_parts import batch, failure_line, requests_file, success_line, unrun_line
 
 from openai_batches import JournalError, Outcome
-from openai_batches.jobs.result_files import Harvest, _Places, attempt_results, shard_results
+from openai_batches.jobs.result_files import AttemptFiles, _Places, attempt_results, shard_results
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,8 +39,8 @@ def test_plain_files_are_read_as_they_are(tmp_path: Path, requests: Path) -> Non
     """In the order of the files: that is the cheapest one."""
     output = file(tmp_path, "output", success_line("c"), success_line("a"))
     error = file(tmp_path, "error", failure_line("b"))
-    harvest = Harvest(requests=requests, result_files=(output, error))
-    assert said(attempt_results(harvest)) == [
+    files = AttemptFiles(requests=requests, result_files=(output, error))
+    assert said(attempt_results(files)) == [
         ("c", Outcome.SUCCEEDED),
         ("a", Outcome.SUCCEEDED),
         ("b", Outcome.FAILED),
@@ -49,14 +49,14 @@ def test_plain_files_are_read_as_they_are(tmp_path: Path, requests: Path) -> Non
 
 def test_what_is_sent_again_is_left_to_the_next_attempt(tmp_path: Path, requests: Path) -> None:
     error = file(tmp_path, "error", *map(unrun_line, "abc"))
-    harvest = Harvest(requests=requests, result_files=(error,), resent=requests)
-    assert list(attempt_results(harvest)) == []
+    files = AttemptFiles(requests=requests, result_files=(error,), resent=requests)
+    assert list(attempt_results(files)) == []
 
 
 def test_bodies_are_of_the_type_that_was_asked_for(tmp_path: Path, requests: Path) -> None:
     output = file(tmp_path, "output", *map(success_line, "abc"))
-    harvest = Harvest(requests=requests, result_files=(output,))
-    for pieces in (attempt_results(harvest, Answer), shard_results([harvest], Answer)):
+    files = AttemptFiles(requests=requests, result_files=(output,))
+    for pieces in (attempt_results(files, Answer), shard_results([files], Answer)):
         (piece,) = pieces
         assert {type(result.body) for result in piece} == {Answer}
 
@@ -65,7 +65,7 @@ def test_lines_keep_their_numbers_and_their_text(tmp_path: Path, requests: Path)
     """A byte order mark, blank lines and ends of lines as on Windows lie between them."""
     lines = [success_line("c"), success_line("a").replace(b"\n", b"\r\n"), b'{"custom_id": "b", "resp\n']
     output = file(tmp_path, "output", b"\xef\xbb\xbf", lines[0], b"\n \n", lines[1], b"\n", lines[2])
-    (piece,) = shard_results([Harvest(requests=requests, result_files=(output,))])
+    (piece,) = shard_results([AttemptFiles(requests=requests, result_files=(output,))])
     assert [(result.custom_id, result.line_number, result.raw_line + b"\n") for result in piece] == [
         ("a", 4, lines[1]),
         ("b", 6, lines[2]),
@@ -77,12 +77,12 @@ def test_a_foreign_line_of_a_later_attempt_does_not_change_what_an_earlier_one_f
     tmp_path: Path, requests: Path
 ) -> None:
     """The ledger has counted the request where it was sent."""
-    first = Harvest(
+    first = AttemptFiles(
         requests=requests,
         result_files=(file(tmp_path, "1", failure_line("a"), success_line("b"), unrun_line("c")),),
         resent=requests_file(tmp_path / "again.jsonl", ["c"]),
     )
-    second = Harvest(
+    second = AttemptFiles(
         requests=tmp_path / "again.jsonl",
         result_files=(file(tmp_path, "2", success_line("a"), success_line("c")),),
         is_plain=False,
@@ -93,9 +93,9 @@ def test_a_foreign_line_of_a_later_attempt_does_not_change_what_an_earlier_one_f
 
 
 def test_a_refused_batch_and_one_that_was_never_sent_have_results_without_files(requests: Path) -> None:
-    refused = Harvest(requests=requests, refused=batch(status="failed"), is_plain=False)
+    refused = AttemptFiles(requests=requests, refused=batch(status="failed"), is_plain=False)
     assert {outcome for _, outcome in said(attempt_results(refused))} == {Outcome.FAILED}
-    unsent = Harvest(requests=requests, was_sent=False, is_plain=False)
+    unsent = AttemptFiles(requests=requests, was_sent=False, is_plain=False)
     (piece,) = attempt_results(unsent)
     assert [(result.custom_id, result.outcome) for result in piece] == [(one, Outcome.CANCELLED) for one in "abc"]
     assert all(result.error and "before this request was sent" in result.error.message for result in piece)
@@ -103,9 +103,9 @@ def test_a_refused_batch_and_one_that_was_never_sent_have_results_without_files(
 
 def test_what_was_refused_first_may_succeed_later(tmp_path: Path, requests: Path) -> None:
     errors = {"object": "list", "data": [{"code": "bad", "message": "no", "line": 2}]}
-    first = Harvest(requests=requests, refused=batch(status="failed", errors=errors), is_plain=False)
+    first = AttemptFiles(requests=requests, refused=batch(status="failed", errors=errors), is_plain=False)
     again = requests_file(tmp_path / "again.jsonl", ["a", "c"])
-    second = Harvest(requests=again, result_files=(file(tmp_path, "output", *map(success_line, "ca")),))
+    second = AttemptFiles(requests=again, result_files=(file(tmp_path, "output", *map(success_line, "ca")),))
     assert said(shard_results([first, second])) == [
         ("a", Outcome.SUCCEEDED),
         ("b", Outcome.FAILED),
@@ -117,7 +117,7 @@ def test_many_results_come_in_pieces(tmp_path: Path) -> None:
     ids = [f"r{number}" for number in range(2_500)]
     requests = requests_file(tmp_path / "many.jsonl", ids)
     output = file(tmp_path, "output", *map(success_line, reversed(ids)))
-    pieces = list(shard_results([Harvest(requests=requests, result_files=(output,))]))
+    pieces = list(shard_results([AttemptFiles(requests=requests, result_files=(output,))]))
     assert [len(piece) for piece in pieces] == [1_024, 1_024, 452]
     assert [result.custom_id for piece in pieces for result in piece] == ids
 
@@ -129,7 +129,7 @@ def test_files_in_the_order_of_the_requests_are_read_in_step(tmp_path: Path) -> 
     failed = set(ids[7::10])
     output = file(tmp_path, "output", *(success_line(one) for one in ids if one not in failed))
     error = file(tmp_path, "error", *(failure_line(one) for one in ids if one in failed))
-    pieces = list(shard_results([Harvest(requests=requests, result_files=(output, error))]))
+    pieces = list(shard_results([AttemptFiles(requests=requests, result_files=(output, error))]))
     assert [result.custom_id for piece in pieces for result in piece] == ids
     assert {result.custom_id for piece in pieces for result in piece if result.outcome is Outcome.FAILED} == failed
     assert len(pieces) > 1
@@ -137,16 +137,16 @@ def test_files_in_the_order_of_the_requests_are_read_in_step(tmp_path: Path) -> 
 
 def test_a_file_that_goes_away_is_said_to_be_gone(tmp_path: Path, requests: Path) -> None:
     output = file(tmp_path, "output", *map(success_line, "abc"))
-    harvest = Harvest(requests=requests, result_files=(output,))
+    files = AttemptFiles(requests=requests, result_files=(output,))
     places = _Places(["a", "b", "c"])
-    places.add(harvest)
+    places.add(files)
     output.unlink()
     with pytest.raises(JournalError, match="output, which the job needs, cannot be read: No such file"):
         next(places.results(None, 0))
     with pytest.raises(JournalError, match="cannot be read"):
-        next(shard_results([harvest]))
+        next(shard_results([files]))
     with pytest.raises(JournalError, match="cannot be read"):
-        next(attempt_results(harvest))
+        next(attempt_results(files))
 
 
 @pytest.mark.parametrize("content", [b"", success_line("a"), b"".join(map(success_line, "abcd"))])
@@ -157,18 +157,18 @@ def test_a_result_file_that_was_cut_or_has_grown_since_it_was_counted_is_refused
     """Else there were fewer results than requests, and nobody said so."""
     output = file(tmp_path, "output", *map(success_line, "abc"))
     sizes = {output: output.stat().st_size, requests: requests.stat().st_size}
-    harvest = Harvest(requests=requests, result_files=(output,), is_plain=is_plain, sizes=sizes)
-    assert len(said(attempt_results(harvest))) == len(said(shard_results([harvest]))) == 3
+    files = AttemptFiles(requests=requests, result_files=(output,), is_plain=is_plain, sizes=sizes)
+    assert len(said(attempt_results(files))) == len(said(shard_results([files]))) == 3
     output.write_bytes(content)
-    for pieces in (attempt_results(harvest), shard_results([harvest])):
+    for pieces in (attempt_results(files), shard_results([files])):
         with pytest.raises(JournalError, match=r"output, which the job needs, was changed.*Put a copy"):
             list(pieces)
 
 
 def test_a_file_of_requests_that_was_changed_is_refused(tmp_path: Path, requests: Path) -> None:
     output = file(tmp_path, "output", *map(success_line, "abc"))
-    harvest = Harvest(requests=requests, result_files=(output,), resent=requests, sizes={requests: 1})
+    files = AttemptFiles(requests=requests, result_files=(output,), resent=requests, sizes={requests: 1})
     with pytest.raises(JournalError, match=r"requests\.jsonl, which the job needs, was changed.* and had 1\."):
-        list(attempt_results(harvest))
+        list(attempt_results(files))
     with pytest.raises(JournalError, match=r"requests\.jsonl, which the job needs, was changed.* and had 1\."):
-        list(shard_results([harvest]))
+        list(shard_results([files]))
