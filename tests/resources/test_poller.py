@@ -476,7 +476,7 @@ class TestFailures:
             assert max(service.per_round()) <= 15  # eight failed, and seven were under way
             assert seconds() < 10 * 100 / 8 + 10
             watch.close()
-            assert (poller._reader._pages, poller._looker._failures) == ({}, {})
+            assert (poller._reader._pages, poller._reader._failures) == ({}, {})
 
         virtual_time.run(main())
 
