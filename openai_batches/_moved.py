@@ -66,7 +66,8 @@ class _Finder:
 
     def find_spec(self, fullname: str, *_path_and_target: object) -> ModuleSpec | None:
         package, _, rest = fullname.partition(".")
-        return ModuleSpec(fullname, self) if package == _PACKAGE and rest in _MOVED else None
+        loader: Any = self
+        return ModuleSpec(fullname, loader) if package == _PACKAGE and rest in _MOVED else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         return _OldNames(spec.name)

@@ -16,9 +16,9 @@ from openai_batches.jobs.result_files import custom_ids
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from openai_batches.jobs.context import Service
     from openai_batches.jobs.journal.sqlite import Journal
-    from openai_batches.jobs.service import Service
-    from openai_batches.jobs.state import Book
+    from openai_batches.jobs.state import JobState
     from openai_batches.models import Batch
 
 __all__ = ["adopted", "begun_with", "empty_job"]
@@ -59,7 +59,7 @@ async def begun_with(session: Service, journal: Journal, batch: Batch | str, job
         raise
 
 
-async def adopted(session: Service, book: Book, batch: Batch | str) -> Attempt:
+async def adopted(session: Service, state: JobState, batch: Batch | str) -> Attempt:
     """Make a batch a shard of a job, and return it; one that is part of the job already is returned as it is.
 
     Its input file is downloaded, whole or not at all: it says which requests the batch has.
@@ -73,21 +73,21 @@ async def adopted(session: Service, book: Book, batch: Batch | str) -> Attempt:
         OSError: the disk is full.
     """
     batch_id = batch if isinstance(batch, str) else batch.id
-    for attempt in book.attempts.values():
+    for attempt in state.attempts.values():
         if attempt.batch is not None and attempt.batch.id == batch_id:
             return attempt
     found = await _found(session, batch_id)
-    number = max((shard for shard, _ in book.attempts), default=0) + 1
-    attempt, ids = await _fetched(session, found, book.directory, book.job.job_id, number)
-    folder = requests_folder(book.directory, book.job.job_id)
-    known = [(folder / one.name, one.bytes) for one in book.firsts()]
+    number = max((shard for shard, _ in state.attempts), default=0) + 1
+    attempt, ids = await _fetched(session, found, state.directory, state.job.job_id, number)
+    folder = requests_folder(state.directory, state.job.job_id)
+    known = [(folder / one.name, one.bytes) for one in state.firsts()]
     try:
         await in_thread(_check_apart, ids, known, found.id)
     except BaseException:
         await in_thread((folder / attempt.name).unlink, missing_ok=True)
         raise
-    await book.reopen()
-    return await book.save(attrs.evolve(attempt, step=Step.PLANNED), step=attempt.step)
+    await state.reopen()
+    return await state.save(attrs.evolve(attempt, step=Step.PLANNED), step=attempt.step)
 
 
 async def _found(session: Service, batch: Batch | str) -> Batch:

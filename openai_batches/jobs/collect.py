@@ -21,68 +21,28 @@ from openai_batches.models import BatchStatus
 from openai_batches.results.result import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from openai_batches.jobs.admission import Admission
-    from openai_batches.jobs.service import Service
-    from openai_batches.jobs.state import Book
+    from openai_batches.jobs.context import JobContext
     from openai_batches.models import Batch
-    from openai_batches.policies import PollPolicy
     from openai_batches.resources.progress import BatchChange
 
-__all__ = ["Finisher"]
+__all__ = ["Collector"]
 
 # How often a batch may fail because the service does not see its input file.
 _MAX_REFUSALS = 10
 _UNSEEN_DELAY_S = 10.0
 
 
-class Finisher:
-    """Waits for batches and collects what they have to say.
+class Collector:
+    """Waits for batches and collects their results."""
 
-    Args:
-        session: the service.
-        book: the job's attempts.
-        requests: where their requests are.
-        results: where their results go.
-        admission: is told what ends.
-        transfers: how many files may be on their way at once.
-        max_attempts: how often a request is sent, at most.
-        resend_cancelled: whether requests of batches that somebody else cancelled are sent again.
-        keep_files: whether input files stay at the service.
-        poll: how often to ask; None: as the session does.
-        stall_after: after how many seconds without a change a batch counts as stalled.
-    """
-
-    def __init__(
-        self,
-        session: Service,
-        book: Book,
-        *,
-        requests: Path,
-        results: Path,
-        admission: Admission,
-        transfers: asyncio.Semaphore,
-        max_attempts: int,
-        resend_cancelled: bool,
-        keep_files: bool,
-        poll: PollPolicy | None,
-        stall_after: float | Mapping[str, float] | None,
-    ) -> None:
-        self._session = session
-        self._book = book
-        self._requests = requests
-        self._results = results
-        self._admission = admission
-        self._transfers = transfers
+    def __init__(self, context: JobContext) -> None:
+        self._context = context
+        self._session = context.session
+        self._state = context.state
+        self._settings = context.settings
+        self._admission = context.admission
         # Counting is CPU work: two at a time would only disturb each other.
         self._counting = asyncio.Lock()
-        self._max_attempts = max_attempts
-        self._resend_cancelled = resend_cancelled
-        self._keep_files = keep_files
-        self._poll = poll
-        self._stall_after = stall_after
 
     async def wait(self, attempt: Attempt) -> Attempt:
         """Wait for the end of an attempt's batch.
@@ -92,10 +52,12 @@ class Finisher:
         """
         batch = _of(attempt)
         was_proven = is_proven(batch)
-        if self._book.is_cancelled:
+        if self._state.is_cancelled:
             await self.cancel(batch)
         try:
-            async for change in self._session.batches.watch(batch, poll=self._poll, stall_after=self._stall_after):
+            async for change in self._session.batches.watch(
+                batch, poll=self._settings.poll, stall_after=self._settings.stall_after
+            ):
                 batch = change.batch
                 if not was_proven and is_proven(batch):
                     was_proven = True
@@ -106,34 +68,36 @@ class Finisher:
                 f"The service does not show {batch.id} to this key: {error}. Was the job begun with another key, "
                 "project or organization? The batch is in the journal: run the job again with those"
             ) from error
-        attempt = await self._book.save(attempt, step=Step.ENDED, batch=batch)
-        await self._heed_quota(batch)  # before the end of this batch lets in another one
+        attempt = await self._state.save(attempt, step=Step.ENDED, batch=batch)
+        await self._stop_without_quota(batch)  # before the end of this batch lets in another one
         if is_out_of_room(batch):
             await self._admission.refuse(attempt.model)
         else:
             await self._admission.end(attempt.model, was_proven=was_proven)
-        self._book.tell(JobEventKind.ENDED, f"{batch.id} is {batch.status}", attempt, batch=batch)
+        self._state.tell(JobEventKind.ENDED, f"{batch.id} is {batch.status}", attempt, batch=batch)
         return attempt
 
     async def cancel(self, batch: Batch) -> None:
         """Ask the service to stop a batch; one that has ended meanwhile stays as it is."""
         with contextlib.suppress(ConflictError, NotFoundError):
-            await self._book.patiently(f"cancel {batch.id}", lambda: self._session.batches.cancel(batch.id))
+            await self._state.patiently(f"cancel {batch.id}", lambda: self._session.batches.cancel(batch.id))
 
     async def collect(self, attempt: Attempt) -> Attempt:
         """Bring the results of an attempt to the disk, or say how to go on where the service did not take its batch."""
         batch = _of(attempt)
         if batch.status == BatchStatus.FAILED and not (batch.output_file_id or batch.error_file_id):
-            return await self._turned_to_twin(attempt, batch) or await self._failed(attempt, batch)
+            return await self._adopted_double(attempt, batch) or await self._failed(attempt, batch)
         try:
-            async with self._transfers:
-                got = await self._book.patiently(
-                    "download the results", lambda: self._session.batches.download(batch, self._results), attempt
+            async with self._context.transfers:
+                got = await self._state.patiently(
+                    "download the results",
+                    lambda: self._session.batches.download(batch, self._context.results),
+                    attempt,
                 )
         except NotFoundError as error:
             text = f"The results of {batch.id} are not at the service any more, and its requests were paid for: {error}"
             raise JobError(text) from error
-        return await self._book.save(
+        return await self._state.save(
             attempt,
             step=Step.COLLECTED,
             output_name=got.output and got.output.path.name,
@@ -145,10 +109,10 @@ class Finisher:
     async def verify(self, attempt: Attempt) -> Attempt:
         """Account for each request of an attempt, and plan the next one for those that are sent again."""
         rule = ResendRule(
-            is_last=self._book.is_cancelled or attempt.number >= self._max_attempts,
-            with_cancelled=self._resend_cancelled,
+            is_last=self._state.is_cancelled or attempt.number >= self._settings.max_attempts,
+            with_cancelled=self._settings.resend_cancelled,
         )
-        files = self._book.files_of(attempt)
+        files = self._state.files_of(attempt)
         async with self._counting:
             if files.was_sent:
                 found = await in_thread(reconcile, files, rule)
@@ -156,10 +120,10 @@ class Finisher:
                 found = _unrun(attempt, rule)  # cancelled so early that the service has not even written that down
             following = await self._following(attempt, found.resent) if found.resent else None
         others = [] if following is None else [following]
-        attempt = await self._book.save(attempt, *others, step=Step.VERIFIED, tally=found.tally)
+        attempt = await self._state.save(attempt, *others, step=Step.VERIFIED, tally=found.tally)
         self._tell_verified(attempt, found.tally)
         if following is not None:
-            self._book.tell(
+            self._state.tell(
                 JobEventKind.RESENT,
                 f"{following.requests:,} of {attempt.requests:,} requests are sent again",
                 following,
@@ -169,13 +133,13 @@ class Finisher:
     async def give_up(self, attempt: Attempt) -> Attempt:
         """Account for the requests of an attempt that is never sent, since the job was told to end."""
         tally = _unrun(attempt, ResendRule(is_last=True)).tally
-        attempt = await self._book.save(attempt, step=Step.VERIFIED, tally=tally)
+        attempt = await self._state.save(attempt, step=Step.VERIFIED, tally=tally)
         self._tell_verified(attempt, tally)
         return attempt
 
     async def tidy(self, attempt: Attempt) -> None:
         """Delete an attempt's input file at the service; what fails here is done by the next run."""
-        if attempt.is_tidy or self._keep_files:
+        if attempt.is_tidy or self._settings.keep_files:
             return
         if attempt.file_id is not None:
             try:
@@ -183,9 +147,9 @@ class Finisher:
             except NotFoundError:
                 pass
             except BatchesError as error:
-                self._book.tell(JobEventKind.POSTPONED, f"{attempt.file_id} could not be deleted: {error}", attempt)
+                self._state.tell(JobEventKind.POSTPONED, f"{attempt.file_id} could not be deleted: {error}", attempt)
                 return
-        await self._book.save(attempt, is_tidy=True)
+        await self._state.save(attempt, is_tidy=True)
 
     async def _following(self, attempt: Attempt, numbers: frozenset[int]) -> Attempt:
         following = Attempt(
@@ -197,23 +161,23 @@ class Finisher:
             bytes=0,
             tokens=-(-attempt.tokens * len(numbers) // attempt.requests),
         )
-        source, target = self._requests / attempt.name, self._requests / following.name
+        source, target = self._context.requests / attempt.name, self._context.requests / following.name
         size = await in_thread(write_requests, source, target, numbers)
         return attrs.evolve(following, bytes=size)
 
-    async def _turned_to_twin(self, attempt: Attempt, batch: Batch) -> Attempt | None:
+    async def _adopted_double(self, attempt: Attempt, batch: Batch) -> Attempt | None:
         """Go on with the older batch of the same key, if there is one: the service hid it when it was looked for."""
         key, since = attempt.key, batch.created_at
         if key is None or since is None:
             return None
-        twin = await self._book.patiently(
+        double = await self._state.patiently(
             "look for another batch", lambda: self._session.batches.find(key, since=since), attempt
         )
-        if twin is None or twin.id == batch.id:
+        if double is None or double.id == batch.id:
             return None
-        self._admission.resume(attempt.model, is_proven=is_proven(twin))
-        attempt = await self._book.save(attempt, step=Step.CREATED, batch=twin)
-        self._book.tell(JobEventKind.ADOPTED, f"found {twin.id}, {batch.id} was its double", attempt, batch=twin)
+        self._admission.resume(attempt.model, is_proven=is_proven(double))
+        attempt = await self._state.save(attempt, step=Step.CREATED, batch=double)
+        self._state.tell(JobEventKind.ADOPTED, f"found {double.id}, {batch.id} was its double", attempt, batch=double)
         return attempt
 
     async def _failed(self, attempt: Attempt, batch: Batch) -> Attempt:
@@ -222,36 +186,36 @@ class Finisher:
         again: dict[str, Any] = {"key": None, "batch": None, "refusals": attempt.refusals + 1}
         if is_out_of_room(batch):
             told = f"no room for {batch.id} yet: {why} (this shard has {_size(attempt, room_limit(why))})"
-            self._book.tell(JobEventKind.REFUSED, told, attempt, batch=batch)
-            attempt = await self._book.save(attempt, step=Step.UPLOADED, **again)
+            self._state.tell(JobEventKind.REFUSED, told, attempt, batch=batch)
+            attempt = await self._state.save(attempt, step=Step.UPLOADED, **again)
             self._check_size(attempt, why, batch)
             return attempt
-        if await self._heed_quota(batch):
-            return await self._book.save(attempt, step=Step.UPLOADED, **again)
+        if await self._stop_without_quota(batch):
+            return await self._state.save(attempt, step=Step.UPLOADED, **again)
         if "cannot find file" in why.lower() and attempt.refusals < _MAX_REFUSALS:
             delay_s = _UNSEEN_DELAY_S * (attempt.refusals + 1)
-            self._book.tell(
+            self._state.tell(
                 JobEventKind.POSTPONED, f"{batch.id} did not find its file: {why}", attempt, delay_s=delay_s
             )
             await asyncio.sleep(delay_s)
-            if await self._book.patiently("look for the file", lambda: self._exists(attempt), attempt):
-                return await self._book.save(attempt, step=Step.UPLOADED, **again)
-            return await self._book.save(attempt, step=Step.PLANNED, file_id=None, file_created_s=None, **again)
-        return await self._book.save(attempt, step=Step.COLLECTED)
+            if await self._state.patiently("look for the file", lambda: self._exists(attempt), attempt):
+                return await self._state.save(attempt, step=Step.UPLOADED, **again)
+            return await self._state.save(attempt, step=Step.PLANNED, file_id=None, file_created_s=None, **again)
+        return await self._state.save(attempt, step=Step.COLLECTED)
 
-    async def _heed_quota(self, batch: Batch) -> bool:
+    async def _stop_without_quota(self, batch: Batch) -> bool:
         """Create nothing more if a batch has failed since no quota is left; tell whether it has."""
         why = next((str(error) for error in batch.errors or () if is_out_of_quota(error.code)), None)
         if why is None:
             return False
-        self._book.stop_creating(why)
+        self._state.stop_creating(why)
         await self._admission.close()
         return True
 
     def _check_size(self, attempt: Attempt, why: str, batch: Batch) -> None:
         """Refuse to wait for a room that will never be there; a run that begins later tries again."""
         limit = room_limit(why)
-        if self._book.is_cancelled or not self._admission.is_alone(attempt.model):
+        if self._state.is_cancelled or not self._admission.is_alone(attempt.model):
             return
         if limit is not None and attempt.tokens > limit:
             raise BatchFailedError(
@@ -278,17 +242,17 @@ class Finisher:
     def _tell_verified(self, attempt: Attempt, tally: Tally) -> None:
         outcomes = ", ".join(f"{count:,} {name}" for name, count in tally.outcomes.items()) or "none has ended"
         text = f"of {attempt.requests:,} requests {outcomes}"
-        self._book.tell(JobEventKind.VERIFIED, text, attempt, batch=attempt.batch)
+        self._state.tell(JobEventKind.VERIFIED, text, attempt, batch=attempt.batch)
 
     def _tell_change(self, attempt: Attempt, change: BatchChange) -> None:
         batch = change.batch
         if change.is_stall:
             text = f"{batch.id} has been {batch.status} without a change for {change.unchanged_s:,.0f} s"
-            self._book.tell(JobEventKind.STALLED, text, attempt, batch=batch, delay_s=change.unchanged_s)
+            self._state.tell(JobEventKind.STALLED, text, attempt, batch=batch, delay_s=change.unchanged_s)
         elif not batch.is_terminal:
             counts = batch.request_counts
             done = f", {counts.completed + counts.failed:,} of {counts.total:,} done" if counts and counts.total else ""
-            self._book.tell(JobEventKind.CHANGED, f"{batch.id} is {batch.status}{done}", attempt, batch=batch)
+            self._state.tell(JobEventKind.CHANGED, f"{batch.id} is {batch.status}{done}", attempt, batch=batch)
 
 
 def _size(attempt: Attempt, limit: int | None) -> str:

@@ -13,7 +13,7 @@ from openai_batches._threads import in_threads
 from openai_batches.jobs.merging import in_source_order
 from openai_batches.jobs.plan import source_path
 from openai_batches.jobs.result_files import attempt_results, shard_results
-from openai_batches.jobs.state import Book
+from openai_batches.jobs.state import JobState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Iterator
@@ -32,13 +32,13 @@ class JobWalk:
 
     Args:
         task: what carries the job.
-        book: gives the job's attempts, once they are known.
+        state: gives the job's attempts, once they are known.
         told: gives what is set when the next thing happens.
         body_type: the type of the successful answers' bodies; None leaves them plain values.
     """
 
     task: asyncio.Task[None]
-    book: Callable[[], Book | None]
+    state: Callable[[], JobState | None]
     told: Callable[[], asyncio.Event]
     body_type: Any = None
 
@@ -46,9 +46,9 @@ class JobWalk:
         """Yield the results of each attempt once it is verified."""
         taken = 0
         while True:
-            book = self.book()
-            while book is not None and taken < len(book.verified):
-                files = book.files_of(book.verified[taken])
+            state = self.state()
+            while state is not None and taken < len(state.verified):
+                files = state.files_of(state.verified[taken])
                 taken += 1
                 async with aclosing(in_threads(_steps(attempt_results, files, self.body_type))) as pieces:
                     async for piece in pieces:
@@ -59,31 +59,31 @@ class JobWalk:
 
     async def ordered(self) -> AsyncGenerator[list[BatchResult], None]:
         """Yield the results in the order of the source; the shards of one model are in that order already."""
-        while (book := self.book()) is None:
+        while (state := self.state()) is None:
             if self.task.done():
                 return
             await first_of(self.task, self.told())
         lanes: dict[tuple[str, str | None], list[int]] = {}
-        for attempt in book.firsts():
+        for attempt in state.firsts():
             if not attempt.is_adopted:
                 lanes.setdefault((attempt.endpoint, attempt.model), []).append(attempt.shard)
-        walks = [self._shards(book, shards) for shards in lanes.values()]
+        walks = [self._shards(state, shards) for shards in lanes.values()]
         if len(walks) > 1:
-            walks = [in_source_order(source_path(book.job, book.directory), walks, is_cut=self.task.done)]
-        others = [attempt.shard for attempt in book.firsts() if attempt.is_adopted]
-        for walk in (*walks, self._shards(book, others)):
+            walks = [in_source_order(source_path(state.job, state.directory), walks, is_cut=self.task.done)]
+        others = [attempt.shard for attempt in state.firsts() if attempt.is_adopted]
+        for walk in (*walks, self._shards(state, others)):
             async with aclosing(walk):
                 async for piece in walk:
                     yield piece
 
-    async def _shards(self, book: Book, shards: list[int]) -> AsyncGenerator[list[BatchResult], None]:
+    async def _shards(self, state: JobState, shards: list[int]) -> AsyncGenerator[list[BatchResult], None]:
         """Yield the results of some shards, each once all its attempts are verified."""
         for shard in shards:
-            while not book.is_done(shard):
+            while not state.is_done(shard):
                 if self.task.done():
                     return
                 await first_of(self.task, self.told())
-            files = [book.files_of(attempt) for attempt in book.shard(shard)]
+            files = [state.files_of(attempt) for attempt in state.shard(shard)]
             async with aclosing(in_threads(_steps(shard_results, files, self.body_type))) as pieces:
                 async for piece in pieces:
                     yield piece

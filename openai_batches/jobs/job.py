@@ -15,16 +15,16 @@ from openai_batches._threads import in_thread
 from openai_batches.errors import InputError, JobError, JobStoppedError
 from openai_batches.jobs.adopt import adopted, begun_with, empty_job
 from openai_batches.jobs.arguments import check_job, checked_pairs, job_directory
-from openai_batches.jobs.discarding import discard
+from openai_batches.jobs.context import Settings
 from openai_batches.jobs.events import JobEvent, JobEventKind
 from openai_batches.jobs.iterate import JobWalk, first_of
 from openai_batches.jobs.journal.sqlite import journal_path
 from openai_batches.jobs.ledger import Ledger
 from openai_batches.jobs.ownership import Hold, hold
-from openai_batches.jobs.plan import Plan, planned, settled
-from openai_batches.jobs.runner import Runner, Settings
+from openai_batches.jobs.plan import Plan, discard, planned, settled
+from openai_batches.jobs.runner import Runner
 from openai_batches.jobs.signals import checked_signals, stopped_elsewhere, stopping
-from openai_batches.jobs.state import Book
+from openai_batches.jobs.state import JobState
 from openai_batches.models import Batch
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from openai_batches._arguments import ExpiresAfter
+    from openai_batches.jobs.context import Service
     from openai_batches.jobs.journal.sqlite import Journal
-    from openai_batches.jobs.service import Service
     from openai_batches.policies import PollPolicy
     from openai_batches.requests.packing import ShardLimits
     from openai_batches.requests.read import RequestSource
@@ -140,7 +140,7 @@ class BatchJob:
         self._listeners: dict[int, deque[JobEvent]] = {}
         self._told = asyncio.Event()
         self._hold: Hold | None = None
-        self._book: Book | None = None
+        self._state: JobState | None = None
         self._runner: Runner | None = None
         self._opening = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -190,8 +190,8 @@ class BatchJob:
             JobError: the source is not there any more.
             OSError: the disk is full, or a file cannot be read or written.
         """
-        book = await self._opened()
-        return Ledger.of(book.attempts.values())
+        state = await self._opened()
+        return Ledger.of(state.attempts.values())
 
     async def discard(self) -> None:
         """Take back a job that was only planned: it is closed, and nothing of it stays on the disk.
@@ -201,10 +201,10 @@ class BatchJob:
             JournalError: the journal cannot be written.
             OSError: a file cannot be removed.
         """
-        book = await self._opened()
+        state = await self._opened()
         if self._hold is None or await self._running() is not None:
             raise InputError("A job is discarded before it is run")
-        await in_thread(discard, self._hold.journal, book.job, book.attempts.values())
+        await in_thread(discard, self._hold.journal, state.job, state.attempts.values())
         await self.close()
 
     async def run(self, *, stop_on: Collection[signal.Signals] = ()) -> Ledger:
@@ -280,7 +280,7 @@ class BatchJob:
         """
         task, is_ours = await self._started()
         try:
-            walk = JobWalk(task, lambda: self._book, lambda: self._told, body_type)
+            walk = JobWalk(task, lambda: self._state, lambda: self._told, body_type)
             pieces = walk.ordered() if ordered else walk.unordered()
             async with aclosing(pieces):
                 async for piece in pieces:
@@ -299,8 +299,8 @@ class BatchJob:
             JobError: there is no job in the directory yet.
             JournalError: another process is at work on the job, or its journal cannot be used.
         """
-        if self._book is not None:
-            return Ledger.of(self._book.attempts.values())
+        if self._state is not None:
+            return Ledger.of(self._state.attempts.values())
         journal = await self._open_journal(is_there=True)
         if await in_thread(journal.job) is None:
             raise JobError(f"There is no job in {self._directory} yet")
@@ -315,11 +315,11 @@ class BatchJob:
             BatchesError: as ``run``.
             OSError: as ``run``.
         """
-        book = await self._opened()
-        if not (book.is_finished or book.is_cancelled):
-            await book.cancel()
-            book.tell(JobEventKind.CANCELLED, "The job was cancelled: nothing more is sent")
-        # A runner that begins later than this finds it in the book.
+        state = await self._opened()
+        if not (state.is_finished or state.is_cancelled):
+            await state.cancel()
+            state.tell(JobEventKind.CANCELLED, "The job was cancelled: nothing more is sent")
+        # A runner that begins later than this finds it in the state.
         if self._runner is not None and self._task is not None and not self._task.done():
             await self._runner.cancel()
         while True:
@@ -374,16 +374,16 @@ class BatchJob:
         return None
 
     async def _carry(self) -> None:
-        book = await self._opened()
-        if book.is_finished:
+        state = await self._opened()
+        if state.is_finished:
             return
-        window = settled(book.job.options)["completion_window"]
+        window = settled(state.job.options)["completion_window"]
         fields = {"completion_window": window, **self._settings.fields}
-        self._runner = Runner(self._session, book, attrs.evolve(self._settings, fields=fields))
+        self._runner = Runner(self._session, state, attrs.evolve(self._settings, fields=fields))
         if await self._runner.run():
-            await book.finish()
-        ledger = Ledger.of(book.attempts.values())
-        book.tell(JobEventKind.FINISHED, f"{ledger.inputs:,} requests are done, {ledger.succeeded:,} succeeded")
+            await state.finish()
+        ledger = Ledger.of(state.attempts.values())
+        state.tell(JobEventKind.FINISHED, f"{ledger.inputs:,} requests are done, {ledger.succeeded:,} succeeded")
 
     async def _open_journal(self, *, is_there: bool = False) -> Journal:
         async with self._opening:
@@ -409,25 +409,25 @@ class BatchJob:
             await self._let_go()
             raise
 
-    async def _opened(self) -> Book:
-        """Return the job's book, from the journal or newly planned."""
+    async def _opened(self) -> JobState:
+        """Return the job's state, from the journal or newly planned."""
         journal = await self._open_journal()
         async with self._opening:
-            if self._book is None:
+            if self._state is None:
                 is_new = await in_thread(journal.job) is None
                 job = await self._or_let_go(planned(journal, self._source, self._plan()))
-                book = Book(journal, job, on_event=self._tell, patience_s=self._patience_s, now=self._session.now)
-                await book.open()
-                self._book = book
-                self._announce(book, is_new=is_new)
-            return self._book
+                state = JobState(journal, job, on_event=self._tell, patience_s=self._patience_s, now=self._session.now)
+                await state.open()
+                self._state = state
+                self._announce(state, is_new=is_new)
+            return self._state
 
-    def _announce(self, book: Book, *, is_new: bool) -> None:
-        ledger = Ledger.of(book.attempts.values())
+    def _announce(self, state: JobState, *, is_new: bool) -> None:
+        ledger = Ledger.of(state.attempts.values())
         if is_new:
-            book.tell(JobEventKind.PLANNED, f"{ledger.inputs:,} requests in {len(ledger.shards):,} shards")
+            state.tell(JobEventKind.PLANNED, f"{ledger.inputs:,} requests in {len(ledger.shards):,} shards")
         else:
-            book.tell(JobEventKind.RESUMED, f"{ledger.unfinished:,} of {ledger.inputs:,} requests are left")
+            state.tell(JobEventKind.RESUMED, f"{ledger.unfinished:,} of {ledger.inputs:,} requests are left")
 
     def _plan(self) -> Plan:
         return Plan(

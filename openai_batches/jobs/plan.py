@@ -24,7 +24,7 @@ from openai_batches.requests.shards import write_shards
 from openai_batches.storage.atomic import NewFile, part_path, sync_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from openai_batches.jobs.journal.sqlite import Journal
     from openai_batches.requests.packing import Shard
@@ -35,6 +35,7 @@ __all__ = [
     "Plan",
     "SourceFile",
     "begin",
+    "discard",
     "draft_of",
     "make_folders",
     "planned",
@@ -44,6 +45,7 @@ __all__ = [
     "service_place",
     "settled",
     "source_path",
+    "was_begun",
 ]
 
 JOB_PREFIX = "openai-batches-"
@@ -370,3 +372,25 @@ def _stamp(path: Path) -> tuple[int, int]:
     except OSError as error:
         raise JobError(f"{path} cannot be read: {error.strerror or error}") from error
     return status.st_size, status.st_mtime_ns
+
+
+def was_begun(attempts: Iterable[Attempt]) -> bool:
+    """Return whether anything of a job may have been sent."""
+    return any(attempt.step is not Step.PLANNED or attempt.number > 1 for attempt in attempts)
+
+
+def discard(journal: Journal, job: JobRecord, attempts: Iterable[Attempt]) -> None:
+    """Remove a job from its journal, and its requests from the disk. This blocks.
+
+    Raises:
+        InputError: something of it may have been sent.
+        JournalError: the journal cannot be written.
+        OSError: the job's folder cannot be renamed.
+    """
+    if was_begun(attempts):
+        raise InputError(f"The job in {journal.directory} was begun: it can be cancelled, and not be discarded")
+    journal.forget()
+    # Whatever is left if this ends here, is removed by the next plan in this directory.
+    draft = journal.directory / draft_of(job.job_id)
+    (journal.directory / job.job_id).rename(draft)
+    remove_draft(draft)

@@ -9,98 +9,43 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import attrs
-from aiolimiter import AsyncLimiter
-
 from openai_batches.errors import BatchesError, JobError, JobPausedError, NotFoundError
-from openai_batches.jobs.admission import Admission
-from openai_batches.jobs.cleanup.leftovers import Sweeper
-from openai_batches.jobs.collect import Finisher
+from openai_batches.jobs.collect import Collector
+from openai_batches.jobs.context import JobContext
 from openai_batches.jobs.events import JobEventKind
 from openai_batches.jobs.journal.records import Attempt, Step
-from openai_batches.jobs.plan import requests_folder, results_folder
-from openai_batches.jobs.submit import Launcher, is_proven
-from openai_batches.policies import PollPolicy
+from openai_batches.jobs.submit import Submitter, is_proven
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
-    from openai_batches.jobs.service import Service
-    from openai_batches.jobs.state import Book
+    from openai_batches.jobs.context import Service, Settings
+    from openai_batches.jobs.state import JobState
     from openai_batches.models import Batch
 
-__all__ = ["Runner", "Settings"]
+__all__ = ["Runner"]
 
-# https://platform.openai.com/docs/guides/batch#rate-limits
-_CREATIONS, _CREATIONS_PER_S = 2_000, 3_600
-_UPLOADS, _UPLOADS_PER_S = 1_000, 60
 # So many batches are asked about at once.
 _LOOKS = 8
 # A service without room, and no batch of ours whose end would make some: it is tried again after these.
 _FIRST_PROBE_S, _LAST_PROBE_S = 15.0, 300.0
 
 
-@attrs.frozen(kw_only=True)
-class Settings:
-    """How a job is carried out; `BatchJob` documents each of these."""
-
-    concurrency: int = 4
-    max_open: int | None = None
-    max_attempts: int = 3
-    fields: Mapping[str, Any] = attrs.field(factory=dict)
-    metadata: Mapping[str, str] = attrs.field(factory=dict)
-    resend_cancelled: bool = False
-    keep_files: bool = False
-    poll: PollPolicy | None = None
-    stall_after: float | Mapping[str, float] | None = None
-
-
 class Runner:
-    """Carries the attempts of a job to their end.
+    """Carries the attempts of a job to their end."""
 
-    Args:
-        session: the service.
-        book: the job's attempts.
-        settings: how the job is carried out.
-    """
-
-    def __init__(self, session: Service, book: Book, settings: Settings) -> None:
-        self._book = book
+    def __init__(self, session: Service, state: JobState, settings: Settings) -> None:
+        context = JobContext.of(session, state, settings)
+        self._state = state
         self._settings = settings
         self._batches = session.batches
         self._files = session.files
-        self._admission = Admission(max_open=settings.max_open)
-        self._sweeper = Sweeper(session.files, book.job.job_id)
-        transfers = asyncio.Semaphore(settings.concurrency)
-        requests = requests_folder(book.directory, book.job.job_id)
-        self._launcher = Launcher(
-            session,
-            book,
-            requests=requests,
-            sweeper=self._sweeper,
-            admission=self._admission,
-            transfers=transfers,
-            uploads=AsyncLimiter(_UPLOADS, _UPLOADS_PER_S),
-            creations=AsyncLimiter(_CREATIONS, _CREATIONS_PER_S),
-            fields=settings.fields,
-            metadata=settings.metadata,
-        )
-        self._finisher = Finisher(
-            session,
-            book,
-            requests=requests,
-            results=results_folder(book.directory, book.job.job_id),
-            admission=self._admission,
-            transfers=transfers,
-            max_attempts=settings.max_attempts,
-            resend_cancelled=settings.resend_cancelled,
-            keep_files=settings.keep_files,
-            poll=settings.poll,
-            stall_after=settings.stall_after,
-        )
+        self._admission = context.admission
+        self._leftovers = context.leftovers
+        self._submitter = Submitter(context)
+        self._collector = Collector(context)
 
     async def run(self) -> bool:
         """Return when every request has its outcome, and whether no file is left at the service that is to be deleted.
@@ -111,38 +56,38 @@ class Runner:
             BatchesError: the service said no, in a way that does not pass.
             OSError: the disk is full.
         """
-        self._book.pause = None
+        self._state.pause = None
         await self._restore()
         prober = asyncio.create_task(self._probe())
         try:
-            await _all_of([self._carry(attempt) for attempt in self._book.last()])
+            await _all_of([self._carry(attempt) for attempt in self._state.last()])
         finally:
             prober.cancel()
             await asyncio.gather(prober, return_exceptions=True)
-        if self._book.pause is not None:
-            waiting = sum(attempt.step is not Step.VERIFIED for attempt in self._book.last())
+        if self._state.pause is not None:
+            waiting = sum(attempt.step is not Step.VERIFIED for attempt in self._state.last())
             waits = "1 shard waits" if waiting == 1 else f"{waiting:,} shards wait"
-            text = f"No quota is left ({self._book.pause}): {waits} until the job is run again"
-            raise JobPausedError(text, reason=self._book.pause)
-        return await self._sweep()
+            text = f"No quota is left ({self._state.pause}): {waits} until the job is run again"
+            raise JobPausedError(text, reason=self._state.pause)
+        return await self._clean_up()
 
     async def cancel(self) -> None:
-        """Send nothing more, as the book says, and cancel the batches that run; ``run`` collects what they finished."""
+        """Send nothing more, and cancel the batches that run; ``run`` collects what they finished."""
         await self._admission.close()
-        batches = [one.batch for one in self._book.last() if one.step is Step.CREATED and one.batch is not None]
-        await asyncio.gather(*map(self._finisher.cancel, batches))
+        batches = [one.batch for one in self._state.last() if one.step is Step.CREATED and one.batch is not None]
+        await asyncio.gather(*map(self._collector.cancel, batches))
 
     async def _restore(self) -> None:
         """Bring order into what an earlier life left behind."""
-        if self._book.is_cancelled:
+        if self._state.is_cancelled:
             await self._admission.close()
-        begun = [attempt for attempt in self._book.last() if attempt.step is Step.UPLOADING]
+        begun = [attempt for attempt in self._state.last() if attempt.step is Step.UPLOADING]
         if begun:
-            found = await self._book.patiently("look for the uploads", lambda: self._sweeper.find(begun))
+            found = await self._state.patiently("look for the uploads", lambda: self._leftovers.find(begun))
             for attempt, file in found:
                 created_s = None if file.created_at is None else file.created_at.timestamp()
-                await self._book.save(attempt, step=Step.UPLOADED, file_id=file.id, file_created_s=created_s)
-        created = [one for one in self._book.last() if one.step is Step.CREATED]
+                await self._state.save(attempt, step=Step.UPLOADED, file_id=file.id, file_created_s=created_s)
+        created = [one for one in self._state.last() if one.step is Step.CREATED]
         opened = [(attempt, attempt.batch) for attempt in created if attempt.batch is not None]
         await self._check_service([batch for _, batch in opened])
         for attempt, batch in opened:
@@ -183,24 +128,24 @@ class Runner:
     async def _carry(self, attempt: Attempt) -> None:
         """Carry a shard through its steps, attempt after attempt."""
         steps: dict[Step, Callable[[Attempt], Awaitable[Attempt]]] = {
-            Step.PLANNED: self._launcher.upload,
-            Step.UPLOADING: self._launcher.upload,
-            Step.UPLOADED: self._launcher.create,
-            Step.CREATING: self._launcher.create,
-            Step.CREATED: self._finisher.wait,
-            Step.ENDED: self._finisher.collect,
-            Step.COLLECTED: self._finisher.verify,
+            Step.PLANNED: self._submitter.upload,
+            Step.UPLOADING: self._submitter.upload,
+            Step.UPLOADED: self._submitter.create,
+            Step.CREATING: self._submitter.create,
+            Step.CREATED: self._collector.wait,
+            Step.ENDED: self._collector.collect,
+            Step.COLLECTED: self._collector.verify,
         }
         while True:
             if attempt.step is Step.VERIFIED:
-                await self._finisher.tidy(attempt)
-                following = self._book.attempts.get((attempt.shard, attempt.number + 1))
+                await self._collector.tidy(attempt)
+                following = self._state.attempts.get((attempt.shard, attempt.number + 1))
                 if following is None:
                     return
                 attempt = following
-            elif self._book.is_cancelled and attempt.step in {Step.PLANNED, Step.UPLOADING, Step.UPLOADED}:
-                attempt = await self._finisher.give_up(attempt)
-            elif self._book.pause is not None and attempt.step in {Step.PLANNED, Step.UPLOADING, Step.UPLOADED}:
+            elif self._state.is_cancelled and attempt.step in {Step.PLANNED, Step.UPLOADING, Step.UPLOADED}:
+                attempt = await self._collector.give_up(attempt)
+            elif self._state.pause is not None and attempt.step in {Step.PLANNED, Step.UPLOADING, Step.UPLOADED}:
                 return
             else:
                 attempt = await steps[attempt.step](attempt)
@@ -215,21 +160,23 @@ class Runner:
                 await self._admission.free(model)
             delay_s = min(delay_s * 2, _LAST_PROBE_S) if stuck else _FIRST_PROBE_S
 
-    async def _sweep(self) -> bool:
+    async def _clean_up(self) -> bool:
         """End what requests without an answer left at the service; what fails here does not fail the job."""
-        attempts = self._book.attempts.values()
+        attempts = self._state.attempts.values()
         since_s = min((one.file_created_s for one in attempts if one.file_created_s is not None), default=None)
         if not await self._cancel_doubles(since_s):
             return False
         if self._settings.keep_files:
             return True
         for attempt in list(attempts):
-            await self._finisher.tidy(attempt)
+            await self._collector.tidy(attempt)
         known = frozenset(attempt.file_id for attempt in attempts if attempt.file_id is not None)
         try:
-            await self._book.patiently("look for files left over", lambda: self._sweeper.sweep(known, since_s))
+            await self._state.patiently(
+                "look for files left over", lambda: self._leftovers.delete_unknown(known, since_s)
+            )
         except BatchesError as error:
-            self._book.tell(
+            self._state.tell(
                 JobEventKind.POSTPONED, f"files left over could not be deleted, the next run tries: {error}"
             )
             return False
@@ -239,13 +186,13 @@ class Runner:
         """Cancel the batches that were created late, when another one had taken their place."""
         if since_s is None:
             return True
-        known = frozenset(one.batch.id for one in self._book.attempts.values() if one.batch is not None)
+        known = frozenset(one.batch.id for one in self._state.attempts.values() if one.batch is not None)
         try:
-            await self._book.patiently(
-                "look for doubles", lambda: self._sweeper.cancel_doubles(self._batches, known, since_s)
+            await self._state.patiently(
+                "look for doubles", lambda: self._leftovers.cancel_doubles(self._batches, known, since_s)
             )
         except BatchesError as error:
-            self._book.tell(JobEventKind.POSTPONED, f"doubles could not be looked for, the next run tries: {error}")
+            self._state.tell(JobEventKind.POSTPONED, f"doubles could not be looked for, the next run tries: {error}")
             return False
         return True
 

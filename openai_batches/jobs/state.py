@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from openai_batches.jobs.journal.sqlite import Journal
     from openai_batches.models import Batch
 
-__all__ = ["Book"]
+__all__ = ["JobState"]
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ _FIRST_DELAY_S, _LAST_DELAY_S = 5.0, 300.0
 _MAX_UNREADABLE = 5
 
 
-class Book:
+class JobState:
     """The attempts of a job, in step with its journal.
 
     Args:

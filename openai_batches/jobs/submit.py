@@ -19,95 +19,57 @@ from openai_batches.models import BatchStatus
 from openai_batches.resources.create import is_unseen_file
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
-    from pathlib import Path
+    from collections.abc import Coroutine
 
-    from aiolimiter import AsyncLimiter
-
-    from openai_batches.jobs.admission import Admission
-    from openai_batches.jobs.cleanup.leftovers import Sweeper
-    from openai_batches.jobs.service import Service
-    from openai_batches.jobs.state import Book
+    from openai_batches.jobs.context import JobContext
     from openai_batches.models import Batch
 
-__all__ = ["Launcher", "is_proven"]
+__all__ = ["Submitter", "is_proven"]
 
 # How long a stop waits for the answer that says whether a batch was created.
 _GRACE_S = 10.0
 _MAX_REFUSALS = 10
 
 
-class Launcher:
-    """Uploads requests and creates batches.
+class Submitter:
+    """Uploads requests and creates batches."""
 
-    Args:
-        session: the service.
-        book: the job's attempts.
-        requests: where their requests are.
-        sweeper: knows what their files are called at the service.
-        admission: says when a batch may be created.
-        transfers: how many files may be on their way at once.
-        uploads: how many uploads the service takes.
-        creations: how many creations the service takes.
-        fields: what each batch is created with, besides what is its own.
-        metadata: the user's own pairs.
-    """
-
-    def __init__(
-        self,
-        session: Service,
-        book: Book,
-        *,
-        requests: Path,
-        sweeper: Sweeper,
-        admission: Admission,
-        transfers: asyncio.Semaphore,
-        uploads: AsyncLimiter,
-        creations: AsyncLimiter,
-        fields: Mapping[str, Any],
-        metadata: Mapping[str, str],
-    ) -> None:
-        self._session = session
-        self._book = book
-        self._requests = requests
-        self._sweeper = sweeper
-        self._admission = admission
-        self._transfers = transfers
-        self._uploads = uploads
-        self._creations = creations
-        self._fields = fields
-        self._metadata = metadata
+    def __init__(self, context: JobContext) -> None:
+        self._context = context
+        self._session = context.session
+        self._state = context.state
+        self._admission = context.admission
 
     async def upload(self, attempt: Attempt) -> Attempt:
         """Bring an attempt's requests to the service."""
-        async with self._transfers:
-            attempt = await self._book.save(attempt, step=Step.UPLOADING)
-            path, name = self._requests / attempt.name, self._sweeper.name_of(attempt)
+        async with self._context.transfers:
+            attempt = await self._state.save(attempt, step=Step.UPLOADING)
+            path, name = self._context.requests / attempt.name, self._context.leftovers.name_of(attempt)
             if not await in_thread(path.is_file):
                 raise JobError(f"{path}, which the job needs, is not there any more")
             await in_thread(check_size, path, attempt.bytes)
-            await self._uploads.acquire()
-            file = await self._book.patiently(
+            await self._context.uploads.acquire()
+            file = await self._state.patiently(
                 "upload the requests", lambda: self._session.files.create(path, filename=name), attempt
             )
-        attempt = await self._book.save(
+        attempt = await self._state.save(
             attempt, step=Step.UPLOADED, file_id=file.id, file_created_s=_seconds(file.created_at)
         )
-        self._book.tell(JobEventKind.UPLOADED, f"uploaded as {file.id}", attempt)
+        self._state.tell(JobEventKind.UPLOADED, f"uploaded as {file.id}", attempt)
         return attempt
 
     async def create(self, attempt: Attempt) -> Attempt:
         """Create an attempt's batch when there is room, or adopt the one that an earlier life has created."""
         is_repeat = attempt.step is Step.CREATING
         if is_repeat:
-            found = await self._book.patiently("look for the batch", lambda: self._find(attempt), attempt)
+            found = await self._state.patiently("look for the batch", lambda: self._find(attempt), attempt)
             if found is not None:
                 self._admission.resume(attempt.model, is_proven=is_proven(found))
                 return await self._noted(attempt, found, JobEventKind.ADOPTED, "found")
         if not await self._admission.enter(attempt.model):
-            return await self._book.save(attempt, step=Step.UPLOADED, key=None)
+            return await self._state.save(attempt, step=Step.UPLOADED, key=None)
         try:
-            created = await _to_safety(self._created(attempt, is_repeat=is_repeat))
+            created = await _finished_or_stopped(self._created(attempt, is_repeat=is_repeat))
         except BaseException:
             await self._admission.leave(attempt.model)
             raise
@@ -118,7 +80,7 @@ class Launcher:
         return created
 
     async def _created(self, attempt: Attempt, *, is_repeat: bool) -> Attempt:
-        attempt = await self._book.save(attempt, step=Step.CREATING, key=attempt.key or secrets.token_hex(16))
+        attempt = await self._state.save(attempt, step=Step.CREATING, key=attempt.key or secrets.token_hex(16))
         is_in_doubt = is_repeat
 
         async def act() -> Batch:
@@ -126,41 +88,41 @@ class Launcher:
             was_in_doubt, is_in_doubt = is_in_doubt, True
             if was_in_doubt and (found := await self._find(attempt)) is not None:
                 return found
-            await self._creations.acquire()
+            await self._context.creations.acquire()
             batch = await self._session.batches.create(**self._wanted(attempt))
             # An earlier request may have been carried out late: then there are two, and the search leaves one.
             return (await self._find(attempt) or batch) if was_in_doubt else batch
 
         try:
-            batch = await self._book.patiently("create the batch", act, attempt)
+            batch = await self._state.patiently("create the batch", act, attempt)
         except APIError as error:
             return await self._refused(attempt, error)
         return await self._noted(attempt, batch, JobEventKind.CREATED, "created")
 
     async def _noted(self, attempt: Attempt, batch: Batch, kind: JobEventKind, what: str) -> Attempt:
-        attempt = await self._book.save(attempt, step=Step.CREATED, batch=batch)
-        self._book.tell(kind, f"{what} {batch.id}", attempt, batch=batch)
+        attempt = await self._state.save(attempt, step=Step.CREATED, batch=batch)
+        self._state.tell(kind, f"{what} {batch.id}", attempt, batch=batch)
         return attempt
 
     async def _refused(self, attempt: Attempt, error: APIError) -> Attempt:
         """Say how to go on where nothing was created."""
         if is_ambiguous(error):
             raise error  # the batch may exist: the key is kept, so that it is looked for
-        attempt = await self._book.save(attempt, step=Step.UPLOADED, key=None, refusals=attempt.refusals + 1)
+        attempt = await self._state.save(attempt, step=Step.UPLOADED, key=None, refusals=attempt.refusals + 1)
         if is_out_of_quota(error.code, error.type):
-            self._book.stop_creating(error.message)
+            self._state.stop_creating(error.message)
             await self._admission.close()
             return attempt
         if has_no_room(error):
             self._admission.fill(attempt.model)
-            self._book.tell(JobEventKind.REFUSED, f"no room for the batch yet: {error.message}", attempt)
-            if self._admission.is_hopeless(attempt.model) and not self._book.is_cancelled:
+            self._state.tell(JobEventKind.REFUSED, f"no room for the batch yet: {error.message}", attempt)
+            if self._admission.is_hopeless(attempt.model) and not self._state.is_cancelled:
                 raise error
             return attempt
         if is_unseen_file(error) and attempt.refusals < _MAX_REFUSALS:
             await self._admission.free(attempt.model)
-            self._book.tell(JobEventKind.REFUSED, f"the file is gone, it is uploaded again: {error.message}", attempt)
-            return await self._book.save(attempt, step=Step.PLANNED, file_id=None, file_created_s=None)
+            self._state.tell(JobEventKind.REFUSED, f"the file is gone, it is uploaded again: {error.message}", attempt)
+            return await self._state.save(attempt, step=Step.PLANNED, file_id=None, file_created_s=None)
         raise error
 
     async def _find(self, attempt: Attempt) -> Batch | None:
@@ -169,15 +131,15 @@ class Launcher:
 
     def _wanted(self, attempt: Attempt) -> dict[str, Any]:
         own = {
-            JOB_NAME: self._book.job.job_id,
+            JOB_NAME: self._state.job.job_id,
             "openai_batches_shard": str(attempt.shard),
             "openai_batches_attempt": str(attempt.number),
         }
         return {
-            **self._fields,
+            **self._context.settings.fields,
             "input_file_id": attempt.file_id,
             "endpoint": attempt.endpoint,
-            "metadata": {**self._metadata, **own},
+            "metadata": {**self._context.settings.metadata, **own},
             "idempotency_key": attempt.key,
         }
 
@@ -196,7 +158,7 @@ def _seconds(when: dt.datetime | None) -> float | None:
     return None if when is None else when.timestamp()
 
 
-async def _to_safety(work: Coroutine[Any, Any, Attempt]) -> Attempt:
+async def _finished_or_stopped(work: Coroutine[Any, Any, Attempt]) -> Attempt:
     """Return what some work returns; a stop waits a little for its end, so that the journal can say what it did."""
     task = asyncio.ensure_future(work)
     try:

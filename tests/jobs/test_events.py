@@ -10,9 +10,9 @@ import attrs
 import pytest
 
 from openai_batches import BatchSession, JobEvent, JobEventKind
+from openai_batches.jobs.context import Service
 from openai_batches.jobs.events import JobEventKind as SameKind
 from openai_batches.jobs.journal import records as attempts_room
-from openai_batches.jobs.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable

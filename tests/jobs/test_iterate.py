@@ -14,7 +14,7 @@ from openai_batches.jobs.iterate import JobWalk, first_of
 from openai_batches.jobs.journal.records import Step, Tally
 from openai_batches.jobs.journal.sqlite import Journal
 from openai_batches.jobs.plan import make_folders, requests_folder, results_folder
-from openai_batches.jobs.state import Book
+from openai_batches.jobs.state import JobState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -41,7 +41,7 @@ class Running:
         self.told = asyncio.Event()
         self.end = asyncio.Event()
         self.task = asyncio.ensure_future(self._until_the_end())
-        self.book: Book | None = None
+        self.state: JobState | None = None
 
     async def _until_the_end(self) -> None:
         await self.end.wait()
@@ -49,9 +49,9 @@ class Running:
     async def open(self) -> None:
         job = self.journal.job()
         assert job is not None
-        book = Book(self.journal, job, on_event=self.tell, patience_s=1.0, now=lambda: 0.0)
-        await book.open()
-        self.book = book
+        state = JobState(self.journal, job, on_event=self.tell, patience_s=1.0, now=lambda: 0.0)
+        await state.open()
+        self.state = state
         self.tell()
 
     def tell(self, _: JobEvent | None = None) -> None:
@@ -59,19 +59,19 @@ class Running:
         told.set()
 
     async def finish(self, shard: int) -> Attempt:
-        assert self.book is not None
-        one = self.book.attempts[shard, 1]
+        assert self.state is not None
+        one = self.state.attempts[shard, 1]
         name = f"batch_{shard}_output.jsonl"
-        path = results_folder(self.book.directory, JOB_ID) / name
+        path = results_folder(self.state.directory, JOB_ID) / name
         path.write_bytes(b"".join(map(success_line, self.ids[shard])))
         changes: dict[str, Any] = {"step": Step.VERIFIED, "batch": batch(f"batch_{shard}", "completed")}
         tally = Tally(outcomes={"succeeded": len(self.ids[shard])})
-        saved = await self.book.save(one, **changes, output_name=name, tally=tally)
+        saved = await self.state.save(one, **changes, output_name=name, tally=tally)
         self.tell()
         return saved
 
     def walk(self) -> JobWalk:
-        return JobWalk(self.task, lambda: self.book, lambda: self.told)
+        return JobWalk(self.task, lambda: self.state, lambda: self.told)
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ async def test_a_body_type_reaches_the_results(running: Running) -> None:
 
     await running.open()
     await running.finish(3)
-    walk = JobWalk(running.task, lambda: running.book, lambda: running.told, Answer)
+    walk = JobWalk(running.task, lambda: running.state, lambda: running.told, Answer)
     async with aclosing(walk.unordered()) as pieces:
         (result,) = await anext(pieces)
         assert result.body == Answer("gpt-4o-mini")

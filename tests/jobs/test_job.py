@@ -30,8 +30,8 @@ from openai_batches import (
     ShardLimits,
 )
 from openai_batches.emulator import Fault
+from openai_batches.jobs.context import Service
 from openai_batches.jobs.journal.sqlite import Journal
-from openai_batches.jobs.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -391,7 +391,7 @@ class TestResume:
                 await job.run()
             await job.close()
             assert (await job.summary()).succeeded == 5
-            job._book = None
+            job._state = None
             for use in (job.summary, job.adopt):
                 with pytest.raises(InputError, match="closed"):
                     await (use() if use == job.summary else job.adopt("batch_1"))

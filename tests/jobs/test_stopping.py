@@ -312,8 +312,8 @@ class TestLeft:
             await anext(late)
             await shop.until(lambda: shop.kinds()["finished"] == 1)
             await asyncio.sleep(0)
-            assert job._book is not None
-            await job._book.reopen()
+            assert job._state is not None
+            await job._state.reopen()
             running = asyncio.create_task(job.run())
             await asyncio.sleep(0)
             await late.aclose()

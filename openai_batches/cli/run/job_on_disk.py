@@ -14,8 +14,8 @@ from openai_batches.cli.errors import CommandError
 from openai_batches.cli.output.terminal import note
 from openai_batches.cli.output.texts import path_text, words
 from openai_batches.cli.run.notes import JobNotes
-from openai_batches.jobs.discarding import was_begun
 from openai_batches.jobs.journal.sqlite import JournalView, is_at_work, journal_path, read_journal
+from openai_batches.jobs.plan import was_begun
 
 __all__ = ["FoundJob", "found_jobs", "has_journal", "job_folders", "jobs_below", "ledger_document", "view_of"]
 

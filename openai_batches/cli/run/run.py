@@ -54,9 +54,8 @@ from openai_batches.cli.run.places import check_targets, compared, job_place
 from openai_batches.cli.run.plan import DEFAULT_CONFIRM_ABOVE_USD, JobPlan, agreed
 from openai_batches.cli.run.progress import JobProgress, Pace
 from openai_batches.cli.run.save import Output, stream_results
-from openai_batches.jobs.discarding import was_begun
 from openai_batches.jobs.journal.records import Step
-from openai_batches.jobs.plan import source_path
+from openai_batches.jobs.plan import source_path, was_begun
 
 if TYPE_CHECKING:
     from openai_batches import BatchSession, JobEvent, PriceTable, Provider

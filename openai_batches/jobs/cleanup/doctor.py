@@ -22,7 +22,7 @@ from openai_batches.jobs.plan import JOB_PREFIX
 from openai_batches.models import Batch, FileObject
 
 if TYPE_CHECKING:
-    from openai_batches.jobs.service import Service
+    from openai_batches.jobs.context import Service
 
 __all__ = ["Cleanup", "Diagnosis", "Directories", "clean_up", "examine"]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from openai_batches.resources.batches import Batches
     from openai_batches.resources.files import Files
 
-__all__ = ["JOB_NAME", "Sweeper"]
+__all__ = ["JOB_NAME", "Leftovers"]
 
 # The pair of a batch's metadata that names its job.
 JOB_NAME = "openai_batches_job"
@@ -27,13 +27,8 @@ JOB_NAME = "openai_batches_job"
 _MARGIN_S = 900.0
 
 
-class Sweeper:
-    """Looks for the files of one job.
-
-    Args:
-        files: the verbs of files.
-        job_id: what the names of the job's files begin with.
-    """
+class Leftovers:
+    """Finds and deletes what one job has left at the service."""
 
     def __init__(self, files: Files, job_id: str) -> None:
         self._files = files
@@ -53,7 +48,7 @@ class Sweeper:
                 found[file.filename] = file
         return [(wanted[name], file) for name, file in found.items()]
 
-    async def sweep(self, known: frozenset[str], since_s: float | None) -> int:
+    async def delete_unknown(self, known: frozenset[str], since_s: float | None) -> int:
         """Delete the files that nobody knows of, and return how many.
 
         Args:
