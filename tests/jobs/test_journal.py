@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import os
 import random
 import shutil
@@ -121,10 +122,15 @@ class TestMemory:
         db = sqlite3.connect(journal_path(journal.directory))
         ((written,),) = db.execute("SELECT tally FROM attempts").fetchall()
         db.close()
-        assert written == (
-            b'{"outcomes":{"succeeded":2},"resent":0,"error_codes":{},"tokens":{"gpt-4o":[1,2,3,4]},'
-            b'"doubled":0,"foreign":0,"is_plain":true}'
-        )
+        assert json.loads(written) == {
+            "outcomes": {"succeeded": 2},
+            "resent": 0,
+            "error_codes": {},
+            "tokens": {"gpt-4o": [1, 2, 3, 4]},
+            "doubled": 0,
+            "foreign": 0,
+            "is_plain": True,
+        }
 
     def test_saving_replaces_the_attempt_of_that_number_alone(self, journal: Journal) -> None:
         journal.begin(job_record(), [attempt(1), attempt(2)])
