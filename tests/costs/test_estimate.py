@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import gzip
-import json
 import sys
 import threading
 import time
@@ -173,13 +172,6 @@ async def test_every_source_gives_the_same_estimate(tmp_path: Path) -> None:
     assert expected.requests == 3_000
     for source in (path, str(path), packed, lines, coming()):
         assert await estimate(source, prices=TABLE) == expected
-
-
-async def test_lines_that_are_no_requests_are_told() -> None:
-    """An estimate does not judge: the rest is counted."""
-    image = {"type": "image_url", "image_url": {"url": "https://example.org/cat.png"}}
-    found = await estimate([b"{no", request(0, text=[image])], prices=TABLE)  # type: ignore[arg-type]
-    assert (found.requests, found.unreadable_lines, found.media_parts) == (1, 1, 1)
 
 
 async def test_unreadable_lines_make_the_high_end_unknown() -> None:
@@ -368,12 +360,10 @@ async def test_a_model_counted_otherwise_makes_the_whole_an_approximation(
 
 
 async def test_an_estimate_says_what_it_does_not_count() -> None:
-    """Lines that are no requests, pictures, and models without a price are named in the text, not passed over."""
-    picture = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}]}
-    good = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions"}
-    body = {"model": "nobody-knows", "messages": [picture]}
-    lines = json.dumps({**good, "body": body}).encode() + b"\nnonsense\n"
-    text = str(await estimate(lines))
-    assert "no price for 'nobody-knows'" in text
-    assert "1 images, sounds or files not counted" in text
-    assert "1 lines that are no requests not counted" in text
+    """Lines that are no requests, pictures, and models without a price are counted, and named in the text."""
+    picture: Any = [{"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}]
+    found = await estimate([request(model="unknown", text=picture), b"nonsense"])
+    assert (found.requests, found.unreadable_lines, found.media_parts) == (1, 1, 1)
+    assert "no price for 'unknown'" in str(found)
+    assert "1 images, sounds or files not counted" in str(found)
+    assert "1 lines that are no requests not counted" in str(found)

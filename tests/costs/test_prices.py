@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 
 from openai_batches.costs.prices import PRICES, ModelPrice, PriceTable, cost_of, usage_from
 from openai_batches.errors import InputError
-from openai_batches.models import BatchUsage, InputTokensDetails, OutputTokensDetails
+from openai_batches.models import BatchUsage, TokenCounts
 
 TABLE = PriceTable.from_mapping(
     {
@@ -60,7 +60,7 @@ def test_a_stated_batch_price_is_the_price() -> None:
 
 
 def test_cached_input_without_a_price_costs_what_input_costs() -> None:
-    """No discount is assumed that nobody promised."""
+    """No discount is assumed that is not stated."""
     assert cost("tiny-pro", input_tokens=MILLION, cached_tokens=MILLION) == Decimal(5)
 
 
@@ -171,13 +171,7 @@ def test_a_price_is_the_number_that_was_written() -> None:
     assert table.models["a"] == ModelPrice(input=Decimal("0.1"))
 
 
-USAGE = BatchUsage(
-    input_tokens=100,
-    input_tokens_details=InputTokensDetails(cached_tokens=40),
-    output_tokens=20,
-    output_tokens_details=OutputTokensDetails(reasoning_tokens=5),
-    total_tokens=120,
-)
+USAGE = TokenCounts(input=100, output=20, cached=40, reasoning=5).usage
 
 
 @pytest.mark.parametrize(

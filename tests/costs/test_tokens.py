@@ -18,7 +18,7 @@ def line(body: dict[str, Any], url: str | None = CHAT) -> bytes:
     return msgspec.json.encode({"custom_id": "1", "method": "POST", **named, "body": body}) + b"\n"
 
 
-def tallied(*lines: bytes, endpoint: str | None = None) -> dict[str, RequestTokens]:
+def counted(*lines: bytes, endpoint: str | None = None) -> dict[str, RequestTokens]:
     """With one token for each character, so that sums show what was counted."""
     sums_by_model: dict[str, RequestTokens] = {}
     assert count_lines(b"".join(lines), sums_by_model, lambda model: len, endpoint=endpoint) == 0
@@ -26,7 +26,7 @@ def tallied(*lines: bytes, endpoint: str | None = None) -> dict[str, RequestToke
 
 
 def tokens(body: dict[str, Any], url: str = CHAT) -> int:
-    (sums,) = tallied(line(body, url)).values()
+    (sums,) = counted(line(body, url)).values()
     assert sums.requests == 1
     return sums.input_tokens
 
@@ -107,7 +107,7 @@ def test_media_is_told_and_not_counted() -> None:
     """The base64 of an image is no text: counted as one, it would cost a hundred times too much."""
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 10_000}}
     content = [{"type": "text", "text": "12"}, image, image]
-    (sums,) = tallied(line({"messages": [{"role": "user", "content": content}]})).values()
+    (sums,) = counted(line({"messages": [{"role": "user", "content": content}]})).values()
     assert (sums.input_tokens, sums.media_parts) == (3 + 4 + 2, 2)
 
 
@@ -133,21 +133,21 @@ def test_the_most_output_is_what_requests_allow(
     body: dict[str, Any], url: str, most: int, answers_without: int
 ) -> None:
     """Each answer may have the stated maximum; where none is stated, that is told; embeddings write nothing."""
-    (sums,) = tallied(line(body, url)).values()
+    (sums,) = counted(line(body, url)).values()
     assert (sums.max_output_tokens, sums.answers_without_maximum) == (most, answers_without)
     assert sums.requests_without_maximum == bool(answers_without)
 
 
 def test_the_endpoint_of_lines_that_name_none() -> None:
     """A line's own url wins over the endpoint given for all."""
-    assert tallied(line({}, None), endpoint="/v1/embeddings")[""].requests_without_maximum == 0
-    assert tallied(line({}, None))[""].requests_without_maximum == 1
-    assert tallied(line({}, CHAT), endpoint="/v1/embeddings")[""].requests_without_maximum == 1
+    assert counted(line({}, None), endpoint="/v1/embeddings")[""].requests_without_maximum == 0
+    assert counted(line({}, None))[""].requests_without_maximum == 1
+    assert counted(line({}, CHAT), endpoint="/v1/embeddings")[""].requests_without_maximum == 1
     odd = line({"n": "3"}, None)
-    assert tallied(odd, endpoint="/v1/embeddings")[""].requests_without_maximum == 0
+    assert counted(odd, endpoint="/v1/embeddings")[""].requests_without_maximum == 0
 
 
-def test_models_are_tallied_apart() -> None:
+def test_models_are_counted_apart() -> None:
     """Each model with the function that counts for it; a request without one is under the empty name."""
     sums_by_model: dict[str, RequestTokens] = {}
     lines = [line({"model": model, "prompt": "12345"}) for model in ("a", "b", "a", None)]
@@ -192,7 +192,7 @@ def test_odd_lines_do_not_stop_the_count() -> None:
 @pytest.mark.parametrize("odd", [{}, {"messages": [{"role": "user", "content": "a", "name": 5}]}])
 def test_numbers_are_read_however_they_are_written(fields: dict[str, Any], most: int, odd: dict[str, Any]) -> None:
     """As decimals, as pandas writes a column with a gap, or as text; in a body of any shape. The largest one counts."""
-    (sums,) = tallied(line({**fields, **odd})).values()
+    (sums,) = counted(line({**fields, **odd})).values()
     assert (sums.max_output_tokens, sums.requests_without_maximum) == (most, 0)
     assert sums.requests_with_unknown_maximum == 0
 
@@ -214,11 +214,11 @@ def test_numbers_are_read_however_they_are_written(fields: dict[str, Any], most:
 )
 @pytest.mark.parametrize("odd", [{}, {"instructions": [{"role": "user", "content": "a"}]}])
 def test_a_number_that_cannot_be_read_is_not_known(fields: dict[str, Any], odd: dict[str, Any]) -> None:
-    """It is told apart from no maximum: whoever assumes one for those must not do it for these."""
-    (sums,) = tallied(line({**fields, **odd})).values()
+    """It is told apart from no maximum: a maximum may be assumed for those, but not for these."""
+    (sums,) = counted(line({**fields, **odd})).values()
     assert sums.requests_with_unknown_maximum == 1
     assert (sums.max_output_tokens, sums.requests_without_maximum, sums.answers_without_maximum) == (0, 0, 0)
-    (writeless,) = tallied(line({**fields, **odd}, "/v1/embeddings")).values()
+    (writeless,) = counted(line({**fields, **odd}, "/v1/embeddings")).values()
     assert writeless.requests_with_unknown_maximum == 0
 
 
@@ -245,7 +245,7 @@ def test_a_number_beyond_a_float_is_no_broken_line() -> None:
 def test_what_the_service_keeps_is_told_and_not_counted(body: dict[str, Any], expected: tuple[int, int, int]) -> None:
     """A prompt or an answer that is named by its id has tokens that only the service knows; variables are counted."""
     stated = {**body, "max_output_tokens": 16_000}
-    (sums,) = tallied(line(stated, "/v1/responses")).values()
+    (sums,) = counted(line(stated, "/v1/responses")).values()
     assert (sums.input_tokens, sums.stored_parts, sums.media_parts) == expected
     assert (sums.max_output_tokens, sums.requests_without_maximum) == (16_000, 0)
 
@@ -253,11 +253,11 @@ def test_what_the_service_keeps_is_told_and_not_counted(body: dict[str, Any], ex
 def test_what_the_service_keeps_is_told_of_odd_bodies_too() -> None:
     """And an image in one of them is an image, not a text of a million characters."""
     body = {"model": "a", "prompt": {"id": "p"}, "instructions": [{"image_url": "data:image/png;base64,AAAA"}]}
-    (sums,) = tallied(line(body, "/v1/responses")).values()
+    (sums,) = counted(line(body, "/v1/responses")).values()
     assert (sums.stored_parts, sums.media_parts) == (1, 1)
     assert sums.input_tokens == len(msgspec.json.encode(body)) - len("data:image/png;base64,AAAA")
     referring = {"input": [{"type": "item_reference", "id": "msg_1"}, {"type": "message", "name": 5}]}
-    assert tallied(line(referring, "/v1/responses"))[""].stored_parts == 1
+    assert counted(line(referring, "/v1/responses"))[""].stored_parts == 1
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ BODIES = st.fixed_dictionaries(
 def test_the_cut_into_blocks_makes_no_difference(bodies: list[dict[str, Any]], data: st.DataObject) -> None:
     """However lines are grouped into blocks, odd ones among them or not, the sums are the same."""
     lines = [line(body) for body in bodies]
-    whole = tallied(*lines)
+    whole = counted(*lines)
     cut = data.draw(st.integers(0, len(lines)))
     parts: dict[str, RequestTokens] = {}
     for part in (lines[:cut], lines[cut:]):

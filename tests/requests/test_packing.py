@@ -48,7 +48,7 @@ class Packed:
 
 
 def pack(*blocks: bytes, **limits: Any) -> Packed:
-    """Run a packer as its door does, in memory."""
+    """Run a packer as ``write_shards`` does, in memory."""
     checker = BlockChecker(one_batch=False)
     packer = Packer(ShardLimits(**limits), file="in.jsonl")
     packed = Packed([], {}, [], 0)
@@ -100,7 +100,7 @@ def test_what_fits_into_one_shard_is_one_shard() -> None:
 
 
 def test_a_shard_is_whole_as_soon_as_it_is_full() -> None:
-    """The 50,000th request ends it; nobody waits for the next."""
+    """The 50,000th request ends it, and not the one after it."""
     packer = Packer(ShardLimits(max_requests=2))
     (rows,) = BlockChecker().check(encode(chat("a"), chat("b"))).rows
     assert [type(step) for step in packer.place(rows)] == [Append, Finish]

@@ -55,33 +55,30 @@ class Person:
     friends: list[Person] = attrs.field(factory=list)
 
 
+def closed(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+STRING, INTEGER, NULL = {"type": "string"}, {"type": "integer"}, {"type": "null"}
 PLACE = {
-    "type": "object",
     "description": "Where it is.",
-    "properties": {
-        "street": {"type": "string"},
-        "number": {"type": "integer", "description": "Of the house", "minimum": 1},
-        "floor": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
-    },
-    "required": ["street", "number", "floor"],
-    "additionalProperties": False,
+    **closed(
+        street=STRING,
+        number={"type": "integer", "description": "Of the house", "minimum": 1},
+        floor={"anyOf": [INTEGER, NULL]},
+    ),
 }
-PERSON = {
-    "type": "object",
-    "properties": {
-        "name": {"type": "string"},
-        "home": {"$ref": "#/$defs/Place"},
-        "work": {"description": "Daytime", "anyOf": [{"$ref": "#/$defs/Place"}, {"type": "null"}]},
-        "other": {**PLACE, "description": "Elsewhere"},
-        "colour": {"$ref": "#/$defs/Colour"},
-        "mood": {"anyOf": [{"type": "string", "enum": ["bad", "good"]}, {"type": "null"}]},
-        "age": {"type": "integer"},
-        "tags": {"type": "array", "items": {"type": "string"}},
-        "friends": {"type": "array", "items": {"$ref": "#/$defs/Person"}},
-    },
-    "required": ["name", "home", "work", "other", "colour", "mood", "age", "tags", "friends"],
-    "additionalProperties": False,
-}
+PERSON = closed(
+    name=STRING,
+    home={"$ref": "#/$defs/Place"},
+    work={"description": "Daytime", "anyOf": [{"$ref": "#/$defs/Place"}, NULL]},
+    other={**PLACE, "description": "Elsewhere"},
+    colour={"$ref": "#/$defs/Colour"},
+    mood={"anyOf": [{"type": "string", "enum": ["bad", "good"]}, NULL]},
+    age=INTEGER,
+    tags={"type": "array", "items": STRING},
+    friends={"type": "array", "items": {"$ref": "#/$defs/Person"}},
+)
 COLOUR = {"type": "string", "enum": ["blue", "red"]}
 
 
@@ -148,10 +145,6 @@ class PydanticOwner(pydantic.BaseModel):
     first: PydanticCat = pydantic.Field(alias="firstCat", description="the first", json_schema_extra={"x-note": 1})
 
 
-def closed(**properties: Any) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
-
-
 CAT = closed(kind={"type": "string", "const": "cat"}, lives={"type": "integer", "minimum": 1})
 CLASSES: dict[str, tuple[Any, dict[str, Any]]] = {
     "dataclass": (Point, closed(x={"type": "number"}, y={"type": "number"})),
@@ -183,10 +176,7 @@ CLASSES: dict[str, tuple[Any, dict[str, Any]]] = {
                     **closed(
                         kind={"type": "string", "const": "dog"},
                         puppies={"type": "array", "items": {"$ref": "#/$defs/PydanticDog"}},
-                        best={
-                            "description": "of them all",
-                            "anyOf": [{"$ref": "#/$defs/PydanticDog"}, {"type": "null"}],
-                        },
+                        best={"description": "of them all", "anyOf": [{"$ref": "#/$defs/PydanticDog"}, NULL]},
                     ),
                     "description": "A dog.",
                 },
@@ -204,7 +194,7 @@ def test_every_kind_of_class(kind: str) -> None:
 
 
 def test_a_class_in_itself_with_a_description() -> None:
-    """A reference has no room for a description: it is written out, except inside the class itself."""
+    """Nothing may stand beside a reference: a described class is written out, except inside the class itself."""
 
     class Node(pydantic.BaseModel):
         value: int
@@ -413,13 +403,6 @@ def test_names() -> None:
             json_schema_format(Place, name=name)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("endpoint", ["/v1/embeddings", "chat/completions", "", None])
-def test_other_endpoints_have_none(endpoint: Any) -> None:
-    """Only two endpoints have structured outputs."""
-    with pytest.raises(InputError, match="structured outputs are for /v1/chat/completions and /v1/responses"):
-        json_schema_format(Place, endpoint=endpoint)
-
-
 TYPES = st.recursive(
     st.sampled_from([int, str, bool, float, Colour, Place, Point, Movie, Literal["a", 1]]),
     lambda inner: (
@@ -466,44 +449,20 @@ def test_a_json_schema_is_made_strict_as_a_class_is() -> None:
     }
     made = json_schema_format(written)["json_schema"]
     assert made["name"] == "Place"
-    assert made["schema"] == {
-        "type": "object",
-        "properties": {"city": {"type": "string"}, "people": {"$ref": "#/$defs/Count"}},
-        "required": ["city", "people"],
-        "additionalProperties": False,
-        "$defs": {"Count": {"type": "integer", "minimum": 0}},
-    }
+    count = {"type": "integer", "minimum": 0}
+    assert made["schema"] == {**closed(city=STRING, people={"$ref": "#/$defs/Count"}), "$defs": {"Count": count}}
     assert json_schema_format({"type": "object", "properties": {}})["json_schema"]["name"] == "schema"
 
 
-@pytest.mark.parametrize("written", [{}, {"type": "object", "properties": 5}, {"type": "object", "$defs": 5}])
-def test_a_dict_that_is_no_json_schema_is_refused(written: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="schema is no"):
-        json_schema_format(written)
-
-
 CHAT = "/v1/chat/completions"
-SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {"mood": {"enum": ["good", "bad"]}, "why": {"type": "string"}},
-}
-STRICT = {
-    "type": "object",
-    "properties": {"mood": {"enum": ["good", "bad"], "type": "string"}, "why": {"type": "string"}},
-    "required": ["mood", "why"],
-    "additionalProperties": False,
-}
-
-
-@attrs.frozen
-class Mood:
-    mood: str
+SCHEMA: dict[str, Any] = {"type": "object", "properties": {"mood": {"enum": ["good", "bad"]}, "why": STRING}}
+STRICT = closed(mood={"enum": ["good", "bad"], "type": "string"}, why=STRING)
 
 
 def test_a_class_is_asked_for_where_the_endpoint_wants_it() -> None:
-    assert format_parameters(Mood, endpoint=CHAT) == {"response_format": json_schema_format(Mood)}
-    made = json_schema_format(Mood, endpoint=RESPONSES)
-    assert format_parameters(Mood, endpoint=RESPONSES) == {"text": {"format": made}}
+    assert format_parameters(Place, endpoint=CHAT) == {"response_format": json_schema_format(Place)}
+    made = json_schema_format(Place, endpoint=RESPONSES)
+    assert format_parameters(Place, endpoint=RESPONSES) == {"text": {"format": made}}
 
 
 def test_a_schema_becomes_strict() -> None:
@@ -547,10 +506,8 @@ def test_a_field_called_schema_makes_no_format() -> None:
         ({"type": "array"}, "schema is no class with fields"),
         ({"type": "json_schema", "json_schema": 5}, "schema is no class with fields"),
         ({"type": "object"}, "strict mode cannot express schema: it is a mapping of free keys"),
-        (
-            {"title": "T", "type": "object", "properties": 5},
-            "T is no JSON schema: 'int' object has no",
-        ),
+        ({"title": "T", "type": "object", "properties": 5}, "T is no JSON schema: 'int' object has no"),
+        ({"type": "object", "$defs": 5}, "schema is no JSON schema"),
         ({"type": "object", "properties": {"a": True}}, "schema is no JSON schema"),
         ({"type": "object", "properties": {"a": {"type": "string", "minLength": 1}}}, "schema.a: it is a least length"),
     ],
@@ -558,10 +515,17 @@ def test_a_field_called_schema_makes_no_format() -> None:
 def test_a_schema_that_is_none_is_refused(schema: dict[str, Any], message: str) -> None:
     """Here, rather than by the service, for each request of a batch."""
     with pytest.raises(InputError, match=message):
+        json_schema_format(schema)
+    with pytest.raises(InputError, match=message):
         format_parameters(schema, endpoint=CHAT)
 
 
-@pytest.mark.parametrize("schema", [SCHEMA, {"schema": SCHEMA}, Mood])
-def test_endpoints_without_structured_output_are_refused(schema: Any) -> None:
-    with pytest.raises(InputError, match="structured outputs are for /v1/chat/completions and /v1/responses"):
-        format_parameters(schema, endpoint="/v1/embeddings")
+def test_endpoints_without_structured_output_are_refused() -> None:
+    """Only two endpoints have it."""
+    message = "structured outputs are for /v1/chat/completions and /v1/responses"
+    for endpoint in ("/v1/embeddings", "chat/completions", "", None):
+        with pytest.raises(InputError, match=message):
+            json_schema_format(Place, endpoint=endpoint)  # type: ignore[arg-type]
+    for schema in (SCHEMA, {"schema": SCHEMA}, Place):
+        with pytest.raises(InputError, match=message):
+            format_parameters(schema, endpoint="/v1/embeddings")

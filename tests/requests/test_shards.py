@@ -268,18 +268,24 @@ async def test_leaving_early_keeps_only_what_was_yielded(tmp_path: Path) -> None
     assert files_in(tmp_path) == ["shard-00001.jsonl"]
 
 
-async def test_cancelling_waits_for_the_thread_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    """No thread writes on behind the back of a cancelled task, however often it is cancelled."""
+async def held_up(directory: Path) -> tuple[asyncio.Task[list[Shard]], threading.Event]:
+    """Return the task of writing shards, whose thread waits for an event."""
     is_counting, may_go_on = threading.Event(), threading.Event()
 
     def count(_: bytes) -> int:
         is_counting.set()
-        may_go_on.wait(10)
+        assert may_go_on.wait(10)
         return 1
 
     limits = ShardLimits(max_requests=1, max_tokens=100, count_tokens=count)
-    task = asyncio.create_task(write_shards(requests(3), tmp_path, limits=limits))
+    task = asyncio.create_task(write_shards(requests(3), directory, limits=limits))
     await asyncio.to_thread(is_counting.wait, 10)
+    return task, may_go_on
+
+
+async def test_cancelling_waits_for_the_thread_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """A cancelled task waits for its thread, however often it is cancelled."""
+    task, may_go_on = await held_up(tmp_path)
     task.cancel()
     await asyncio.sleep(0.01)
     task.cancel()
@@ -292,20 +298,11 @@ async def test_cancelling_waits_for_the_thread_and_leaves_nothing_behind(tmp_pat
 
 
 async def test_the_event_loop_goes_on_meanwhile(tmp_path: Path) -> None:
-    """Reading, judging and writing happen elsewhere."""
-    is_counting, may_go_on = threading.Event(), threading.Event()
-
-    def count(_: bytes) -> int:
-        is_counting.set()
-        assert may_go_on.wait(10)
-        return 1
-
-    limits = ShardLimits(max_tokens=100, count_tokens=count)
-    task = asyncio.create_task(write_shards(requests(1), tmp_path, limits=limits))
-    await asyncio.to_thread(is_counting.wait, 10)
+    """Reading, checking and writing happen in a thread."""
+    task, may_go_on = await held_up(tmp_path)
     await asyncio.sleep(0)
     may_go_on.set()
-    assert len(await task) == 1
+    assert len(await task) == 3
 
 
 async def test_requests_are_validated_without_being_sent_anywhere(tmp_path: Path) -> None:

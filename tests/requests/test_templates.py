@@ -231,7 +231,7 @@ def test_values_are_written_as_the_format_says(spec: str, value: str | float, wr
         pytest.param("d", 10**5_000, "too large", id="a number of many digits"),
     ],
 )
-def test_nothing_is_guessed(spec: str, value: str | float, what: str) -> None:
+def test_only_plain_numbers_are_read_as_numbers(spec: str, value: str | float, what: str) -> None:
     """What a spreadsheet, or Python, might take for a number is none."""
     with pytest.raises(ValueError, match=f"^{what}$"):
         ValueFormat.of(spec).written(value)

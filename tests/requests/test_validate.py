@@ -164,7 +164,7 @@ def test_the_column_is_where_the_line_breaks(line: bytes, code: str, column: int
 @pytest.mark.parametrize(
     "text", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf5\x80\x80\x80"], ids=["no", "cut", "surrogate", "beyond"]
 )
-def test_bytes_that_are_no_utf8_are_found_in_strings_nobody_reads(text: bytes) -> None:
+def test_bytes_that_are_no_utf8_are_found_in_strings_that_are_not_decoded(text: bytes) -> None:
     """The content of messages is never decoded, and yet it is sent."""
     line = block(request(1)).replace(b'"Hi"', b'"' + text + b'"').strip()
     assert named(problems_of(line)) == [("invalid_utf8", 1, None)]
@@ -202,7 +202,7 @@ def test_a_kept_prompt_stands_in_for_the_input_of_a_response() -> None:
 
 
 def test_lax_checks_leave_bodies_to_the_service() -> None:
-    """With strict=False a body can be any object; the envelope is judged all the same."""
+    """With strict=False a body can be any object; the other fields are checked all the same."""
     lines = [
         request(1, body={}),
         request(2, body={"model": 7, "stream": True}),
@@ -246,7 +246,7 @@ def test_many_batches_have_many_endpoints_and_models() -> None:
 
 
 def test_one_bad_group_of_several_is_found() -> None:
-    """A block that is sorted is judged group by group."""
+    """A block that is sorted is checked group by group."""
     found = problems_of(request(1), request(2, body=body(model="n", messages=...)), one_batch=False)
     assert named(found) == [("invalid_request", 2, "body.messages")]
     found = problems_of(request(1), request(2, body=body(messages=None)), one_batch=False)
@@ -255,7 +255,7 @@ def test_one_bad_group_of_several_is_found() -> None:
 
 
 def test_what_says_nothing_is_repaired_and_reported() -> None:
-    """Byte order marks, line ends as on Windows and blank lines cost nobody a batch."""
+    """Byte order marks, line ends as on Windows and blank lines are no reason to refuse a batch."""
     good = [json.dumps(request(number)).encode() for number in range(1, 5)]
     bom = b"\xef\xbb\xbf"
     data = bom + good[0] + b"\r\n\r\n" + good[1] + b"\n \t\n" + bom + good[2] + b"\n" + good[3] + b"\r\n"
@@ -280,7 +280,7 @@ def test_a_carriage_return_inside_a_line_is_only_a_space() -> None:
 
 
 def test_line_numbers_go_on_after_every_kind_of_block() -> None:
-    """Blocks that are judged line by line and blocks that are not count the same."""
+    """Blocks that are checked line by line and blocks that are not count the same."""
     blocks = [block(request(1), request(2)), block(request(3), b""), block(request(5)), block(b"{")]
     checked, report = check(*blocks)
     assert [list(part.lines) for part in checked] == [[1, 2], [3], [5], []]
@@ -356,7 +356,7 @@ def test_inputs_are_counted_not_requests(value: Any, inputs: int) -> None:
     assert report.embedding_inputs == inputs
 
 
-def test_numbers_beyond_every_float_are_the_services_to_judge() -> None:
+def test_numbers_beyond_every_float_are_left_to_the_service() -> None:
     """They are JSON, whichever way a line is read."""
     line = json.dumps(request(url=EMBEDDINGS, body={"model": "m", "input": "x"})).encode()
     for number in (b"1e999", b"-1e-999", b"9" * 400):
@@ -446,7 +446,7 @@ def found_in(checked: list[CheckedBlock], report: ValidationReport) -> Any:
 
 @given(st.lists(lines, max_size=8), st.lists(st.integers(0, 8), max_size=3), st.booleans(), st.booleans())
 def test_fast_and_slow_agree(texts: list[bytes], cuts: list[int], one_batch: bool, strict: bool) -> None:
-    """A line is judged the same, whatever lines share its block, and whether they are read at once or one by one."""
+    """The result is the same whatever lines share a block, and whether they are read at once or one by one."""
     options: dict[str, Any] = {"one_batch": one_batch, "strict": strict}
     places = [0, *sorted(min(cut, len(texts)) for cut in cuts), len(texts)]
     blocks = [block(*texts[begin:end]) for begin, end in itertools.pairwise(places)]
