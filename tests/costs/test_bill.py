@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 from hypothesis import given, strategies as st
-from support.result_lines import read_result
+from support.result_lines import read_result, result
 
 from openai_batches.costs.bill import Bill
 from openai_batches.costs.prices import PriceTable, cost_of, usage_from
@@ -19,17 +19,12 @@ TABLE = PriceTable.from_mapping({"as_of": "2026-01-31", "models": {"a": {"input"
 MILLION = 1_000_000
 
 
-def result(body: Any, *, status: int = 200) -> BatchResult:
-    line = {"custom_id": "1", "response": {"status_code": status, "body": body}, "error": None}
-    return read_result(msgspec.json.encode(line), line_number=1)
-
-
 def test_a_bill_adds_up_by_model() -> None:
     """Each model has its requests, tokens and cost; the whole is their sum."""
     bill = Bill(TABLE)
     for tokens in (1, 2, 3):
-        bill.add(result({"model": "a-0613", "usage": {"prompt_tokens": tokens, "completion_tokens": 10}}))
-    bill.add(result({"model": "b", "usage": {"prompt_tokens": MILLION}}))
+        bill.add(result(body={"model": "a-0613", "usage": {"prompt_tokens": tokens, "completion_tokens": 10}}))
+    bill.add(result(body={"model": "b", "usage": {"prompt_tokens": MILLION}}))
     assert list(bill.by_model) == ["a-0613", "b"]
     assert bill.by_model["a-0613"].requests == 3
     assert bill.by_model["a-0613"].usage == BatchUsage(input_tokens=6, output_tokens=30, total_tokens=36)
@@ -43,9 +38,9 @@ def test_a_bill_adds_up_by_model() -> None:
 def test_a_model_without_a_price_makes_the_sum_unknown() -> None:
     """It is named, its cost is None, and so is the whole: a sum without it would be a lie."""
     bill = Bill(TABLE)
-    bill.add(result({"model": "a", "usage": {"prompt_tokens": 1}}))
-    bill.add(result({"model": "c", "usage": {"prompt_tokens": 1}}))
-    bill.add(result({"usage": {"prompt_tokens": 1}}))
+    bill.add(result(body={"model": "a", "usage": {"prompt_tokens": 1}}))
+    bill.add(result(body={"model": "c", "usage": {"prompt_tokens": 1}}))
+    bill.add(result(body={"usage": {"prompt_tokens": 1}}))
     assert bill.cost is None
     assert bill.unpriced_models == ("c", "")
     assert bill.by_model["a"].cost == Decimal(1) / MILLION
@@ -63,11 +58,11 @@ def test_what_says_nothing_of_tokens_is_counted() -> None:
     bill = Bill(TABLE)
     expired = b'{"custom_id": "1", "response": null, "error": {"code": "batch_expired", "message": "late"}}'
     bill.add(read_result(expired, line_number=1))
-    bill.add(result({"error": {"message": "no"}}, status=400))
-    bill.add(result([1, 2]))
-    bill.add(result("plain text"))
-    bill.add(result({"model": 5, "usage": 5}))
-    bill.add(BatchResult(custom_id="1", outcome=result({}).outcome, raw_body=b"{no"))
+    bill.add(result(body={"error": {"message": "no"}}, status=400))
+    bill.add(result(body=[1, 2]))
+    bill.add(result(body="plain text"))
+    bill.add(result(body={"model": 5, "usage": 5}))
+    bill.add(BatchResult(custom_id="1", outcome=result(body={}).outcome, raw_body=b"{no"))
     assert bill.results_without_usage == 6
     assert bill.cost == 0
 
@@ -75,8 +70,8 @@ def test_what_says_nothing_of_tokens_is_counted() -> None:
 def test_bodies_in_other_shapes_are_read_too() -> None:
     """A body sent as JSON text, or with a model that is none, counts like any other."""
     bill = Bill(TABLE)
-    bill.add(result(msgspec.json.encode({"model": "a", "usage": {"prompt_tokens": 1}}).decode()))
-    bill.add(result({"model": None, "usage": {"prompt_tokens": 1}}))
+    bill.add(result(body=msgspec.json.encode({"model": "a", "usage": {"prompt_tokens": 1}}).decode()))
+    bill.add(result(body={"model": None, "usage": {"prompt_tokens": 1}}))
     assert {model: entry.requests for model, entry in bill.by_model.items()} == {"a": 1, "": 1}
 
 
@@ -109,7 +104,7 @@ def test_a_bill_is_the_sum_of_its_results(rows: list[tuple[str, dict[str, Any]]]
     """To the last digit, in any order."""
     bill = Bill(TABLE)
     for model, usage in rows:
-        bill.add(result({"model": model, "usage": usage}))
+        bill.add(result(body={"model": model, "usage": usage}))
     assert bill.cost == sum((cost_of(usage, model, TABLE) or 0 for model, usage in rows), Decimal(0))
     used = [usage_from(usage) for _, usage in rows]
     assert bill.usage.total_tokens == sum(usage.total_tokens for usage in used if usage)

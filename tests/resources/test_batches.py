@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import gc
-import json
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
 from support.http_servers import CHAT, KEY, RawServer, answer, batch_json, chat_lines, json_answer
+from support.result_lines import result_line
 from support.services import emulator
 
 from openai_batches import (
@@ -239,11 +239,6 @@ class TestTheWholeWay:
         """What no list takes is refused when it is asked for."""
         with pytest.raises(InputError):
             BatchSession(KEY).batches.list(**options)
-
-
-def result_line(custom_id: str, status: int = 200) -> bytes:
-    response = {"status_code": status, "request_id": "r", "body": {}}
-    return json.dumps({"id": "x", "custom_id": custom_id, "response": response, "error": None}).encode() + b"\n"
 
 
 class TestResults:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.http_servers import CHAT, chat_line, chat_lines
-from support.result_lines import read_result
+from support.result_lines import read_result, result
 
 from openai_batches import InputError
 from openai_batches.requests.request import BatchRequest, as_line
@@ -20,16 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
     from pathlib import Path
 
-    from openai_batches import BatchResult, BatchSession
+    from openai_batches import BatchSession
     from openai_batches.emulator import BatchServer
-
-
-def result(custom_id: Any, status: int | None = None, code: str | None = None) -> BatchResult:
-    response = None if status is None else {"status_code": status, "body": {}}
-    error = {"code": code, "message": "m"} if code else None
-    return read_result(
-        json.dumps({"custom_id": custom_id, "response": response, "error": error}).encode(), line_number=1
-    )
 
 
 async def ids(inputs: Any) -> list[str]:
@@ -160,9 +151,9 @@ async def test_a_generator_is_closed() -> None:
 # Sending again
 
 
-FINISHED = [result("ok", 200), result("bad", 400), result("quota", 429, "insufficient_quota")]
-UNRUN = [result("e", code="batch_expired"), result("c", code="batch_cancelled"), missing_result("m")]
-PASSING = [result("busy", 500), result("late", code="request_timeout")]
+FINISHED = [result("ok", 200), result("bad", 400), result("quota", 429, code="insufficient_quota")]
+UNRUN = [result("e", None, code="batch_expired"), result("c", None, code="batch_cancelled"), missing_result("m")]
+PASSING = [result("busy", 500), result("late", None, code="request_timeout")]
 NAMES = ["busy", "c", "ok", "m", "late", "bad", "e", "quota"]
 
 

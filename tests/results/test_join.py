@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings, strategies as st
 from support.http_servers import RawServer, answer, batch_json, chat_line, json_answer
-from support.result_lines import read_result
+from support.result_lines import read_result, result_line
 
 from openai_batches import Batch, BatchFailedError, BatchStatus, InputError, Outcome, RequestCounts, TransportError
 from openai_batches.requests.request import BatchRequest
@@ -36,13 +36,6 @@ if TYPE_CHECKING:
     OpenSession = Callable[..., BatchSession]
 
 DONE = Batch(id="b", status=BatchStatus.COMPLETED, output_file_id="out", error_file_id="err")
-
-
-def line(custom_id: str | None, status: int | None = 200, *, code: str | None = None, **body: Any) -> bytes:
-    """One line of a result file: an answer with a status, or a code for one that never ran."""
-    response = {"status_code": status, "request_id": "r", "body": body} if status is not None else None
-    error = {"code": code, "message": "m"} if code else None
-    return json.dumps({"id": "x", "custom_id": custom_id, "response": response, "error": error}).encode() + b"\n"
 
 
 def collected(out: bytes, err: bytes = b"", *, batch: Batch = DONE, given: bytes = b"", **options: Any) -> BatchResults:
@@ -88,10 +81,10 @@ kinds = st.sampled_from(["succeeded", "failed", "expired", "cancelled", "invalid
 
 def line_of(kind: str, custom_id: str) -> bytes:
     made = {
-        "succeeded": line(custom_id, text=kind),
-        "failed": line(custom_id, 400),
-        "expired": line(custom_id, None, code="batch_expired"),
-        "cancelled": line(custom_id, None, code="batch_cancelled"),
+        "succeeded": result_line(custom_id, text=kind),
+        "failed": result_line(custom_id, 400),
+        "expired": result_line(custom_id, None, code="batch_expired"),
+        "cancelled": result_line(custom_id, None, code="batch_cancelled"),
         "invalid": json.dumps({"custom_id": custom_id})[:-1].encode() + b', "response": [\n',
     }
     return made[kind]
@@ -138,11 +131,14 @@ def test_every_input_has_one_outcome(inputs: list[str], lines: list[tuple[str, s
 def test_shuffled_results_come_in_order(count: int, chance: random.Random, ordered: bool) -> None:
     """The order of the files does not matter: each input gets its own answer, in its own place."""
     inputs = [f"r{number}" for number in range(count)]
-    lines = [line(custom_id, text=custom_id) for custom_id in inputs]
+    lines = [result_line(custom_id, text=custom_id) for custom_id in inputs]
     chance.shuffle(lines)
     results, summary = joined(inputs, [b"".join(lines)], ordered=ordered)
     assert sorted(results, key=lambda result: int((result.custom_id or "")[1:])) == [
-        read_result(line(custom_id, text=custom_id)[:-1], line_number=lines.index(line(custom_id, text=custom_id)) + 1)
+        read_result(
+            result_line(custom_id, text=custom_id)[:-1],
+            line_number=lines.index(result_line(custom_id, text=custom_id)) + 1,
+        )
         for custom_id in inputs
     ]
     assert all(result.body == {"text": result.custom_id} for result in results)
@@ -160,7 +156,7 @@ def test_more_than_fits_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(join_module, "_PIECE_BYTES", 500)
     monkeypatch.setattr(join_module, "_PIECE_ITEMS", 7)
     inputs = [f"r{number}" for number in range(2_000)]
-    lines = [line(custom_id) for custom_id in inputs[::2]] + [line(f"x{number}") for number in range(300)]
+    lines = [result_line(custom_id) for custom_id in inputs[::2]] + [result_line(f"x{number}") for number in range(300)]
     random.Random(1).shuffle(lines)
     for ordered in (True, False):
         results, summary = joined(inputs, [b"".join(lines[:600]), b"".join(lines[600:])], ordered=ordered)
@@ -176,7 +172,7 @@ def test_ids_whose_hashes_collide(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ids are compared as text: that they fall into the same bucket mixes nothing."""
     monkeypatch.setattr(join_module, "hash", lambda _: 0, raising=False)
     inputs = [f"r{number}" for number in range(50)]
-    results, _ = joined(inputs, [b"".join(line(custom_id, text=custom_id) for custom_id in reversed(inputs))])
+    results, _ = joined(inputs, [b"".join(result_line(custom_id, text=custom_id) for custom_id in reversed(inputs))])
     assert [(result.custom_id, result.body["text"]) for result in results] == [(each, each) for each in inputs]
 
 
@@ -193,7 +189,7 @@ def test_a_disk_that_takes_little_at_once(monkeypatch: pytest.MonkeyPatch) -> No
             return self.file.write(data[:5])
 
     monkeypatch.setattr(join_module.tempfile, "TemporaryFile", Short)
-    results, _ = joined(["a", "b"], [line("b") + line("a")])
+    results, _ = joined(["a", "b"], [result_line("b") + result_line("a")])
     assert [result.custom_id for result in results] == ["a", "b"]
 
 
@@ -233,7 +229,7 @@ def test_a_join_that_is_closed_while_a_thread_is_at_work() -> None:
 class TestIterating:
     async def test_without_inputs(self) -> None:
         """Both files are read as they stand, the output first."""
-        results = collected(line("a") + line("b"), line("c", 400))
+        results = collected(result_line("a") + result_line("b"), result_line("c", 400))
         assert await found(results) == [("a", "succeeded"), ("b", "succeeded"), ("c", "failed")]
         assert results.summary.is_complete
         assert results.summary.batch is DONE
@@ -242,7 +238,10 @@ class TestIterating:
     async def test_with_inputs(self, ordered: bool) -> None:
         """In the order of the inputs, or of the files; missing and foreign ones are named."""
         results = collected(
-            line("c") + line("x") + b"<html>\n", line("a", 400), inputs=["a", "b", "c"], ordered=ordered
+            result_line("c") + result_line("x") + b"<html>\n",
+            result_line("a", 400),
+            inputs=["a", "b", "c"],
+            ordered=ordered,
         )
         if ordered:
             expected = [("a", "failed"), ("b", "missing"), ("c", "succeeded"), ("x", "foreign"), (None, "invalid")]
@@ -254,8 +253,8 @@ class TestIterating:
 
     async def test_the_first_success_wins(self) -> None:
         """Of several lines for one input the first success counts; the others are told, never two results given."""
-        out = line("a", text=1) + line("b", 500) + line("a", text=2)
-        results = collected(out, line("a", 400) + line("b", text=3), inputs=["a", "b"], ordered=True)
+        out = result_line("a", text=1) + result_line("b", 500) + result_line("a", text=2)
+        results = collected(out, result_line("a", 400) + result_line("b", text=3), inputs=["a", "b"], ordered=True)
         assert [result.body async for result in results] == [{"text": 1}, {"text": 3}]
         assert results.summary.doubled == 3
         assert sorted(results.summary.doubled_ids) == ["a", "a", "b"]
@@ -263,7 +262,7 @@ class TestIterating:
     async def test_the_batchs_own_order(self) -> None:
         """Ordered without inputs is the order of the batch's input file, which is read from the service."""
         batch = Batch(id="b", status=BatchStatus.COMPLETED, input_file_id="in", output_file_id="out")
-        out = line("b") + line("a")
+        out = result_line("b") + result_line("a")
         results = collected(out, batch=batch, given=chat_line("a") + chat_line("b"), ordered=True)
         assert await found(results) == [("a", "succeeded"), ("b", "succeeded")]
         with pytest.raises(InputError, match="Batch b does not name its input file: give the inputs"):
@@ -273,14 +272,14 @@ class TestIterating:
         """Blocks go to threads together, and what is left over too."""
         monkeypatch.setattr("openai_batches.results.stream._GATHERED_BYTES", 300)
         inputs = [f"r{number}" for number in range(20)]
-        results = collected(b"".join(map(line, reversed(inputs))), inputs=inputs, ordered=True)
+        results = collected(b"".join(map(result_line, reversed(inputs))), inputs=inputs, ordered=True)
         assert [result.custom_id async for result in results] == inputs
-        results = collected(b"".join(map(line, inputs[:2])) + b" " * 300 + b"\n", inputs=inputs[:2])
+        results = collected(b"".join(map(result_line, inputs[:2])) + b" " * 300 + b"\n", inputs=inputs[:2])
         assert len(await found(results)) == 2
 
     async def test_anext_and_async_for(self) -> None:
         """The results are an iterator: what was taken does not come again."""
-        results = collected(line("a") + line("b") + line("c"))
+        results = collected(result_line("a") + result_line("b") + result_line("c"))
         assert (await anext(results)).custom_id == "a"
         assert [result.custom_id async for result in results] == ["b", "c"]
         with pytest.raises(StopAsyncIteration):
@@ -289,7 +288,7 @@ class TestIterating:
     @pytest.mark.parametrize("options", [{}, {"inputs": ["a", "b"]}], ids=["streamed", "joined"])
     async def test_closing_early(self, options: Any) -> None:
         """Leaving the block, or closing, ends it; what was read is counted, and it is not called complete."""
-        async with collected(line("a") + line("b"), **options) as results:
+        async with collected(result_line("a") + result_line("b"), **options) as results:
             async for _ in results:
                 break
         await results.aclose()
@@ -304,7 +303,7 @@ class TestIterating:
     async def test_no_temporary_file_is_left(self, ways: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """Closed, forgotten or cancelled: the temporary files are closed, and with that gone."""
         opened = self.watch(monkeypatch)
-        results = collected(line("a") + line("b"), inputs=["a", "b"], ordered=True)
+        results = collected(result_line("a") + result_line("b"), inputs=["a", "b"], ordered=True)
         if ways == "cancel":
             begun, blocked = threading.Event(), threading.Event()
             monkeypatch.setattr(ResultJoin, "next_piece", lambda _: begun.set() or blocked.wait(10))
@@ -337,7 +336,7 @@ class TestIterating:
                 blocked.wait(10)
 
         monkeypatch.setattr(ResultJoin, "check_inputs", slow)
-        task = asyncio.ensure_future(collected(line("a"), inputs=["a"]).__anext__())
+        task = asyncio.ensure_future(collected(result_line("a"), inputs=["a"]).__anext__())
         await asyncio.to_thread(begun.wait, 10)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -384,7 +383,7 @@ class TestOverHTTP:
 
     async def test_a_stranger_does_not_end_the_reading(self, open_session: OpenSession) -> None:
         """One custom_id that nobody knows costs no other result."""
-        async with self.server(out=line("stranger") + line("a")) as server:
+        async with self.server(out=result_line("stranger") + result_line("a")) as server:
             batch = Batch(id="b", status=BatchStatus.COMPLETED, output_file_id="out")
             results = open_session(server).batches.results(batch, inputs=["a"], ordered=True)
             assert await found(results) == [("a", "succeeded"), ("stranger", "foreign")]
@@ -394,7 +393,7 @@ class TestOverHTTP:
         self, options: Any, open_session: OpenSession
     ) -> None:
         """A 500 while reading raises; it does not turn requests into failed or missing ones."""
-        async with self.server(out=line("a"), err=500) as server:
+        async with self.server(out=result_line("a"), err=500) as server:
             results = open_session(server).batches.results(DONE, **options)
             with pytest.raises(Exception, match="500"):
                 await found(results)
@@ -404,15 +403,15 @@ class TestOverHTTP:
     @pytest.mark.parametrize("status", ["expired", "cancelled"])
     async def test_finished_rows_of_an_unfinished_batch(self, status: str, open_session: OpenSession) -> None:
         """What an expired or cancelled batch had finished was paid for, and is given."""
-        unrun = line("b", None, code=f"batch_{status}")
-        async with self.server(out=line("a"), err=unrun) as server:
+        unrun = result_line("b", None, code=f"batch_{status}")
+        async with self.server(out=result_line("a"), err=unrun) as server:
             batch = Batch(id="b", status=BatchStatus(status), output_file_id="out", error_file_id="err")
             results = open_session(server).batches.results(batch, inputs=["a", "b", "c"], ordered=True)
             assert await found(results) == [("a", "succeeded"), ("b", status), ("c", "missing")]
 
     async def test_a_line_without_a_response_in_the_output(self, open_session: OpenSession) -> None:
         """``response: null`` in the output file is a result like any other."""
-        async with self.server(out=line("a", None) + line("b")) as server:
+        async with self.server(out=result_line("a", None) + result_line("b")) as server:
             batch = Batch(id="b", status=BatchStatus.COMPLETED, output_file_id="out")
             assert await found(open_session(server).batches.results(batch)) == [("a", "failed"), ("b", "succeeded")]
 
@@ -421,7 +420,7 @@ class TestOverHTTP:
         self, output_file_id: str | None, open_session: OpenSession
     ) -> None:
         """Every request failed: they are in the error file, and a summary says what is missing."""
-        async with self.server(err=line("a", 400)) as server:
+        async with self.server(err=result_line("a", 400)) as server:
             batch = Batch(
                 id="b", status=BatchStatus.COMPLETED, output_file_id=output_file_id, error_file_id="err",
                 request_counts=RequestCounts(total=2, completed=0, failed=2),
@@ -443,7 +442,7 @@ class TestOverHTTP:
     async def test_one_file_for_all(self, open_session: OpenSession) -> None:
         """Successes and failures in one file, errors as objects or text, are told apart line by line."""
         failed = {"id": "vllm-1", "custom_id": "b", "response": {"status_code": 400, "request_id": "r", "body": None}}
-        out = line("a") + json.dumps({**failed, "error": {"message": "m", "code": 400}}).encode() + b"\n"
+        out = result_line("a") + json.dumps({**failed, "error": {"message": "m", "code": 400}}).encode() + b"\n"
         out += json.dumps({**failed, "custom_id": "c", "error": "text"}).encode() + b"\n"
         out += b'{"id": "x", "custom_id": "d", "error": {"type": "t", "message": "m"}}\n'
         async with self.server(out=out) as server:
@@ -455,7 +454,9 @@ class TestOverHTTP:
     async def test_by_id_in_the_batchs_own_order(self, open_session: OpenSession) -> None:
         """The batch's id is enough: batch, inputs and results are fetched."""
         requests = b"".join(map(chat_line, ("a", "b", "c")))
-        async with self.server(out=line("c") + line("a") + line("b"), **{"in": requests}) as server:
+        async with self.server(
+            out=result_line("c") + result_line("a") + result_line("b"), **{"in": requests}
+        ) as server:
             results = open_session(server).batches.results("b", ordered=True)
             assert await found(results) == [("a", "succeeded"), ("b", "succeeded"), ("c", "succeeded")]
 
@@ -474,7 +475,7 @@ class TestOverHTTP:
             yield [BatchRequest("a", {}, "/v1/x"), chat_line("b")]
             yield later()
 
-        async with self.server(out=line("b") + line("a")) as server:
+        async with self.server(out=result_line("b") + result_line("a")) as server:
             batch = Batch(id="b", status=BatchStatus.COMPLETED, output_file_id="out")
             for inputs in kinds():
                 results = open_session(server).batches.results(batch, inputs=inputs, ordered=True)
@@ -482,7 +483,7 @@ class TestOverHTTP:
 
     async def test_a_body_type(self, open_session: OpenSession) -> None:
         """Bodies are of the type asked for, joined or not."""
-        async with self.server(out=line("a", text="t")) as server:
+        async with self.server(out=result_line("a", text="t")) as server:
             batch = Batch(id="b", status=BatchStatus.COMPLETED, output_file_id="out")
             for options in ({}, {"inputs": ["a"]}):
                 results = open_session(server).batches.results(batch, body_type=dict[str, str], **options)
@@ -501,7 +502,7 @@ class TestOverHTTP:
         """A file that ends early is no whole file: the missing lines are not called missing."""
 
         async def handler(asked: Asked) -> None:
-            asked.writer.write(answer(200, line("a") * 3)[:-20])
+            asked.writer.write(answer(200, result_line("a") * 3)[:-20])
             await asked.writer.drain()
 
         async with RawServer(handler) as server:

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from support.result_lines import read_result
+from support.result_lines import read_result, result
 
 from openai_batches import PRICES, Batch, BatchStatus, ModelPrice, Outcome, RequestCounts
 from openai_batches.results import summary as summary_module
 from openai_batches.results.result import missing_result
 from openai_batches.results.summary import ResultSummary
-
-
-def result(custom_id: str = "a", status: int | None = 200, *, error: Any = None, **body: Any) -> Any:
-    response = None if status is None else {"status_code": status, "request_id": "r", "body": body}
-    document = {"custom_id": custom_id, "response": response, "error": error}
-    return read_result(json.dumps(document).encode(), line_number=1)
 
 
 def success(model: str | None = "m", **usage: Any) -> Any:
