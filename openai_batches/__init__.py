@@ -97,6 +97,8 @@ with _names:
         InputTokensDetails as InputTokensDetails,
         OutputTokensDetails as OutputTokensDetails,
         Page as Page,
+        Problem as Problem,
+        Repair as Repair,
         RequestCounts as RequestCounts,
     )
     from openai_batches.pagination import (
@@ -105,10 +107,6 @@ with _names:
     from openai_batches.policies import (
         PollPolicy as PollPolicy,
         RetryPolicy as RetryPolicy,
-    )
-    from openai_batches.problems import (
-        Problem as Problem,
-        Repair as Repair,
     )
     from openai_batches.providers import (
         AZURE as AZURE,

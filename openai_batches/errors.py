@@ -40,8 +40,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from openai_batches.models import Batch
-    from openai_batches.problems import Problem
+    from openai_batches.models import Batch, Problem
 
 __all__ = [
     "APIError",

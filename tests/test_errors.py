@@ -31,7 +31,7 @@ from openai_batches import (
     WebhookSignatureError,
     errors,
 )
-from openai_batches.problems import Problem
+from openai_batches.models import Problem
 
 BATCH = Batch(id="batch_1", status=BatchStatus.FAILED)
 CLASSES = [getattr(errors, name) for name in errors.__all__ if name != "BatchesWarning"]

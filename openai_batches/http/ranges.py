@@ -1,25 +1,128 @@
-"""What the head of an answer says about the bytes of its body: which ones they are, and whether they can be resumed.
+"""Which bytes of a content are asked for after a connection was cut, and how often.
+
+A range is only asked for where the service names its bytes by a strong validator; else the content is asked for anew.
 
 Source: https://www.rfc-editor.org/rfc/rfc9110#name-range-requests
 """
 
 from __future__ import annotations
 
+import asyncio
 import email.utils
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
+
+from openai_batches.errors import TransportError
+from openai_batches.http.wire import Request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ContentRange", "content_encoding", "content_range", "strong_validator"]
+    from openai_batches.http.client import ByteStream
+    from openai_batches.http.retries import Transport
+
+__all__ = ["ContentRange", "Patience", "Ranges", "content_encoding", "content_range", "strong_validator"]
 
 _ETAG = re.compile(r'"[\x21\x23-\x7e]*"')
 _RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", re.ASCII | re.IGNORECASE)
 # A file that changes twice within a second keeps its date; a minute leaves room for clocks that differ.
 _SETTLED_S = 60.0
+# However far each attempt gets: a server that gives byte after byte is not worth more.
+_MAX_ATTEMPTS = 1_000
+
+
+class Ranges:
+    """Which part of a content can be asked for, as long as its answers give reason to trust the service with it.
+
+    Attributes:
+        path: the path of the content.
+        validator: what tells its bytes from all others, or None where a cut answer has to begin anew.
+    """
+
+    def __init__(self, path: str, *, is_raw: bool) -> None:
+        self.path = path
+        self.validator: str | None = None
+        self._is_raw = is_raw
+        self._is_trusted = True
+
+    def request(self, offset: int) -> Request[Any]:
+        """Return the question for the bytes from here on; where it is 0, for all of them."""
+        # A body that is packed on the way could be cut unseen: aiohttp does not check the end of what it unpacks.
+        headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
+        if offset and self.validator:
+            headers |= {"Range": f"bytes={offset}-", "If-Range": self.validator}
+        return Request(method="GET", path=self.path, returns=object, headers=headers, is_raw=self._is_raw)
+
+    def begin(self, headers: Mapping[str, str]) -> str | None:
+        """Learn from the head of an answer that has all bytes whether they can be asked for in part.
+
+        Return what tells these bytes from all others, also where they cannot; None where nothing does.
+        """
+        name = strong_validator(headers)
+        is_plain = content_encoding(headers) is None
+        self.validator = name if self._is_trusted and is_plain else None
+        return name
+
+    def go_on(self, stream: ByteStream, offset: int, total: int | None) -> int:
+        """Check that a 206 goes on where the answer before it was cut; return how many bytes there are in all.
+
+        Raises:
+            TransportError: it does not; there will be no question for a range any more.
+        """
+        span = content_range(stream.headers)
+        named_by = "etag" if self.validator and self.validator.startswith('"') else "last-modified"
+        if (
+            not offset
+            or span is None
+            or span.start != offset
+            or span.total != (total or span.total)
+            or stream.size not in {None, span.stop - span.start}
+            or stream.headers.get(named_by) not in {None, self.validator}
+            or content_encoding(stream.headers)
+        ):
+            raise self.distrust("the answer is another range than was asked for")
+        return span.total
+
+    def distrust(self, why: str) -> TransportError:
+        """Return an error, and ask for no range again: this service does not know how."""
+        self.validator = None
+        self._is_trusted = False
+        return TransportError(f"GET {self.path}: {why}")
+
+
+class Patience:
+    """How long a content that is cut again and again is asked for: as long as each answer gets it further.
+
+    Args:
+        transport: its policy sets the pauses, and how many failures without progress there may be.
+
+    Attributes:
+        attempts: how many answers were cut.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self.attempts: int = 0
+        self._transport = transport
+        self._highest = self._failures = 0
+        self._first_failure_s = 0.0
+
+    def pause_s(self, cut: TransportError, kept: int) -> float | None:
+        """Return the pause before the next attempt, or None to give up.
+
+        Args:
+            cut: what ended the last attempt.
+            kept: how many bytes need not come again.
+        """
+        now_s = asyncio.get_running_loop().time()
+        self.attempts += 1
+        if kept > self._highest or not self._failures:
+            self._highest, self._failures, self._first_failure_s = max(self._highest, kept), 0, now_s
+        self._failures += 1
+        if not cut.can_pass or self.attempts == _MAX_ATTEMPTS:
+            return None
+        return self._transport.pause_s(cut, attempt=self._failures, elapsed_s=now_s - self._first_failure_s)
 
 
 @attrs.frozen

@@ -16,7 +16,7 @@ import msgspec
 
 from openai_batches._text import as_count
 from openai_batches.errors import InputError, InvalidRequestsError
-from openai_batches.problems import Problem
+from openai_batches.models import Problem
 from openai_batches.requests.duplicates import DuplicateFinder
 from openai_batches.requests.prompts import RowReader
 from openai_batches.requests.request import encode_request, requests_from

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 import attrs
 import msgspec
 
-from openai_batches.problems import Problem, Repair
+from openai_batches.models import Problem, Repair
 from openai_batches.requests.check_line import check_line, count_inputs, is_embedding, needed_fields, shown
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 import msgspec
 
-from openai_batches.problems import Problem
+from openai_batches.models import Problem
 
 __all__ = ["CheckedLine", "check_line", "count_inputs", "is_embedding", "needed_fields", "parsed", "shown"]
 

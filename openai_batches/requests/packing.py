@@ -19,7 +19,7 @@ import attrs
 import msgspec
 
 from openai_batches.errors import InputError
-from openai_batches.problems import Problem
+from openai_batches.models import Problem
 from openai_batches.providers import OPENAI, Provider
 
 if TYPE_CHECKING:

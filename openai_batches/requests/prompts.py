@@ -18,7 +18,7 @@ import msgspec
 
 from openai_batches._threads import in_threads
 from openai_batches.errors import InputError, InvalidRequestsError
-from openai_batches.problems import Problem
+from openai_batches.models import Problem
 from openai_batches.requests.check_line import CheckedLine, parsed
 from openai_batches.requests.read import blocks_of
 

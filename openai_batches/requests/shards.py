@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import AsyncGenerator, Callable, Iterable
 
-    from openai_batches.problems import Problem
+    from openai_batches.models import Problem
     from openai_batches.requests.read import RequestSource
     from openai_batches.requests.validate import ValidationReport
 

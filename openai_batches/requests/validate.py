@@ -16,7 +16,7 @@ import attrs
 from openai_batches._arguments import unknown_endpoint
 from openai_batches._threads import in_thread_to_its_end
 from openai_batches.errors import InputError, InvalidRequestsError
-from openai_batches.problems import Problem, Repair
+from openai_batches.models import Problem, Repair
 from openai_batches.providers import OPENAI, Provider
 from openai_batches.requests.check_block import BlockChecker
 from openai_batches.requests.check_line import shown

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Self
 
 from openai_batches.errors import APIError, InputError, TransportError
-from openai_batches.http.resuming import Patience, Ranges
+from openai_batches.http.ranges import Patience, Ranges
 from openai_batches.storage.lines import BlockSplitter, LineSplitter
 
 if TYPE_CHECKING:

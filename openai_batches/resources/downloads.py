@@ -18,8 +18,7 @@ import attrs
 
 from openai_batches._threads import in_thread, in_thread_without_fail
 from openai_batches.errors import APIError, DecodeError, InputError, TransportError
-from openai_batches.http.ranges import content_encoding
-from openai_batches.http.resuming import Patience, Ranges
+from openai_batches.http.ranges import Patience, Ranges, content_encoding
 from openai_batches.http.wire import Request, segment
 from openai_batches.models import BatchStatus, FileObject, RequestCounts
 from openai_batches.storage.atomic import PartFile, refuse_existing

@@ -17,7 +17,7 @@ import pytest
 
 from openai_batches import OPENAI, InputError
 from openai_batches.errors import InvalidRequestsError
-from openai_batches.problems import Repair
+from openai_batches.models import Repair
 from openai_batches.requests import validate as validate_module
 from openai_batches.requests.packing import ShardLimits
 from openai_batches.requests.request import BatchRequest

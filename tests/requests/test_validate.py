@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 
 from openai_batches import OPENAI, InputError
 from openai_batches.errors import InvalidRequestsError
-from openai_batches.problems import Problem, Repair
+from openai_batches.models import Problem, Repair
 from openai_batches.requests.check_block import BlockChecker, CheckedBlock
 from openai_batches.requests.check_line import CheckedLine, check_line, count_inputs
 from openai_batches.requests.validate import ProblemList, ValidationReport, report_of, whole_file_problems

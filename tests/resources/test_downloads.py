@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import errno
 import gzip
 import json
@@ -11,14 +10,12 @@ import os
 import random
 import subprocess
 import sys
-import time
 import zlib
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
 import zstandard
-from hypothesis import given, strategies as st
 from support.file_depot import DATA, NOW_DATE, OLD_DATE, OTHER, ROW, WAYS, Depot, opened
 from support.http_servers import ONCE, QUICK, Asked, RawServer, answer, batch_json, error_answer, file_json, json_answer
 
@@ -32,9 +29,7 @@ from openai_batches import (
     RequestCounts,
     TransportError,
 )
-from openai_batches.http.ranges import ContentRange, content_encoding, content_range, strong_validator
 from openai_batches.storage import atomic
-from openai_batches.storage.compression import Inflater, compressor, suffix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,7 +103,7 @@ async def test_the_attempts_are_bounded(
     open_session: OpenSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that gives byte after byte is given up in the end."""
-    monkeypatch.setattr("openai_batches.http.resuming._MAX_ATTEMPTS", 20)
+    monkeypatch.setattr("openai_batches.http.ranges._MAX_ATTEMPTS", 20)
     depot = Depot(cuts=[1] * 1_000)
     async with opened(depot, open_session, retry=attrs.evolve(QUICK, attempts=50)) as session:
         with pytest.raises(TransportError) as caught:
@@ -698,101 +693,3 @@ async def test_batches_without_files(open_session: OpenSession, tmp_path: Path) 
         assert odd.error is not None
         assert odd.error.path.parent == tmp_path
     assert batch_json()["id"] == "batch_1"
-
-
-# The rooms below
-
-
-@given(start=st.integers(0, 10**17), length=st.integers(1, 10**6), rest=st.integers(0, 10**6))
-def test_content_ranges(start: int, length: int, rest: int) -> None:
-    """A Content-Range says which bytes of how many an answer holds."""
-    stop = start + length
-    text = f"bytes {start}-{stop - 1}/{stop + rest}"
-    assert content_range({"content-range": text}) == ContentRange(start, stop, stop + rest)
-
-
-@given(st.one_of(st.text(), st.from_regex(r"bytes [0-9*]{0,3}-[0-9]{0,3}/[0-9*]{0,3}", fullmatch=True)))
-def test_any_content_range(text: str) -> None:
-    """Whatever else it says, it makes sense or is nothing."""
-    found = content_range({"content-range": text})
-    assert found is None or 0 <= found.start < found.stop <= found.total
-
-
-@pytest.mark.parametrize(
-    ("headers", "validator"),
-    [
-        ({}, None),
-        ({"etag": '"a"'}, '"a"'),
-        ({"etag": '""'}, '""'),
-        ({"etag": 'W/"a"'}, None),
-        ({"etag": "a"}, None),
-        ({"etag": '"a'}, None),
-        ({"etag": '"a"b"'}, None),
-        ({"etag": '"\xe4"'}, None),
-        ({"etag": '"a"', "last-modified": OLD_DATE, "date": NOW_DATE}, '"a"'),
-        ({"etag": 'W/"a"', "last-modified": OLD_DATE, "date": NOW_DATE}, None),
-        ({"last-modified": OLD_DATE, "date": NOW_DATE}, OLD_DATE),
-        ({"last-modified": NOW_DATE, "date": NOW_DATE}, None),
-        ({"last-modified": NOW_DATE, "date": OLD_DATE}, None),
-        ({"last-modified": OLD_DATE}, None),
-        ({"last-modified": "yesterday", "date": NOW_DATE}, None),
-        ({"last-modified": OLD_DATE.replace("GMT", "-0000"), "date": NOW_DATE}, None),
-    ],
-)
-def test_strong_validators(headers: dict[str, str], validator: str | None) -> None:
-    """A strong ETag, or without any ETag a date that is old enough, tells the bytes from all others."""
-    assert strong_validator(headers) == validator
-
-
-@given(st.integers(0, 10**6))
-def test_a_date_is_strong_after_a_minute(age_s: int) -> None:
-    """A file that was changed within the last minute may be changed again without another date."""
-    now = time.time()
-    headers = {
-        "last-modified": email.utils.formatdate(now - age_s, usegmt=True),
-        "date": email.utils.formatdate(now, usegmt=True),
-    }
-    assert strong_validator(headers) == (headers["last-modified"] if age_s >= 60 else None)
-
-
-def test_content_encodings() -> None:
-    """Identity is no encoding."""
-    found = [content_encoding({"content-encoding": name}) for name in ("", "identity", " GZIP ", "br")]
-    assert found == [None, None, "gzip", "br"]
-    assert content_encoding({}) is None
-
-
-@given(
-    data=st.binary(max_size=2_000),
-    times=st.integers(1, 400),
-    members=st.integers(1, 3),
-    size=st.integers(1, 5_000),
-    kind=st.sampled_from(["gzip", "deflate"]),
-)
-def test_expanding_in_pieces(data: bytes, times: int, members: int, size: int, kind: str) -> None:
-    """However an encoded body is cut into pieces, what comes out is the content, in pieces that fit into memory."""
-    one = (gzip.compress if kind == "gzip" else zlib.compress)(data * times)
-    body = one * members
-    inflater = Inflater(kind)
-    pieces = [piece for start in range(0, len(body), size) for piece in inflater.expand(body[start : start + size])]
-    assert b"".join(pieces) == data * times * members
-    assert inflater.is_whole
-
-
-@pytest.mark.parametrize("size", [1 << 20, (1 << 20) + 1, (1 << 20) - 1, 3 << 20, 5_000_000])
-def test_expanding_a_lot(size: int) -> None:
-    """A small piece that expands to much comes out bit by bit, to its last byte."""
-    inflater = Inflater("gzip")
-    lengths = [len(piece) for piece in inflater.expand(gzip.compress(bytes(size)))]
-    assert sum(lengths) == size
-    assert max(lengths) <= 1 << 20
-    assert inflater.is_whole
-
-
-def test_compressions_and_names() -> None:
-    """Each compression has its suffix, and what it makes can be read."""
-    assert [suffix(None), suffix("gzip"), suffix("zstd")] == ["", ".gz", ".zst"]
-    stream = compressor("gzip")
-    assert gzip.decompress(stream.compress(DATA) + stream.flush()) == DATA
-    stream = compressor("zstd")
-    assert zstandard.ZstdDecompressor().decompressobj().decompress(stream.compress(DATA) + stream.flush()) == DATA
