@@ -20,7 +20,7 @@ from openai_batches.results.parse import ResultReader
 from openai_batches.results.result import BatchResult, Outcome, ResultError, missing_result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
     from io import FileIO
 
 
@@ -98,7 +98,7 @@ class AttemptFiles:
             raise JournalError(f"{path}, which the job needs, cannot be read: {error}") from error
 
 
-def attempt_results(files: AttemptFiles, body_type: object = None) -> Iterator[list[BatchResult]]:
+def attempt_results(files: AttemptFiles, body_type: object = None) -> Generator[list[BatchResult], None, None]:
     """Yield the result of each request that found its end in an attempt, in the order of its files where they allow it.
 
     Raises:
@@ -108,7 +108,7 @@ def attempt_results(files: AttemptFiles, body_type: object = None) -> Iterator[l
         pieces: Iterator[list[BatchResult]] = chain.from_iterable(_results_of(files, body_type))
     else:
         pieces = shard_results([files], body_type)
-    return _without(_resent(files), pieces)
+    yield from _without(_resent(files), pieces)
 
 
 def _results_of(files: AttemptFiles, body_type: object) -> list[Iterator[list[BatchResult]]]:
@@ -134,7 +134,9 @@ def _without(resent: frozenset[str], pieces: Iterator[list[BatchResult]]) -> Ite
             yield kept
 
 
-def shard_results(attempts: Sequence[AttemptFiles], body_type: object = None) -> Iterator[list[BatchResult]]:
+def shard_results(
+    attempts: Sequence[AttemptFiles], body_type: object = None
+) -> Generator[list[BatchResult], None, None]:
     """Yield the one result of each request of a shard, in the order of its requests, given all attempts at it in order.
 
     Raises:
