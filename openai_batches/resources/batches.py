@@ -212,21 +212,21 @@ class Batches:
         """Return a batch once it has ended: completed, failed, expired or cancelled.
 
         Young batches are asked about often, old ones rarely, from every 5 s to every 5 min, and those whose end is
-        foreseen more often again. All who wait share their questions: a thousand batches take some ten requests a
-        round. A question that fails in passing is logged and asked again later. The batch itself is never touched,
-        whatever becomes of the waiter.
+        foreseen more often again. All who wait share the requests: a thousand batches take some ten of them a
+        round. A request that fails for a reason that may pass is logged and repeated later. The batch itself is never
+        changed, whatever becomes of the waiter.
 
         Args:
             batch: the batch, or its id. One that has ended already is returned without asking.
             timeout: seconds after which to give up; None never does.
-            poll: how long to pause between two questions, as a policy or as a fixed number of seconds; without it, the
+            poll: how long to pause between two requests, as a policy or as a fixed number of seconds; without it, the
                 session's. Of several who wait for a batch the most eager one decides.
 
         Raises:
             InputError: this cannot be an id, a number is out of range, or the session was closed meanwhile.
             WaitTimeoutError: the time is up; ``batch`` is the batch as it was last seen.
             APIError: the service said no, in a way that does not pass.
-            TransportError: the first question had no answer, and only an id is known of the batch.
+            TransportError: the first request had no answer, and only an id is known of the batch.
             DecodeError: five answers in a row made no sense, or the first one where only an id is known of the batch.
         """
         policy = as_poll_policy(poll, self._poll)
@@ -243,13 +243,13 @@ class Batches:
         Args:
             batches: batches or their ids; one that is given twice is yielded once.
             timeout: seconds, from the first step, after which to give up; None never does.
-            poll: how long to pause between two questions, as for ``wait``.
+            poll: how long to pause between two requests, as for ``wait``.
 
         Raises:
             InputError: this is no batch, or a number is out of range.
             WaitTimeoutError: while iterating: the time is up; ``batches`` are those that have not ended.
             APIError: while iterating: the service said no, in a way that does not pass.
-            TransportError: while iterating: the first question had no answer, and only an id is known of a batch.
+            TransportError: while iterating: the first request had no answer, and only an id is known of a batch.
         """
         policy = as_poll_policy(poll, self._poll)
         return CompletedBatches(batches, poller=self.poller, poll=policy, timeout_s=timeout)
@@ -268,14 +268,14 @@ class Batches:
 
         Args:
             batch: the batch, or its id.
-            poll: how long to pause between two questions, as for ``wait``.
+            poll: how long to pause between two requests, as for ``wait``.
             stall_after: seconds without a change after which that is told, as a change with ``is_stall``, and again
                 after each further such time; or a mapping of statuses to seconds, for those alone.
 
         Raises:
             InputError: this is no batch, or a number is out of range.
             APIError: while iterating: the service said no, in a way that does not pass.
-            TransportError: while iterating: the first question had no answer, and only an id is known of the batch.
+            TransportError: while iterating: the first request had no answer, and only an id is known of the batch.
         """
         policy = as_poll_policy(poll, self._poll)
         return BatchChanges(batch, poller=self.poller, poll=policy, stall_after_s=stall_after)

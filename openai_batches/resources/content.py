@@ -1,4 +1,4 @@
-"""Read the content of a file at the service as it comes, past connections that break."""
+"""Read the content of a file at the service while it arrives, and go on after connections that break."""
 
 from __future__ import annotations
 
@@ -129,12 +129,12 @@ class FileContent:
         """
         chunks = self.iter_chunks()
         pieces: list[bytes] = []
-        room = max_bytes
+        left = max_bytes
         if (self.size or 0) <= max_bytes:
             async for chunk in chunks:
                 pieces.append(chunk)
-                room -= len(chunk)
-                if room < 0:
+                left -= len(chunk)
+                if left < 0:
                     break
             else:
                 return b"".join(pieces)
@@ -149,7 +149,7 @@ class FileContent:
             yield rest
 
     def _taken(self) -> ByteStream:
-        """Return the stream, which is given out once: what was read does not come again."""
+        """Return the stream; a second call fails, since its bytes can be read only once."""
         if self._stream is None:
             raise InputError("File content is read inside its block: async with session.files.content(id) as content")
         if self._is_read:
@@ -173,19 +173,19 @@ class FileContent:
                 cut = error
             else:
                 return
-            stream, passing = await self._taken_up(cut, patience, done)
+            stream, passing = await self._asked_again(cut, patience, done)
 
     def _check_end(self, done: int, passing: int) -> None:
-        """Check that an answer which ended well left nothing out."""
+        """Check that an answer that ended without an error is complete."""
         if passing:
             text = f"File {self._file_id} ends at byte {done - passing:,}, and {done:,} were read before"
             raise TransportError(text, can_pass=False)
         if self.size is not None and done < self.size:
             raise TransportError(f"File {self._file_id}: the answer ended at byte {done:,} of {self.size:,}")
 
-    async def _taken_up(self, cut: TransportError, patience: Patience, done: int) -> tuple[ByteStream, int]:
-        """Return another answer, and how many of its bytes were read before."""
-        # Who has left the block wants no more of it.
+    async def _asked_again(self, cut: TransportError, patience: Patience, done: int) -> tuple[ByteStream, int]:
+        """Ask again after a failure; return the new answer, and how many of its bytes were read before."""
+        # Outside of the block nobody reads any further.
         while self._is_open:
             delay_s = patience.pause_s(cut, done)
             if delay_s is None:
@@ -209,11 +209,7 @@ class FileContent:
         raise cut
 
     def _passing(self, stream: ByteStream, offset: int, done: int) -> int:
-        """Return how many bytes of this answer were read before.
-
-        Raises:
-            TransportError: it is an answer of another content.
-        """
+        """Return how many bytes of this answer were read before; raise if it is the answer of another content."""
         if stream.status == 206:
             self._ranges.go_on(stream, offset, self.size)
             return 0

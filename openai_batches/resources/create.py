@@ -1,8 +1,8 @@
-"""Create a batch exactly once, although the API knows no idempotency key.
+"""Create a batch exactly once, although the API has no idempotency keys.
 
-A key of our own travels in the batch's metadata. When an attempt ends so that nobody can tell whether the batch exists
-(silence, a cut, 5xx, an answer that cannot be read), the newest batches are searched for the key: the batch that is
-found is adopted, and only where there is none the request is sent again.
+A key of our own is put into the batch's metadata. When an attempt leaves open whether the batch exists (no answer, a
+broken connection, 5xx, an answer that cannot be read), the newest batches are searched for the key. A batch that is
+found is adopted; only if there is none, the request is sent again.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ KEY_NAME = "openai_batches_key"
 _logger = logging.getLogger("openai_batches")
 # A search goes back this much further than the attempt itself, by the service's own clock.
 _MARGIN_S = 900.0
-# How long a file may be pending before a batch is tried all the same.
+# A file that is pending for longer than this is tried all the same.
 _PENDING_S = 300.0
 _NO_METADATA = "the service shows no metadata, in which the key to find it by would be"
-# How long "Cannot find file" is put down to a service that has not seen its own new file yet.
+# For how long "Cannot find file" may mean that the service does not see its own new file yet.
 _FILE_PATIENCE = RetryPolicy(attempts=20, budget_s=60.0, initial_delay_s=1.0, max_delay_s=8.0)
 
 
@@ -68,16 +68,7 @@ class _Seen:
 
 @attrs.frozen(kw_only=True)
 class Creator:
-    """Creates batches, each of them once.
-
-    Args:
-        transport: sends the request.
-        list_batches: gives a new walk over the batches, newest first.
-        cancel: cancels a batch.
-        find_file: returns the service's record of a file, or None.
-        waits_for_files: whether a file may be ``pending`` at first.
-        keeps_metadata: whether the service keeps metadata.
-    """
+    """Creates batches, each of them once; ``list_batches`` starts a new list each time, newest first."""
 
     transport: Transport
     list_batches: Callable[[], AsyncPaginator[Batch]]
@@ -89,23 +80,12 @@ class Creator:
     async def create(
         self, fields: Mapping[str, Any], metadata: Mapping[str, str] | None, *, key: str | None = None
     ) -> Batch:
-        """Return the one batch of these fields.
-
-        Args:
-            fields: the body, without its metadata.
-            metadata: the user's own pairs. A key left from another batch is replaced: it would name that one.
-            key: the key to find the batch by; None draws one.
-
-        Raises:
-            AmbiguousCreateError: nobody can tell whether the batch exists.
-            APIError: the service said no.
-            TransportError: the service cannot be reached, and has no such batch.
-        """
+        """Return the one batch of these fields; a key in the metadata that is left from another batch is replaced."""
         pairs = {name: value for name, value in (metadata or {}).items() if name != KEY_NAME}
-        has_room = len(pairs) < MAX_METADATA_PAIRS
-        if key is not None and not has_room:
+        has_free_pair = len(pairs) < MAX_METADATA_PAIRS
+        if key is not None and not has_free_pair:
             raise InputError(f"metadata has {len(pairs)} pairs of its own, and the idempotency_key needs one of the 16")
-        key = key or secrets.token_hex(16) if has_room and self.keeps_metadata else None
+        key = key or secrets.token_hex(16) if has_free_pair and self.keeps_metadata else None
         if key is not None:
             pairs[KEY_NAME] = key
         body = _encoded({**fields, "metadata": pairs})
@@ -115,21 +95,15 @@ class Creator:
         return await self._once(request, key, str(fields["input_file_id"]))
 
     async def find(self, key: str, *, since_s: float, file_id: str | None) -> Batch | None:
-        """Return the batch of a key, or None; doubles of it are cancelled.
+        """Return the batch of a key, or None; duplicates of it are cancelled.
 
-        Args:
-            key: the key it was created with.
-            since_s: since when it may exist, by the service's own clock, in Unix seconds.
-            file_id: a file that only this batch was made of: on a service that shows no metadata it is known by that.
-
-        Raises:
-            AmbiguousCreateError: the search failed.
+        A service that shows no metadata is searched for the only batch that was made of ``file_id``.
         """
         _logger.info("GET /batches: looking for a batch that may exist already")
         seen = await self._search(key, file_id, lambda _: since_s, None)
         found = seen.named
         if not found and not seen.shows_metadata:
-            # A batch that failed has run nothing: it is not the one that is looked for.
+            # A batch that failed has run nothing, so it is not the one that is looked for.
             found = [batch for batch in seen.nameless if batch.status != BatchStatus.FAILED]
         return await self._only_one(found[::-1]) if found else None
 
@@ -148,14 +122,14 @@ class Creator:
             if is_ambiguous(failure):
                 doubts += 1
                 delay_s = self.transport.pause_s(failure, attempt=doubts, elapsed_s=loop.time() - begun)
-                # The service gets a moment before it is searched: it may still be at work on the attempt.
+                # Wait before the search, since the service may still be processing the attempt.
                 await asyncio.sleep(self.transport.retry.initial_delay_s if delay_s is None else delay_s)
                 if found := await self._found(key, file_id, loop.time() - begun, failure):
                     return await self._only_one(found)
             else:
                 delay_s = await self._patience_s(failure, file_id, attempts, loop.time() - begun)
                 await asyncio.sleep(delay_s or 0)
-                # A refusal is about this attempt: an earlier one may have been carried out late.
+                # The refusal is about this attempt; an earlier one may have been carried out late.
                 is_late = doubts and delay_s is None
                 if is_late and (found := await self._found(key, file_id, loop.time() - begun, failure)):
                     return await self._only_one(found)
@@ -167,7 +141,7 @@ class Creator:
     ) -> list[Batch]:
         """Return the batches that carry the key, oldest first, among all that are not older than the first attempt."""
         if key is None:
-            why = "its metadata has no room for a key to find it by" if self.keeps_metadata else _NO_METADATA
+            why = "its metadata has no free pair for a key to find it by" if self.keeps_metadata else _NO_METADATA
             text = f"The batch may exist, but {why} ({failure}). Before you create it again, look at the newest batches"
             raise AmbiguousCreateError(text) from failure
         _logger.info("POST /batches: no clear answer, looking for the batch (%s)", failure)
@@ -183,11 +157,7 @@ class Creator:
     ) -> _Seen:
         """Return the batches that may be the one, newest first, among all that are not older than the first attempt.
 
-        Args:
-            key: the key.
-            file_id: the file it was made of.
-            oldest_s: when the first attempt was made, given when the newest batch was, both by the service's clock.
-            failure: what left the outcome open.
+        ``oldest_s`` returns when the first attempt was made, given when the newest batch was; by the service's clock.
         """
         seen = _Seen()
         newest_s = 0.0
@@ -196,8 +166,8 @@ class Creator:
                 seen.add(page.data, key, file_id)
                 times = [batch.created_at.timestamp() for batch in page.data if batch.created_at is not None]
                 newest_s = max([newest_s, *times])
-                # Both ends are the service's own times, so that it does not matter how wrong either clock is; a list
-                # that is oldest first ends each page with its newest, and is so read to its end.
+                # Both times are the service's own, so an error of either clock does not matter. In a list that is
+                # oldest first, each page ends with its newest batch, so such a list is read to its end.
                 if times and times[-1] < oldest_s(newest_s) - _MARGIN_S:
                     break
         except BatchesError as error:
@@ -209,7 +179,7 @@ class Creator:
         return seen
 
     async def _only_one(self, found: list[Batch]) -> Batch:
-        """Return the oldest batch of a key; the others, which a slow service created late, are cancelled."""
+        """Return the oldest batch of a key; cancel the others, which a slow service created late."""
         batch, *doubles = found
         for double in doubles:
             _logger.warning("Batch %s is a double of %s: it is cancelled", double.id, batch.id)
@@ -220,17 +190,17 @@ class Creator:
         return batch
 
     async def _checked(self, batch: Batch, key: str | None, file_id: str, elapsed_s: float) -> Batch:
-        """Return the batch of a repeated attempt, unless an earlier attempt was carried out late after all."""
+        """Return the batch of a repeated attempt, or that of an earlier attempt which was carried out late."""
         try:
             found = await self._found(key, file_id, elapsed_s, None)
         except AmbiguousCreateError as error:
-            # The batch exists, and no double was seen.
+            # This batch exists in any case; the search has only failed to rule out a duplicate.
             _logger.warning("Batch %s took several attempts, and may have a double: %s", batch.id, error)
             return batch
         return await self._only_one(found or [batch])
 
     async def _patience_s(self, failure: BatchesError, file_id: str, attempt: int, elapsed_s: float) -> float | None:
-        """Return the pause after which the service may have seen the file, or None if that is not the trouble."""
+        """Return the pause after which the service may see the file, or None if the failure has another reason."""
         if not is_unseen_file(failure) or self.transport.retry.attempts <= 1:
             return None
         delay_s = _FILE_PATIENCE.delay_s(attempt, elapsed_s=elapsed_s)
@@ -240,7 +210,7 @@ class Creator:
         return delay_s
 
     async def _file_ready(self, file_id: str) -> None:
-        """Return when a file is not pending any more, or has been for too long: then the service says why."""
+        """Return when a file is no longer pending, or has been for so long that the service may say why."""
         begun = asyncio.get_running_loop().time()
         policy = attrs.evolve(self.transport.retry, attempts=sys.maxsize, budget_s=_PENDING_S)
         looks = 0

@@ -1,8 +1,8 @@
-"""Bring files of the service to the disk: whole, or not at all.
+"""Download files from the service to the disk: whole, or not at all.
 
-A file grows beside its target and takes the target's name once its length is right, so that no truncated file ever has
-that name. A connection that breaks is taken up where it broke, if the service names its bytes by a strong validator,
-and else from the start.
+A file is written beside its target and renamed to it once its length is right, so that no truncated file ever has that
+name. After a broken connection the download goes on where it stopped, if the service identifies the content by a strong
+validator, and otherwise from the start.
 
 Source: https://www.rfc-editor.org/rfc/rfc9110#name-range-requests
 """
@@ -37,7 +37,7 @@ __all__ = ["BatchDownload", "DownloadProgress", "DownloadedFile", "download", "d
 # Told how many bytes came, and of how many, or None where that is not known.
 DownloadProgress: TypeAlias = "Callable[[int, int | None], object]"
 
-# As much is gathered before a thread writes it.
+# So much is collected before a thread writes it: a thread for each chunk would cost more.
 _BLOCK_BYTES = 1024 * 1024
 
 _logger = logging.getLogger("openai_batches")
@@ -104,7 +104,7 @@ async def download(
         raise InputError(f"path must name a file, not {str(path)!r}")
     url = f"/files/{segment(file_id, name='file_id')}"
     if suffix(compress):
-        compressor(compress)  # type: ignore[arg-type]  # now rather than after the first byte
+        compressor(compress)  # type: ignore[arg-type]  # fails now rather than after the first byte
     part = PartFile(target, compression=compress, overwrite=overwrite, counts_rows=counts_rows)
     try:
         await in_thread(part.open)
@@ -113,7 +113,7 @@ async def download(
         attempts = await fetch.run()
         await in_thread(part.keep)
     finally:
-        # A thread that still writes is waited for, whatever becomes of us.
+        # A thread may still be writing: it is waited for even if this task is cancelled.
         await in_thread_without_fail(part.discard)
     rows = part.rows if counts_rows else None
     return DownloadedFile(file_id=file_id, path=target, bytes=part.received, attempts=attempts, rows=rows)
@@ -176,20 +176,12 @@ async def _recorded_size(transport: Transport, url: str) -> int | None:
     try:
         file = await transport.send(Request(method="GET", path=url, returns=FileObject))
     except (APIError, DecodeError):
-        return None  # asking for the content will tell what is wrong, if anything is
+        return None  # if anything is wrong, the request for the content says what
     return file.bytes if file.bytes > 0 else None
 
 
 class _Fetch:
-    """One file on its way, over as many answers as it takes.
-
-    Args:
-        transport: carries the requests.
-        url: the path of the content.
-        part: where the bytes go; open.
-        size: the length the content must have, if that is known.
-        progress: told the bytes that are there, and the bytes in all.
-    """
+    """The download of one file, over as many answers as it takes; ``size`` is the length it must have, if known."""
 
     def __init__(
         self, transport: Transport, url: str, part: PartFile, *, size: int | None, progress: DownloadProgress | None
@@ -203,13 +195,7 @@ class _Fetch:
         self._total: int | None = None
 
     async def run(self) -> int:
-        """Return, once all the content is there, how many answers it took.
-
-        Raises:
-            APIError: the service said no.
-            TransportError: no whole content came.
-            OSError: the disk is full, or broken.
-        """
+        """Return, once all the content is there, how many answers it took."""
         patience = Patience(self._transport)
         while (cut := await self._attempt()) is not None:
             # What cannot be resumed is lost: only bytes that stay, and were not there before, are progress.
@@ -224,7 +210,7 @@ class _Fetch:
         return patience.attempts + 1
 
     async def _attempt(self) -> TransportError | None:
-        """Return None once all is there, or what cut the answer short; opening it is the transport's to retry."""
+        """Return None once all bytes are there, or what broke the answer off; the transport retries opening it."""
         offset = self._part.received if self._ranges.validator else 0
         try:
             async with self._transport.stream(self._ranges.request(offset)) as stream:
@@ -241,7 +227,7 @@ class _Fetch:
         return None
 
     async def _begin(self, stream: ByteStream, offset: int) -> None:
-        """Find out from an answer's head where its bytes belong."""
+        """Decide by an answer's head where its bytes belong in the file."""
         if stream.status == 206:
             self._total = self._ranges.go_on(stream, offset, self._total or self._size)
             return
@@ -287,7 +273,7 @@ class _Fetch:
             self._progress(self._part.received, most)
 
     def _check_end(self, stream: ByteStream) -> None:
-        """Check that an answer which ended well left all of the content."""
+        """Check that an answer that ended without an error brought all of the content."""
         received = self._part.received
         if not self._part.is_expanded:
             raise TransportError(f"GET {self._url}: the answer's encoding ends before its end")
@@ -295,7 +281,7 @@ class _Fetch:
             raise TransportError(f"GET {self._url}: the answer ended at byte {received:,} of {self._total:,}")
         if self._size is not None and received != self._size:
             if self._total is None and not self._is_chunked(stream):
-                # Without a length, the end of the connection is the end of the content, or a cut.
+                # Without a length, a closed connection may be the end of the content or a failure.
                 raise TransportError(f"GET {self._url}: the connection ended at byte {received:,} of {self._size:,}")
             raise self._wrong_length(f"{received:,} bytes came")
 

@@ -257,11 +257,7 @@ class Files:
 
 
 def _checked_name(source: Source, filename: str | None, purpose: str) -> str:
-    """Return the name under which something is uploaded.
-
-    Raises:
-        InputError: it is empty, or misnamed for a batch.
-    """
+    """Return the name under which something is uploaded; raise if it is empty, or named as no batch's file can be."""
     name = filename or source.filename or ("requests.jsonl" if purpose == "batch" else "upload")
     try:
         name.encode()

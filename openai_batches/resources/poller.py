@@ -1,8 +1,8 @@
-"""One poller serves all who wait for the batches of a session.
+"""One poller reads the statuses of all batches of a session that are waited for.
 
-A batch is asked about when its time has come: the young ones often, the old ones rarely, those that near their end more
-often again. Batches whose times lie close together are asked about in one round. Whoever waits takes the updates from a
-:class:`Watch`; while nobody waits, nothing runs.
+Young batches are polled often, old ones rarely, and those near their end more often again. Batches that are due at
+nearly the same time are polled in one round. Those who wait take updates from a :class:`Watch`; without one, nothing
+runs.
 """
 
 from __future__ import annotations
@@ -41,23 +41,20 @@ __all__ = ["Poller", "Watch"]
 _logger = logging.getLogger("openai_batches")
 # A service may not show a batch to readers at once after it was created.
 _UNSEEN_S = 60.0
-# A page of a proxy may stand in for an answer now and then, but not every time.
+# A proxy may now and then answer with a page of its own, but not every time.
 _MAX_UNREADABLE = 5
-# So much of its pause a batch is asked about early, if a round is due anyway.
+# A batch is polled early by up to this share of its pause, if a round is due anyway.
 _EARLY_SHARE = 0.25
-# An end that is foreseen is no nearer than this part of the time in which nothing has moved.
+# The estimated end is never nearer than the time without a change, divided by this.
 _SILENCE = 10.0
 # Clocks are not finer than this.
 _TICK_S = 0.001
 
 
 class Watch:
-    """The updates of some batches, for one who waits for them; close it in the end, so that nobody asks about them.
+    """The updates of some batches; they are polled until it is closed.
 
-    Args:
-        poller: asks about the batches.
-        poll: how often.
-        only_ends: be told of ends and errors alone, not of every change.
+    With ``only_ends`` it gets ends and errors alone, not every change.
     """
 
     def __init__(self, poller: Poller, *, poll: PollPolicy, only_ends: bool) -> None:
@@ -69,7 +66,7 @@ class Watch:
         self._updates: asyncio.Queue[BatchUpdate] = asyncio.Queue()
 
     def __len__(self) -> int:
-        """Return of how many batches the last update is still to be taken."""
+        """Return for how many batches the last update is still to be taken."""
         return self._left
 
     def add(self, batch: Batch | str) -> None:
@@ -81,7 +78,7 @@ class Watch:
             self._poller.join(self, batch)
 
     def __contains__(self, batch_id: str) -> bool:
-        """Return whether a batch is watched that has not ended."""
+        """Return whether a batch is watched and has not ended."""
         return batch_id in self._open
 
     def seen(self, batch_id: str) -> Batch | None:
@@ -110,7 +107,7 @@ class Watch:
 
 @attrs.define(eq=False, kw_only=True)
 class _Open:
-    """A batch that somebody waits for; times are those of the event loop."""
+    """A batch that is waited for; times are those of the event loop."""
 
     id: str
     due_s: float
@@ -119,7 +116,7 @@ class _Open:
     batch: Batch | None = None
     early_s: float = 0.0
     asked_s: float | None = None
-    # The last look that saw another count, in Unix seconds, and the count of now.
+    # When the count of answered requests last changed, in Unix seconds, and the count: the time before, and the last.
     earlier: tuple[float, int] | None = None
     latest: tuple[float, int] | None = None
     is_seen: bool = False
@@ -131,14 +128,7 @@ class _Open:
 
 
 class Poller:
-    """Asks how batches are, for as long as somebody waits for them.
-
-    Args:
-        retrieve: asks for one batch.
-        list_batches: gives a new walk over the batches, newest first.
-        poll: how often to ask, where one who waits does not say.
-        now: the wall clock in Unix seconds, for the age of batches.
-    """
+    """Polls the statuses of batches, for as long as there is a watch over them."""
 
     def __init__(
         self,
@@ -163,15 +153,15 @@ class Poller:
         """Return a watch over no batches yet; adding thousands to it is cheap, and one task can take all their updates.
 
         Args:
-            poll: how often to ask; of several watches over a batch the most eager one decides.
-            only_ends: be told of ends and errors alone.
+            poll: how often to poll; of several watches over a batch, the one with the shortest pause decides.
+            only_ends: get ends and errors alone.
         """
         return Watch(self, poll=poll or self.poll, only_ends=only_ends)
 
     def wake(self, batch_id: str) -> None:
-        """Ask about a batch at once, if somebody waits for it, and more often for a while.
+        """Poll a batch at once, if it is watched, and more often for a while.
 
-        Where it is being asked about at this moment, it is asked about once more, since the answer may be older.
+        If a request for it is on its way, it is polled once more, since that answer may be older.
         """
         if (one := self._open.get(batch_id)) is not None:
             one.is_woken = True
@@ -179,12 +169,12 @@ class Poller:
             self._set_due(one, one.pace_from_s)
 
     def seen(self, batch_id: str) -> Batch | None:
-        """Return a batch that somebody waits for as it was last seen."""
+        """Return a watched batch as it was last seen."""
         one = self._open.get(batch_id)
         return None if one is None else one.batch
 
     def note(self, batch: Batch) -> None:
-        """Take a record that came otherwise, e.g. with the answer to a cancel; only a change makes an update."""
+        """Take a record from elsewhere, such as the answer to a cancel; only a change makes an update."""
         one = self._open.get(batch.id)
         if one is not None and (
             one.batch is None or (has_changed(batch, one.batch) and not is_older(batch, one.batch))
@@ -192,17 +182,17 @@ class Poller:
             self._saw(one, batch)
 
     async def close(self) -> None:
-        """End all waiting with an error. Nothing is left running, and closing twice does nothing."""
+        """End all watches with an error. Nothing is left running, and closing twice does nothing."""
         self._is_closed = True
         self._end_all(InputError("The session was closed while the batch was waited for; it was not cancelled"))
         if self._tasks:
             await asyncio.wait(self._tasks)
 
     def join(self, watch: Watch, batch: Batch | str) -> None:
-        """Let a watch have the updates of a batch."""
+        """Add a batch to a watch."""
         known = batch if isinstance(batch, Batch) else None
         batch_id = batch.id if isinstance(batch, Batch) else batch
-        # What the caller gives may be old: it makes an update only where something else was known.
+        # The caller's record may be old: it makes an update only where another one was known.
         if known is not None and (known.is_terminal or self.seen(batch_id) is not None):
             self.note(known)
         if known is not None and known.is_terminal:
@@ -223,7 +213,7 @@ class Poller:
             self._start()
 
     def leave(self, watch: Watch, batch_id: str) -> None:
-        """Let a watch have no more updates of a batch; one that nobody watches is not asked about any more."""
+        """Remove a batch from a watch; a batch without a watch is no longer polled."""
         one = self._open[batch_id]
         del one.watches[watch]
         if not one.watches:
@@ -257,7 +247,7 @@ class Poller:
             self._end(one, BatchUpdate(batch_id=one.id, batch_or_error=error))
 
     def _start(self) -> None:
-        # An alarm of its own, so that a task that is still ending does not take it from the next one.
+        # Each task has its own event, so that one that is still ending cannot consume the next one's.
         self._alarm = asyncio.Event()
         task = asyncio.get_running_loop().create_task(self._run(self._alarm), name="openai_batches poller")
         self._task = task
@@ -265,7 +255,7 @@ class Poller:
         task.add_done_callback(self._stopped)
 
     def _stopped(self, task: asyncio.Task[None]) -> None:
-        """See to it that nobody waits for a task that has ended, whatever ended it."""
+        """End all watches with an error if the task has ended before them, for whatever reason."""
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if task is self._task:
@@ -293,11 +283,11 @@ class Poller:
                 rounds.create_task(self._round(due))
 
     async def _round(self, due: Sequence[_Open]) -> None:
-        """Ask about the batches whose time has come."""
+        """Poll the batches that are due."""
         asked = {one.id: one for one in due}
 
         def tell(batch_id: str, said: Batch | Exception) -> bool:
-            # A batch may have been let go, and waited for anew, since the round began.
+            # A batch may have been left, and watched again, since the round began.
             if (one := self._open.get(batch_id)) is None:
                 return False
             if asked.get(batch_id) is one:
@@ -310,7 +300,7 @@ class Poller:
 
         try:
             await self._reader.read(tuple(asked), tell)
-        except Exception as error:  # noqa: BLE001  # those who wait are to know, whatever it is
+        except Exception as error:  # noqa: BLE001  # any error is passed on to those who wait
             for one in due:
                 if one.is_asked:
                     tell(one.id, error)
@@ -318,7 +308,7 @@ class Poller:
             self._logged = None
 
     def _saw(self, one: _Open, batch: Batch) -> None:
-        """Take the answer to a question."""
+        """Take a record that was polled."""
         previous = one.batch
         if previous is not None and is_older(batch, previous):
             batch = previous
@@ -335,7 +325,7 @@ class Poller:
         self._schedule(one)
 
     def _failed(self, one: _Open, error: Exception) -> None:
-        """Take that a question was not answered: a failed poll is not a failed batch."""
+        """Take a failed poll, which says nothing about the batch: only one that cannot pass ends the watches."""
         if isinstance(error, NotFoundError):
             one.unseen += 1
             passes = asyncio.get_running_loop().time() < one.unseen_until_s
@@ -347,7 +337,7 @@ class Poller:
         if one.batch is None or not passes:
             self._end(one, BatchUpdate(batch_id=one.id, batch_or_error=error))
             return
-        # What fails in a round mostly fails for all of it, and what is not there stays so: it is told of once.
+        # A failure mostly concerns the whole round, and a missing batch stays missing: each is logged once.
         is_known = self._logged is not None or one.unseen > 1
         level = logging.DEBUG if is_known else logging.WARNING
         line = "Batch %s could not be looked at, it was last seen %s: %s"
@@ -356,12 +346,12 @@ class Poller:
         self._schedule(one)
 
     def _set_pace(self, one: _Open, batch: Batch, previous: Batch | None) -> None:
-        """Learn from a record how fast its batch goes."""
+        """Update from a record what the pauses between polls depend on."""
         if not one.is_seen and batch.created_at is not None:
             one.pace_from_s = self._loop_s(batch.created_at.timestamp())
         is_new = not one.is_seen or previous is None or batch.status != previous.status or not is_ending(previous)
         if is_new and is_ending(batch):
-            # The time of a batch that still runs, with no request left, is that of its beginning: of no use here.
+            # For a batch that runs with no request left, entered_at is when it began to run, which does not help.
             entered = None if batch.status == BatchStatus.IN_PROGRESS else entered_at(batch)
             one.pace_from_s = max(one.pace_from_s, self._loop_s(entered.timestamp() if entered else self.now()))
         count = answered_count(batch)
@@ -369,27 +359,27 @@ class Poller:
             one.earlier, one.latest = one.latest, (self.now(), count)
 
     def _pause_s(self, one: _Open) -> float:
-        """Return the pause after a question, which is that of the most eager watch."""
+        """Return the pause after a poll: the shortest of all watches."""
         age_s = asyncio.get_running_loop().time() - one.pace_from_s
         left_s = None
         if one.batch is not None and one.latest is not None:
             now_s, (changed_s, _) = self.now(), one.latest
             left_s = remaining_s(one.batch, now_s=now_s, earlier=one.earlier)
-            # The last few requests can take for ever: what has not moved for long is asked about less often.
+            # The last few requests can take long: a batch without changes is polled less and less often.
             left_s = None if left_s is None else max(left_s, (now_s - changed_s) / _SILENCE)
         chance = random.random()
         policies = {watch.poll for watch in one.watches}
         return min(poll.delay_s(age_s=age_s, remaining_s=left_s, chance=chance) for poll in policies)
 
     def _schedule(self, one: _Open) -> None:
-        """Set when a batch is asked about next."""
+        """Set when a batch is polled next."""
         one.asked_s = asyncio.get_running_loop().time()
         pause_s = 0.0 if one.is_woken else self._pause_s(one)
         one.due_s, one.early_s = math.inf, pause_s * _EARLY_SHARE
         self._set_due(one, one.asked_s + pause_s)
 
     def _set_due(self, one: _Open, due_s: float) -> None:
-        """Have a batch asked about at a time, if it is not to be asked about earlier."""
+        """Poll a batch at this time, or earlier if that is already set."""
         one.due_s = min(one.due_s, due_s)
         if one.due_s < self._next_s:
             self._alarm.set()

@@ -27,7 +27,7 @@ __all__ = [
     "spans_of",
 ]
 
-# How far along a batch is; a status nobody knows has no place in this order.
+# How far along a batch is; an unknown status has no place in this order.
 _ORDER = {
     BatchStatus.VALIDATING: 0,
     BatchStatus.IN_PROGRESS: 1,
@@ -64,7 +64,7 @@ class BatchChange:
 
 @attrs.frozen(kw_only=True)
 class BatchUpdate:
-    """What a watch is told of a batch: how it is now, or why that cannot be known any more.
+    """What a watch gets of a batch: its present state, or the error after which it is no longer watched.
 
     Attributes:
         batch_id: the id it is watched under.
@@ -110,7 +110,7 @@ def is_older(batch: Batch, seen: Batch) -> bool:
     """Return whether a record shows an earlier state of a batch than one that was seen: lists and replicas lag behind.
 
     A status that comes earlier in a batch's life is older, and so are fewer answers in the same status. A batch that
-    was seen ended stays ended. Nothing can be said of a status nobody knows: its record counts as new.
+    was seen ended stays ended. A record with an unknown status counts as new.
     """
     place, known = _ORDER.get(batch.status), _ORDER.get(seen.status)
     if place is None or known is None:
@@ -130,14 +130,10 @@ def is_ending(batch: Batch) -> bool:
 
 
 def remaining_s(batch: Batch, *, now_s: float, earlier: tuple[float, int] | None) -> float | None:
-    """Return in how many seconds the last request may be answered, or None where that cannot be told.
+    """Return in how many seconds the last request may be answered, or None where that cannot be estimated.
 
-    The faster one counts of two speeds: since the batch began to run, and since an earlier look.
-
-    Args:
-        batch: the batch.
-        now_s: the time of its record, in Unix seconds.
-        earlier: the time of an earlier look, and how many requests had an answer then.
+    The higher of two speeds counts: since the batch began to run, and since an earlier record, of which ``earlier`` is
+    the time and the number of answered requests.
     """
     counts, begun_at = batch.request_counts, batch.in_progress_at
     if counts is None or batch.status != BatchStatus.IN_PROGRESS:
@@ -199,10 +195,6 @@ def spans_of(batch: Batch, now: dt.datetime) -> tuple[Span, ...]:
     The last one is the state it is in: until now, or, where it has ended, a span without length at the end. A time that
     the service left out is passed over, and one that lies before the batch's creation or behind its end is moved there:
     no span has a length below 0. A batch of which no time is known has no spans.
-
-    Args:
-        batch: the batch.
-        now: until when a batch that has not ended is drawn; an aware time.
     """
     marks = _marks(batch)
     end = ended_at(batch)
@@ -222,7 +214,7 @@ def spans_of(batch: Batch, now: dt.datetime) -> tuple[Span, ...]:
 
 
 def _marks(batch: Batch) -> list[tuple[BatchStatus, dt.datetime]]:
-    """Return which state a batch that has not ended was in from when on, the first one first."""
+    """Return the states of a batch before its end with the time at which each began, in order."""
     passed = (BatchStatus.IN_PROGRESS, BatchStatus.FINALIZING, BatchStatus.CANCELLING)
     told = [(status, time) for status in passed if (time := began_at(batch, status)) is not None]
     told.sort(key=lambda mark: mark[1])
@@ -232,14 +224,14 @@ def _marks(batch: Batch) -> list[tuple[BatchStatus, dt.datetime]]:
         return told
     states = [state for state, _ in told]
     if batch.status in states:
-        # What is said to come after the state it is in has not come yet.
+        # Times of states that come after the present one are not true yet.
         return told[: states.index(batch.status) + 1]
-    # It is in this state for as long as nothing else is known of it.
+    # No time is known for the present state: it begins where the last known one does.
     return [*told, (batch.status, max(time for _, time in told))]
 
 
 def _first_state(batch: Batch) -> BatchStatus:
-    """Return the state from a batch's creation on: one that has run did so since then, if nobody says since when."""
+    """Return the state from a batch's creation on: running, if it has run and no time says since when."""
     is_written = began_at(batch, BatchStatus.FINALIZING) is not None and batch.status != BatchStatus.VALIDATING
     is_untold = began_at(batch, BatchStatus.IN_PROGRESS) is None
     has_run = is_untold and (is_written or batch.status in _RUN)

@@ -1,8 +1,8 @@
-"""Ask for the status of many batches with few requests: a page of the list shows a hundred of them at once.
+"""Get the status of many batches with few requests: one page of the list shows a hundred of them.
 
-Few batches are asked about one by one. Many are looked for in the list, newest first, as long as a page of it is
-cheaper than the questions it saves; on which page each was found is remembered for the next time. Batches the list
-does not show (hidden behind too many others, or because the list lies) are asked about one by one.
+Few batches are retrieved one by one. Many are looked for in the list, newest first, as long as a page of it costs less
+than the requests that it saves; the page on which each was found is remembered for the next time. Batches that the list
+does not show (behind too many others, or because the list is wrong) are retrieved one by one.
 
 Source: https://platform.openai.com/docs/api-reference/batch/list
 """
@@ -28,18 +28,17 @@ if TYPE_CHECKING:
 __all__ = ["StatusReader", "worth_listing"]
 
 _logger = logging.getLogger("openai_batches")
-# A page of the list is as dear as so many questions: a hundred records, most of which may be somebody else's.
+# A page costs as much as so many single requests: it is a hundred records, and most may be of other batches.
 _PAGE_COST = 10
 _CONCURRENCY = 8
-# After so many questions that failed in passing, the service is left alone until the next time.
+# After so many failures that may pass, no more requests are sent in this round.
 _MAX_FAILURES = 8
 
 
 def worth_listing(pages: Mapping[str, float]) -> list[str]:
-    """Return the batches that are cheaper to find in the list than to ask about; those on the first pages, or none.
+    """Return the batches that are cheaper to find in the list than to retrieve; those on the first pages, or none.
 
-    Args:
-        pages: on which page of the list, from 1, each batch is expected; infinity where the list does not show it.
+    ``pages`` says on which page of the list, from 1, each batch is expected; infinity where the list does not show it.
     """
     nearest = sorted(pages, key=pages.__getitem__)
     cheapest, taken = float(len(nearest)), 0
@@ -51,12 +50,7 @@ def worth_listing(pages: Mapping[str, float]) -> list[str]:
 
 
 class StatusReader:
-    """Asks the service how batches are, several questions at a time.
-
-    Args:
-        retrieve: asks for one batch.
-        list_batches: gives a new walk over the batches, newest first.
-    """
+    """Reads the statuses of batches from the service, with several requests at a time."""
 
     def __init__(
         self, *, retrieve: Callable[[str], Awaitable[Batch]], list_batches: Callable[[], AsyncPaginator[Batch]]
@@ -69,17 +63,14 @@ class StatusReader:
         self._places = asyncio.Semaphore(_CONCURRENCY)
 
     def forget(self, batch_id: str) -> None:
-        """Forget on which page of the list a batch was found, and how often it could not be asked about."""
+        """Forget on which page of the list a batch was found, and how often retrieving it failed."""
         self._pages.pop(batch_id, None)
         self._failures.pop(batch_id, None)
 
     async def read(self, batch_ids: Sequence[str], tell: _Tell) -> None:
-        """Ask about batches, and tell of each as it is known.
+        """Call ``tell`` once for each of these batches, with its id and either the batch or an error.
 
-        Args:
-            batch_ids: the batches.
-            tell: is given the id and the batch, or the error that came in its place, once for each; also any other
-                batch that the list happens to show. It returns whether it has a use for that batch.
+        It is also called with each other batch on the pages that are read; it returns whether it has a use for it.
         """
         left = dict.fromkeys(batch_ids)
 
@@ -93,7 +84,7 @@ class StatusReader:
         await self._ask_each(tuple(left), tell_once)
 
     async def _walk(self, listed: Sequence[str], tell: _Tell) -> None:
-        """Look for batches in the list, as long as that pays; those that it does not show are not told of."""
+        """Look for batches in the list, as long as that saves requests; nothing is told of those it does not show."""
         missing = dict.fromkeys(listed)
         most = math.ceil(len(listed) / _PAGE_COST)
         number = 0
@@ -110,17 +101,17 @@ class StatusReader:
                     break
         except BatchesError as error:
             if can_pass(error) or isinstance(error, AuthenticationError):
-                # Asking for each of them in its place would not help a service in trouble, or a key that is refused.
+                # To retrieve each of them instead would help neither a failing service nor a key that is refused.
                 for batch_id in missing:
                     tell(batch_id, error)
                 return
-            _logger.info("The batches are asked about one by one, since their list is of no use: %s", error)
+            _logger.info("The batches are retrieved one by one, since their list cannot be used: %s", error)
         self._pages.update(dict.fromkeys(missing, found_on))
 
     async def _ask_each(self, batch_ids: Sequence[str], tell: _Tell) -> None:
-        """Ask about each batch, a few at a time; a service in trouble is not asked about all of them."""
+        """Retrieve each batch, a few at a time; stop after too many failures."""
         failures: list[Exception] = []
-        # Those that failed most often come last, so that they do not keep the others from being asked about.
+        # Those that failed most often come last, so that they do not keep the others from being retrieved.
         queue = iter(sorted(batch_ids, key=lambda batch_id: self._failures.get(batch_id, 0)))
         async with asyncio.TaskGroup() as group:
             for _ in range(min(_CONCURRENCY, len(batch_ids))):
@@ -134,7 +125,7 @@ class StatusReader:
                     continue
                 try:
                     batch = await self._retrieve(batch_id)
-                except Exception as error:  # noqa: BLE001  # whatever it is, it is for those who wait
+                except Exception as error:  # noqa: BLE001  # any error is passed on to those who wait
                     if can_pass(error):
                         failures.append(error)
                         self._failures[batch_id] = self._failures.get(batch_id, 0) + 1

@@ -28,26 +28,18 @@ __all__ = ["PART_BYTES", "PartsUpload", "checked_parts"]
 # The largest part the service takes.
 PART_BYTES = 64 * 1024 * 1024
 _MAX_CONCURRENCY = 64
-# How long giving up may take: the service forgets an upload by itself after an hour.
+# How long the cancelling may take; the service drops an upload by itself after an hour.
 _CANCEL_S = 10.0
-# So many files are looked through for the one whose upload was completed unseen.
+# So many of the newest files are searched for one whose upload was completed, but the answer was lost.
 _MAX_FILES_SEEN = 1_000
 
 _logger = logging.getLogger("openai_batches")
-# A loop holds its tasks weakly.
-_goodbyes: set[asyncio.Task[None]] = set()
+# The event loop keeps only weak references to its tasks.
+_cancellations: set[asyncio.Task[None]] = set()
 
 
 def checked_parts(part_bytes: int, concurrency: int) -> None:
-    """Check the numbers of an upload in parts.
-
-    Args:
-        part_bytes: bytes of each part but the last, 1 to 67,108,864.
-        concurrency: how many parts are sent at once, 1 to 64.
-
-    Raises:
-        InputError: a number is out of range.
-    """
+    """Refuse numbers that are out of range."""
     for name, value, maximum in (
         ("part_bytes", part_bytes, PART_BYTES),
         ("concurrency", concurrency, _MAX_CONCURRENCY),
@@ -58,19 +50,7 @@ def checked_parts(part_bytes: int, concurrency: int) -> None:
 
 @attrs.frozen(kw_only=True)
 class PartsUpload:
-    """How one file is uploaded in parts.
-
-    Args:
-        transport: carries the requests.
-        list_files: lists the newest files of a purpose.
-        source: the file's bytes.
-        filename: its name at the service.
-        purpose: what it is for.
-        expiry_s: seconds after which the file expires, or None.
-        part_bytes: bytes of each part but the last.
-        concurrency: how many parts are sent at once.
-        progress: told the bytes sent, and the bytes in all.
-    """
+    """The upload of one file in parts; ``list_files`` lists the newest files of a purpose."""
 
     transport: Transport
     list_files: Callable[[str], AsyncPaginator[FileObject]]
@@ -83,14 +63,7 @@ class PartsUpload:
     progress: Progress | None
 
     async def send(self) -> FileObject:
-        """Send everything and return the file; where that fails, have the service forget the upload.
-
-        Raises:
-            InputError: the source became shorter.
-            APIError: the service said no.
-            TransportError: no whole answer came.
-            DecodeError: an answer cannot be read.
-        """
+        """Send everything and return the file; if that fails, cancel the upload at the service."""
         upload = await self._create()
         try:
             part_ids, md5 = await self._send_parts(upload)
@@ -167,7 +140,7 @@ class PartsUpload:
         return await self._find(upload, unclear)
 
     async def _was_completed(self, upload: Upload) -> bool:
-        """Return whether an upload takes no more calls, as after its completion: one that still does is given up."""
+        """Return whether an upload takes no more calls, as after its completion; one that still does is cancelled."""
         try:
             # Sent once: after a cancel that was lost, another one would be refused too.
             await self.transport.send(_post(f"{_path(upload)}/cancel", Upload, repeat=Repeat.ONLY_UNDONE))
@@ -176,7 +149,7 @@ class PartsUpload:
         return False
 
     async def _find(self, upload: Upload, unclear: BatchesError) -> FileObject:
-        """Return the file that an upload became without our seeing it, if there is but one that can be it."""
+        """Return the file of an upload whose completion had no answer, if only one file can be it."""
         found: list[FileObject] = []
         seen = 0
         async for file in self.list_files(self.purpose):
@@ -195,11 +168,11 @@ class PartsUpload:
         raise unclear
 
     async def _give_up(self, upload: Upload) -> None:
-        # Whoever cancels us does not cancel this; it ends by itself soon.
-        goodbye = asyncio.create_task(self._cancel(upload))
-        _goodbyes.add(goodbye)
-        goodbye.add_done_callback(_goodbyes.discard)
-        await asyncio.shield(goodbye)
+        # This goes on if we are cancelled ourselves; it ends soon by its own timeout.
+        cancellation = asyncio.create_task(self._cancel(upload))
+        _cancellations.add(cancellation)
+        cancellation.add_done_callback(_cancellations.discard)
+        await asyncio.shield(cancellation)
 
     async def _cancel(self, upload: Upload) -> None:
         try:
@@ -210,20 +183,20 @@ class PartsUpload:
 
 
 class _Tally:
-    """Adds up what was sent of all parts, and never tells less than before when a part starts again."""
+    """Adds up what was sent of all parts; while a part is sent again, the sum that is reported never goes down."""
 
     def __init__(self, size: int, progress: Progress | None) -> None:
         self._size = size
         self._progress = progress
         self._sent: dict[int, int] = {}
         self._total = 0
-        self._told = -1
+        self._reported = -1
 
     def count(self, part: int, sent: int) -> None:
         self._total += sent - self._sent.get(part, 0)
         self._sent[part] = sent
-        if self._progress is not None and self._total > self._told:
-            self._told = self._total
+        if self._progress is not None and self._total > self._reported:
+            self._reported = self._total
             self._progress(self._total, self._size)
 
 

@@ -1,4 +1,4 @@
-"""Turn whatever a user wants to upload into bytes of known length that can be sent again.
+"""Turn what a user wants to upload into bytes of known length that can be sent more than once.
 
 Files are read in a thread, piece by piece, and are never held whole. What cannot be read twice (a pipe, an async
 iterable) is first written to an anonymous temporary file, so that its length is known and a failed upload can be
@@ -30,14 +30,14 @@ Uploadable: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview
 # Told how many bytes were sent, and of how many.
 Progress: TypeAlias = "Callable[[int, int], object]"
 
-# A file's position is shared by all that read it.
+# All who read a file share its position, so each file has one lock.
 _locks: WeakKeyDictionary[IO[bytes], threading.Lock] = WeakKeyDictionary()
-# Large enough that a thread per piece costs little, small enough that a slow link shows life within a timeout.
+# Large enough that a thread for each piece costs little, and small enough that a slow connection sends one in time.
 _PIECE_BYTES = 256 * 1024
 
 
 class Chunks(Protocol):
-    """How to read bytes: as often as one likes."""
+    """A way to read the same bytes any number of times."""
 
     def __call__(self, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
         """Return an iterator over the bytes from one position up to another, or to their end."""
@@ -66,16 +66,7 @@ async def watched(chunks: AsyncIterator[bytes], size: int, progress: Progress) -
 
 @asynccontextmanager
 async def open_source(data: Uploadable) -> AsyncIterator[Source]:
-    """Open something to upload.
-
-    Args:
-        data: a path, bytes, a file opened in binary mode (read from where it stands; not closed), or an async iterable
-            of bytes.
-
-    Raises:
-        InputError: it is none of these.
-        OSError: the file cannot be read.
-    """
+    """Open something to upload; a file that is given is read from its position, and is not closed."""
     if isinstance(data, str | os.PathLike):
         path = Path(data)
         with await in_thread(path.open, "rb") as file:
@@ -98,7 +89,7 @@ async def open_source(data: Uploadable) -> AsyncIterator[Source]:
 
 
 async def _gathered(pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    """Yield pieces together, so that a line does not cost a thread."""
+    """Join small pieces, since each piece that is yielded is written by a thread."""
     held = bytearray()
     async for piece in pieces:
         if not isinstance(piece, bytes | bytearray | memoryview):

@@ -1,4 +1,4 @@
-"""Wait for batches to end, and follow them on their way: what one who waits makes of the poller's updates."""
+"""Wait for the end of one batch or of several, or for each change of one; the poller asks for their statuses."""
 
 from __future__ import annotations
 
@@ -24,19 +24,7 @@ __all__ = ["BatchChanges", "CompletedBatches", "wait_for_end"]
 async def wait_for_end(
     batch: Batch | str, *, poller: Poller, poll: PollPolicy | None, timeout_s: float | None
 ) -> Batch:
-    """Return the batch once it has ended.
-
-    Args:
-        batch: the batch, or its id.
-        poller: asks about it.
-        poll: how often; None leaves that to the poller.
-        timeout_s: seconds after which to give up; None never does.
-
-    Raises:
-        InputError: this is no batch, the timeout is no number of seconds, or the session was closed.
-        WaitTimeoutError: the batch goes on, the waiter gave up.
-        BatchesError: the first question failed, or a later one in a way that does not pass.
-    """
+    """Return the batch once it has ended; see ``Batches.wait``."""
     _check_timeout(timeout_s)
     batch_id = _id_of(batch)
     if isinstance(batch, Batch) and batch.is_terminal:
@@ -83,7 +71,7 @@ class CompletedBatches(AsyncIterator[Batch]):
         return f"<CompletedBatches of {len(self._batches):,} batches>"
 
     async def __anext__(self) -> Batch:
-        # Of several tasks that share this walk, one waits at a time.
+        # Where several tasks share this iterator, one waits at a time.
         async with self._lock:
             if not self._has_begun:
                 self._begin()
@@ -102,7 +90,7 @@ class CompletedBatches(AsyncIterator[Batch]):
         self._watch.close()
 
     def __del__(self) -> None:
-        # Whoever leaves the loop drops this; nobody is to be asked for nobody.
+        # A loop that is left drops the iterator: the batches need not be polled any more.
         if hasattr(self, "_watch"):
             self._watch.close()
 
@@ -126,7 +114,7 @@ class CompletedBatches(AsyncIterator[Batch]):
 
 @attrs.frozen(kw_only=True)
 class _Stall:
-    """When it is to be told that nothing changes."""
+    """When it is reported next that nothing has changed."""
 
     at_s: float
     span_s: float
@@ -188,7 +176,7 @@ class BatchChanges(AsyncIterator[BatchChange]):
         self._watch.close()
 
     def __del__(self) -> None:
-        # Whoever leaves the loop drops this; nobody is to be asked for nobody.
+        # A loop that is left drops the iterator: the batches need not be polled any more.
         if hasattr(self, "_watch"):
             self._watch.close()
 
@@ -200,7 +188,7 @@ class BatchChanges(AsyncIterator[BatchChange]):
             age_s = 0.0 if entered is None else max(self._now() - entered.timestamp(), 0.0)
             self._entered_s = loop_s - age_s
         if previous is None:
-            # Without an answer nothing can have changed since the status began; with some, only what is seen is known.
+            # With no request answered, nothing can have changed since the status began; else the time is not known.
             self._changed_s = loop_s if answered_count(batch) else self._entered_s
         before_s, self._changed_s = self._changed_s, self._changed_s if previous is None else loop_s
         span_s = self._span_s(batch)
@@ -232,7 +220,7 @@ class BatchChanges(AsyncIterator[BatchChange]):
 def _id_of(batch: Batch | str) -> str:
     if isinstance(batch, Batch):
         return batch.id
-    segment(batch, name="batch_id")  # what can be no id is refused before anything is asked
+    segment(batch, name="batch_id")  # what cannot be an id is refused before a request is sent
     return batch
 
 

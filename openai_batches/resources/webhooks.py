@@ -130,11 +130,7 @@ def sign_webhook(body: bytes | str, secret: str, *, webhook_id: str, timestamp: 
 
 
 def _checked_secrets(secret: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the secrets, of which there is at least one; what is wrong with one is said without showing it.
-
-    Raises:
-        InputError: there is none, or one cannot be one.
-    """
+    """Return the secrets, of which there is at least one; what is wrong with one is said without showing it."""
     given: Any = secret
     if not isinstance(given, str | Sequence):
         raise InputError(f"a webhook's secret must be a str, or several, not {type(given).__name__}")

@@ -423,7 +423,7 @@ class TestClearAnswers:
             if pairs == 15:
                 assert (await create(session, metadata=metadata)).id == "batch_0"
             else:
-                with pytest.raises(AmbiguousCreateError, match="no room for a key") as caught:
+                with pytest.raises(AmbiguousCreateError, match="no free pair for a key") as caught:
                     await create(session, metadata=metadata)
                 assert caught.value.idempotency_key is None
                 assert isinstance(caught.value.__cause__, TransportError)
