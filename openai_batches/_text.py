@@ -1,4 +1,4 @@
-"""Numbers, money and times as people read them.
+"""Numbers, money and times as people read them, and why bytes are no JSON.
 
 Pure functions of values: no network, no clock.
 """
@@ -6,9 +6,10 @@ Pure functions of values: no network, no clock.
 from __future__ import annotations
 
 import datetime as dt
+import json
 from decimal import Decimal
 
-__all__ = ["as_count", "as_duration", "as_moment", "as_money", "as_share", "largest_units"]
+__all__ = ["as_count", "as_duration", "as_moment", "as_money", "as_share", "largest_units", "why_no_json"]
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
 # From a cent on, cents are exact enough.
@@ -72,3 +73,23 @@ def as_share(part: int, whole: int) -> str:
     if percent < 0.1:
         return "< 0.1 %"
     return "> 99.9 %" if percent > 99.9 else f"{percent:.1f} %"
+
+
+def why_no_json(data: bytes) -> str:
+    """Return why bytes that could not be decoded are no JSON, in words that no release of another library changes."""
+    try:
+        text = data.decode()
+        json.loads(text)
+    except UnicodeDecodeError as error:
+        return f"byte {error.start + 1:,} is not UTF-8"
+    except RecursionError:
+        return "it is nested too deeply"
+    except json.JSONDecodeError as error:
+        if not text.strip():
+            return "it is empty"
+        if error.pos >= len(text.rstrip()):
+            return "it ends too early"
+        return f"it is no JSON from byte {len(text[: error.pos].encode()) + 1:,} on"
+    except ValueError:  # Python bounds the digits of a whole number
+        pass
+    return "it holds NaN, Infinity, a number that is too large, or one half of a surrogate pair"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
 import attrs
 import msgspec
 
+from openai_batches._text import why_no_json
 from openai_batches._threads import ends_within, in_thread
 from openai_batches.costs.prices import PRICES, PriceTable
 from openai_batches.costs.tokens import RequestTokens, approximate_tokens, count_lines
@@ -199,7 +200,7 @@ async def read_prices(path: str | os.PathLike[str]) -> PriceTable:
     try:
         mapping = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{os.fspath(path)} is no price table: {error}") from error
+        raise InputError(f"{os.fspath(path)} is no price table: {why_no_json(data)}") from error
     if not isinstance(mapping, dict):
         raise InputError(f"{os.fspath(path)} is no price table: it holds no object")
     return PriceTable.from_mapping(mapping)

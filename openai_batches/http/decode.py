@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_h
 import attrs
 import msgspec
 
+from openai_batches._text import why_no_json
 from openai_batches.errors import DecodeError
 from openai_batches.models import (
     Batch,
@@ -120,7 +121,7 @@ def _decode_tolerantly(data: bytes, cls: type[T]) -> T:
     try:
         value = msgspec.json.decode(data)
     except _UNREADABLE as error:
-        raise DecodeError(f"The answer is no JSON: {error}; it starts with {data[:200]!r}") from error
+        raise DecodeError(f"The answer is no JSON: {why_no_json(data)}; it starts with {data[:200]!r}") from error
     return _structured(value, cls)
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, overload
 import attrs
 import msgspec
 
+from openai_batches._text import why_no_json
 from openai_batches.errors import DecodeError, InputError
 from openai_batches.requests.encode import encode
 from openai_batches.requests.templates import FormatString
@@ -111,9 +112,32 @@ def parse_request(line: bytes | str, *, line_number: int | None = None) -> Batch
         parsed = _line_decoder.decode(line)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         where = "The line" if line_number is None else f"Line {line_number}"
-        detail = str(error)
+        detail = _why_no_request(line)
         raise DecodeError(f"{where} holds no request: {detail}", details=(detail,), line_number=line_number) from error
     return BatchRequest(parsed.custom_id, parsed.body, parsed.url, parsed.method)
+
+
+def _why_no_request(line: bytes | str) -> str:
+    """Return in our own words what is wrong with a line that could not be decoded."""
+    try:
+        data = line.encode() if isinstance(line, str) else bytes(line)
+    except UnicodeEncodeError as error:
+        return f"character {error.start + 1:,} is one half of a surrogate pair"
+    try:
+        value = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return why_no_json(data)
+    if not isinstance(value, dict):
+        return f"it holds no object, but {_JSON_KINDS.get(type(value), 'a number')}"
+    wrong = [name for name, kind in _KINDS.items() if name in value and not isinstance(value[name], kind)]
+    if wrong:
+        kind = "an object" if wrong[0] == "body" else "a string"
+        return f"$.{wrong[0]} must be {kind}, not {_JSON_KINDS.get(type(value[wrong[0]]), 'a number')}"
+    return f"$.{next(name for name in _KINDS if name not in value)} is missing"
+
+
+_KINDS = {"custom_id": str, "url": str, "body": dict, "method": str}
+_JSON_KINDS = {bool: "a boolean", dict: "an object", list: "an array", str: "a string", type(None): "null"}
 
 
 @attrs.define(kw_only=True)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 import msgspec
 
+from openai_batches._text import why_no_json
 from openai_batches.errors import DecodeError, InputError, WebhookSignatureError
 
 if TYPE_CHECKING:
@@ -194,15 +195,18 @@ def _check_age(timestamp: str, now_s: int, tolerance_s: float) -> None:
 
 def _event(body: bytes, webhook_id: str) -> WebhookEvent:
     try:
-        wire = msgspec.json.decode(body, type=dict[str, Any])
+        wire = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DecodeError(f"The webhook holds no event: {why_no_json(body)}") from error
+    if not isinstance(wire, dict):
+        raise DecodeError("The webhook holds no event: it is no JSON object")
+    try:
         if lacking := [name for name in ("id", "type") if name not in wire]:
             raise DecodeError(f"The webhook holds no event: it has no {lacking[0]}")
         event_id, kind = wire["id"], wire["type"]
         created = wire.get("created_at")
         data: dict[str, Any] = wire["data"] if isinstance(wire.get("data"), dict) else {}
         created_at = dt.datetime.fromtimestamp(created, dt.UTC) if isinstance(created, int | float) else None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DecodeError(f"The webhook holds no event: {error!s:.200}") from error
     except (ValueError, OverflowError, OSError) as error:
         raise DecodeError(f"The webhook holds no event: its created_at is no time: {error!s:.200}") from error
     if not isinstance(event_id, str) or not isinstance(kind, str):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 import msgspec
 
+from openai_batches._text import why_no_json
 from openai_batches.errors import DecodeError, InputError
 from openai_batches.models import TokenCounts
 
@@ -144,7 +145,7 @@ def _loaded(data: bytes) -> Any:
     try:
         return json.loads(data.decode("utf-8-sig"), strict=False)
     except (ValueError, RecursionError):
-        raise DecodeError(f"This is no JSON: {refused}") from refused
+        raise DecodeError(f"This is no JSON: {why_no_json(data)}") from refused
 
 
 def output_text(body: Any) -> str | None:
@@ -296,9 +297,15 @@ def structured(data: bytes, cls: type[T], converter: cattrs.Converter | None = N
         except _UnknownTypeError:
             return _by_cattrs(data, cls, None)
         except (*UNREADABLE, ValueError) as error:
-            raise _misfit(cls, (str(error),)) from error
+            raise _misfit(cls, (_why_unreadable(data, error),)) from error
         return found
     return _by_cattrs(data, cls, converter)
+
+
+def _why_unreadable(data: bytes, error: Exception) -> str:
+    # What does not fit the type is the decoder's to say, or the type's own.
+    is_json = isinstance(error, msgspec.ValidationError) or not isinstance(error, UNREADABLE)
+    return str(error) if is_json else why_no_json(data)
 
 
 def _by_cattrs(data: bytes, cls: type[T], converter: cattrs.Converter | None) -> T:

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from openai_batches._text import why_no_json
 from openai_batches.results.bodies import UNREADABLE, BodyHead
 
 __all__ = [
@@ -101,7 +102,10 @@ def _decode_odd(raw: bytes) -> DecodedLine:
     try:
         line = _raw_decoder.decode(raw)
     except UNREADABLE as error:
-        return _decode_tolerantly(raw) or UnreadableLine(_rescued_id(raw), f"The line cannot be read: {error}")
+        if (found := _decode_tolerantly(raw)) is not None:
+            return found
+        why = str(error) if isinstance(error, msgspec.ValidationError) else why_no_json(raw)
+        return UnreadableLine(_rescued_id(raw), f"The line cannot be read: {why}")
     response = line.response
     if response is None:
         return ResultLine(line.custom_id, None, line.error)

@@ -111,22 +111,27 @@ def test_items_that_are_no_request_are_refused(item: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("line", "detail"),
     [
-        (b"", "Input data was truncated"),
-        (b"{", "Input data was truncated"),
-        (b"[]", "Expected `object`, got `array`"),
-        (b'{"custom_id": "a", "url": "/v1"}', "missing required field `body`"),
-        (b'{"custom_id": 1, "url": "/v1", "body": {}}', r"Expected `str`, got `int` - at `\$.custom_id`"),
-        (b'{"custom_id": "a", "url": "/v1", "body": []}', r"Expected `object`, got `array` - at `\$.body`"),
-        (b'{"custom_id": "\xff", "url": "/v1", "body": {}}', "utf-8"),
-        ("\ud800", "surrogates"),
-        (b'{"custom_id": "a", "url": "/v1", "body": {"a": ' + b"[" * 100_000, "recursion"),
+        (b"", "it is empty"),
+        (b"{", "it ends too early"),
+        (b'{"custom_id": "\xc3\xa9" "url"', "it is no JSON from byte 20 on"),
+        (b"[]", "it holds no object, but an array"),
+        (b"1.5", "it holds no object, but a number"),
+        (b'{"custom_id": "a", "url": "/v1"}', "$.body is missing"),
+        (b'{"custom_id": 1, "url": "/v1", "body": {}}', "$.custom_id must be a string, not a number"),
+        (b'{"custom_id": "a", "url": "/v1", "body": []}', "$.body must be an object, not an array"),
+        (b'{"custom_id": "a", "url": "/v1", "body": {}, "method": null}', "$.method must be a string, not null"),
+        (b'{"custom_id": "a", "url": "/v1", "body": {"a": NaN}}', "it holds NaN, Infinity, a number that is too large"),
+        (b'{"a": NaN, "b": ' + b"9" * 5_000 + b"}", "it holds NaN, Infinity, a number that is too large"),
+        (b'{"custom_id": "\xff", "url": "/v1", "body": {}}', "byte 16 is not UTF-8"),
+        ("a\ud800", "character 2 is one half of a surrogate pair"),
+        (b'{"custom_id": "a", "url": "/v1", "body": {"a": ' + b"[" * 100_000, "it is nested too deeply"),
     ],
 )
 def test_lines_that_hold_no_request_say_why(line: bytes | str, detail: str) -> None:
     """The error has the reason, the field, and the number of the line where it is known."""
     with pytest.raises(DecodeError, match="The line holds no request") as caught:
         parse_request(line)
-    assert re.search(detail, caught.value.details[0])
+    assert caught.value.details[0].startswith(detail)
     with pytest.raises(DecodeError, match="Line 12 holds no request") as caught:
         parse_request(line, line_number=12)
     assert caught.value.line_number == 12

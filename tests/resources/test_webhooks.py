@@ -183,10 +183,11 @@ class TestWhatIsRefused:
     @pytest.mark.parametrize(
         ("body", "why"),
         [
-            (b"", "truncated"),
-            (b"[]", "Expected `object`, got `array`"),
-            (b"{", "truncated"),
-            (b"\xff", "it is not UTF-8|malformed|invalid"),
+            (b"", "it is empty"),
+            (b"[]", "it is no JSON object"),
+            (b"{", "it ends too early"),
+            (b"\xff", "byte 1 is not UTF-8"),
+            (b"[" * 100_000, "it is nested too deeply"),
             (b"{}", "it has no id$"),
             (b'{"id":"a"}', "it has no type$"),
             (b'{"id":1,"type":"t"}', "its id or its type is no text"),

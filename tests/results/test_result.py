@@ -719,9 +719,9 @@ def test_parsing_by_a_converter_of_ones_own() -> None:
     [
         ('{"x": "a"}', Point, r"\$\.x"),
         ('{"x": 1, "y": [1, "b"]}', Point, r"\$\.y\[1\]"),
-        ('{"x": "a"}', list[Point], r"Expected `array`"),
-        ('{"x": 1', Point, "truncated"),
-        ("Sure! Here it is", Point, "malformed"),
+        ('{"x": "a"}', list[Point], ""),
+        ('{"x": 1', Point, "it ends too early"),
+        ("Sure! Here it is", Point, "it is no JSON from byte 1 on"),
         ('{"x": 0}', Checked, "'x' must be > 0"),
         ('{"x": "a"}', Checked, r"expected int @ \$\.x"),
     ],
