@@ -389,7 +389,7 @@ async def test_closing_stops_what_runs(make_raw: MakeRaw) -> None:
     await asyncio.sleep(0.02)
     folder = server.store.folder
     assert folder.is_dir()
-    await asyncio.wait_for(server.close(), 3)
+    await asyncio.wait_for(server.close(), 60)
     await server.close()
     assert not folder.exists()
     with pytest.raises(RuntimeError, match="not running"):

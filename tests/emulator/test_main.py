@@ -292,7 +292,7 @@ class Program:
 
     async def end(self, number: int) -> tuple[int | None, bytes]:
         self.process.send_signal(number)
-        _, errors = await asyncio.wait_for(self.process.communicate(), 10)
+        _, errors = await asyncio.wait_for(self.process.communicate(), 60)
         return self.process.returncode, errors
 
 
@@ -324,7 +324,7 @@ class TestProgram:
         """There is one sentence on standard error, and no word of the interpreter's."""
         wait = "sleep 1; " if redirect == "| true" else ""
         command = f"({wait}exec {sys.executable} -m openai_batches.emulator --port 0) {redirect}"
-        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
         (line,) = done.stderr.splitlines()
         assert line.startswith("python -m openai_batches.emulator: standard output ")
 
@@ -336,7 +336,7 @@ class TestProgram:
             "    return real(name, *rest, **named)\nbuiltins.__import__ = load\n"
             "runpy.run_module('openai_batches.emulator', run_name='__main__', alter_sys=True)"
         )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
         assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
     async def test_an_answer_that_is_on_its_way_arrives(self, tmp_path: Path) -> None:
@@ -352,7 +352,7 @@ class TestProgram:
         running.process.send_signal(signal.SIGTERM)
         await _given_up(*running.place)
         assert len(await reader.readexactly(size)) == size
-        _, errors = await asyncio.wait_for(running.process.communicate(), 10)
+        _, errors = await asyncio.wait_for(running.process.communicate(), 60)
         assert (running.process.returncode, errors) == (0, b"")
         writer.close()
         await writer.wait_closed()

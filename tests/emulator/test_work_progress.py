@@ -248,7 +248,7 @@ async def test_stopping_does_not_wait_for_other_batches(maker: WorkMaker) -> Non
     queued = asyncio.create_task(third.run_to(1))
     await until(lambda: second._slot and third._slot)
     second.stop()
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, 60)
     assert second.done == 0
     gate.set()
     await asyncio.gather(running, queued)

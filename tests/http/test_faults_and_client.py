@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +93,7 @@ async def test_a_batch_is_created_once(
 ) -> None:
     """Whether the service acted or not: one batch is there, and it is the one that is returned."""
     server.faults.add(fault)
-    batch = await begin(open_session(server, timeout=0.1))
+    batch = await begin(open_session(server, timeout=2))
     posts = [record for record in server.requests if record.method == "POST" and record.path.endswith("/batches")]
     assert (list(server.store.batches.items), fault.fired, len(posts)) == ([batch.id], 1, asked)
 
@@ -378,7 +377,7 @@ async def test_a_stuck_batch_is_left_alone(server: BatchServer, session: BatchSe
         await session.batches.cancel(batch.id)
     await server.advance(hours=1)
     with pytest.raises(WaitTimeoutError) as caught:
-        await session.batches.wait(batch, timeout=0.02, poll=0.001)
+        await session.batches.wait(batch, timeout=1, poll=0.01)
     assert caught.value.batch is not None
     stored = server.store.batches.items[batch.id]
     assert stored.status == state
@@ -477,7 +476,6 @@ async def test_a_job_comes_through_a_bad_day(server: BatchServer, session: Batch
         Fault.rate_limited(retry_after_ms=1, probability=0.1, times=None), seed=5, lost_answer=0.1, error_before=0.1
     )
     server.faults.add(*day)
-    began = time.perf_counter()
     for _ in range(5):
         batch = await begin(session)
         await server.advance(hours=1)
@@ -485,7 +483,6 @@ async def test_a_job_comes_through_a_bad_day(server: BatchServer, session: Batch
         assert await outcomes(session, ended) == dict.fromkeys(IDS, Outcome.SUCCEEDED)
     assert len(server.store.batches.items) == 5
     assert len(server.faults.fired) > 5
-    assert time.perf_counter() - began < 20
 
 
 ROAD = {

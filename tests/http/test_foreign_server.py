@@ -65,7 +65,7 @@ async def test_the_whole_way(guest: BatchSession) -> None:
     assert batch.status == BatchStatus.VALIDATING
     assert batch.metadata is not None
     assert batch.metadata["a"] == "b"
-    done = await guest.batches.wait(batch, poll=0.03, timeout=20)
+    done = await guest.batches.wait(batch, poll=0.03, timeout=60)
     assert done.succeeded_all
     results = [item async for item in guest.batches.results(done)]
     assert [item.custom_id for item in results] == [f"r{number}" for number in range(8)]
@@ -84,7 +84,7 @@ async def test_lines_that_fail(guest: BatchSession) -> None:
     bad = b'{"custom_id": "bad", "method": "POST", "url": "/v1/nothing", "body": {}}\n'
     file = await guest.files.create(chat_lines(1) + bad + b"no json\n")
     batch = await guest.batches.create(input_file_id=file.id, endpoint=CHAT)
-    done = await guest.batches.wait(batch, poll=0.03, timeout=20)
+    done = await guest.batches.wait(batch, poll=0.03, timeout=60)
     results = {item.custom_id: item async for item in guest.batches.results(done)}
     assert results["r0"].outcome is Outcome.SUCCEEDED
     assert results["bad"].outcome is Outcome.FAILED
@@ -113,7 +113,7 @@ async def test_refusals(guest: BatchSession) -> None:
         await guest.batches.retrieve("batch_nothing")
     file = await guest.files.create(chat_lines(1))
     done = await guest.batches.create(input_file_id=file.id, endpoint=CHAT)
-    done = await guest.batches.wait(done, poll=0.03, timeout=20)
+    done = await guest.batches.wait(done, poll=0.03, timeout=60)
     with pytest.raises(BadRequestError, match="already in terminal status"):
         await guest.batches.cancel(done.id)
 
@@ -156,11 +156,11 @@ async def test_a_page_of_nothing_with_more_to_come(guest: BatchSession) -> None:
 
 @pytest.mark.parametrize("status", [429, 503])
 async def test_trouble_on_demand(status: int, foreign: LLMockServer, guest: BatchSession) -> None:
-    """Its 429 and 503 are waited out for exactly as long as it asks in milliseconds."""
+    """Its 429 and 503 are waited out for as long as it asks, which is in milliseconds."""
     foreign.state.scenarios.add(Fail(status, retry_after=0.08, times=2))
     begun = time.perf_counter()
     assert [item async for item in guest.batches.list()] == []
-    assert 0.16 <= time.perf_counter() - begun < 1.5
+    assert 0.16 <= time.perf_counter() - begun < 60  # not 80 seconds each
     assert [record.status for record in foreign.state.journal.records(wait=2)] == [status, status, 200]
 
 

@@ -333,7 +333,7 @@ async def test_batches_that_are_born_running_make_room_as_well(
         monkeypatch.setattr(session.batches, "create", looked_at)
         limits, poll = ShardLimits(max_requests=1), PollPolicy(min_delay_s=0.01, max_delay_s=0.02)
         async with BatchJob(session, source, limits=limits, poll=poll) as job:
-            ledger = await asyncio.wait_for(job.run(), 30)
+            ledger = await asyncio.wait_for(job.run(), 60)
         assert (ledger.succeeded, len(ledger.shards)) == (12, 12)
 
 

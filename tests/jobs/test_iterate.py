@@ -91,7 +91,7 @@ async def running(tmp_path: Path) -> Any:
 async def taken(pieces: AsyncGenerator[list[BatchResult], None], count: int) -> list[str | None]:
     ids: list[str | None] = []
     while len(ids) < count:
-        ids += [result.custom_id for result in await asyncio.wait_for(anext(pieces), 10)]
+        ids += [result.custom_id for result in await asyncio.wait_for(anext(pieces), 60)]
     return ids
 
 
@@ -182,7 +182,7 @@ async def test_a_body_type_reaches_the_results(running: Running) -> None:
 
 async def test_waiting_ends_with_the_task_or_the_event(running: Running) -> None:
     async def both(event: asyncio.Event) -> None:
-        await asyncio.wait_for(first_of(running.task, event), 10)
+        await asyncio.wait_for(first_of(running.task, event), 60)
 
     event = asyncio.Event()
     waiting = asyncio.ensure_future(both(event))

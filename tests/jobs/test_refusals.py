@@ -451,7 +451,7 @@ class TestTrouble:
             async with shop.job() as job:
                 await begun(shop, job)
             shop.server.faults.add(Fault.error_before(404, method="GET", path="/(batches|files)/", times=None))
-            async with asyncio.timeout(30), shop.job() as job:
+            async with asyncio.timeout(60), shop.job() as job:
                 with pytest.raises(
                     JobError, match=r"knows none of the 4 batches .* begun with another service, key or project"
                 ) as caught:

@@ -49,7 +49,7 @@ async def test_a_signal_cancels_the_task_and_says_which_it_was(number: signal.Si
     with pytest.raises(
         JobStoppedError, match=f"{number.name} stopped the job: the batches that it has created, if any"
     ):
-        await asyncio.wait_for(stopped(endless(), number), 10)
+        await asyncio.wait_for(stopped(endless(), number), 60)
 
 
 async def test_the_task_has_time_to_stop(tmp_path: object) -> None:
@@ -63,7 +63,7 @@ async def test_the_task_has_time_to_stop(tmp_path: object) -> None:
             steps.append("written down")
 
     with pytest.raises(JobStoppedError):
-        await asyncio.wait_for(stopped(careful(), signal.SIGTERM), 10)
+        await asyncio.wait_for(stopped(careful(), signal.SIGTERM), 60)
     assert steps == ["written down"]
 
 
@@ -74,7 +74,7 @@ async def test_a_task_that_ends_all_the_same_has_ended() -> None:
         except asyncio.CancelledError:
             return
 
-    assert (await asyncio.wait_for(stopped(stubborn(), signal.SIGTERM), 10)).done()
+    assert (await asyncio.wait_for(stopped(stubborn(), signal.SIGTERM), 60)).done()
 
 
 async def test_without_a_signal_nothing_changes() -> None:
@@ -122,7 +122,7 @@ async def test_a_waiter_that_is_cancelled_as_well_is_cancelled() -> None:
 
     waiting = asyncio.ensure_future(waiter())
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(waiting, 10)
+        await asyncio.wait_for(waiting, 60)
     assert watched() == set()
 
 

@@ -55,15 +55,24 @@ async def goes_on(shop: Shop, *, requests: int = 20, batches: int = 4) -> None:
     assert shop.asked("POST", "/v1/batches") == batches
 
 
+async def expires(shop: Shop, limit: asyncio.Timeout) -> None:
+    """Let a timeout expire as soon as all batches are created."""
+    await shop.until(lambda: shop.kinds()["created"] == 4)
+    limit.reschedule(0)
+
+
 class TestStop:
     async def test_who_cancels_run_stops_the_job(self, tmp_path: Path) -> None:
         """A timeout around it is a cancellation as any other, and cancels no batch."""
         async with stopped_shop(tmp_path, requests=20) as shop:
             async with shop.job() as job:
+                limit = asyncio.timeout(None)
+                expiring = asyncio.create_task(expires(shop, limit))
                 with pytest.raises(TimeoutError):
-                    async with asyncio.timeout(0.3):
+                    async with limit:
                         await job.run()
-            await shop.until(lambda: shop.kinds()["created"] == 4)
+                await expiring
+            assert shop.kinds()["created"] == 4
             await goes_on(shop)
 
     async def test_who_leaves_the_results_stops_the_job(self, tmp_path: Path) -> None:

@@ -46,11 +46,7 @@ onload = () => {{
 </script>
 """
 
-pytestmark = [
-    pytest.mark.skipif(BROWSER is None, reason=f"no browser is found: {', '.join(NAMES)}"),
-    # A browser starts in a second, but for a machine that is busy.
-    pytest.mark.timeout(300),
-]
+pytestmark = pytest.mark.skipif(BROWSER is None, reason=f"no browser is found: {', '.join(NAMES)}")
 
 
 def opened(page: Path, profile: Path, *options: str) -> tuple[str, list[str]]:

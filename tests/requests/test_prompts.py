@@ -245,4 +245,4 @@ async def test_leaving_early_closes_the_file(tmp_path: Path) -> None:
     path.write_bytes(b"prompt\n" * 5_000)
     prompts = read_prompts(path)
     assert await anext(prompts) == "prompt"
-    await asyncio.wait_for(prompts.aclose(), 5)
+    await asyncio.wait_for(prompts.aclose(), 60)

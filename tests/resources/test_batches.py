@@ -117,7 +117,7 @@ class TestTheWholeWay:
         assert batch.status in {"validating", "in_queue"}
         assert await session.batches.retrieve(batch.id) == batch
         assert [listed.id async for listed in session.batches.list()] == [batch.id]
-        waiting = asyncio.create_task(session.batches.wait(batch, timeout=20, poll=0.02))
+        waiting = asyncio.create_task(session.batches.wait(batch, timeout=60, poll=0.02))
         await server.advance(hours=1)
         done = await waiting
         assert done.succeeded_all
@@ -135,7 +135,7 @@ class TestTheWholeWay:
         """An id is enough to wait; the waiter's timeout carries the batch and does not touch it."""
         batch = await started(session)
         with pytest.raises(WaitTimeoutError) as caught:
-            await session.batches.wait(batch.id, timeout=0.05, poll=PollPolicy.every(0.01))
+            await session.batches.wait(batch.id, timeout=1, poll=PollPolicy.every(0.05))
         assert caught.value.batch == batch
         await server.advance(hours=1)
         assert (await session.batches.wait(batch.id)).status == BatchStatus.COMPLETED
@@ -148,7 +148,7 @@ class TestTheWholeWay:
         async with emulator(clock=clock, faults=faults) as server:
             session = open_session(server)
             batch = await started(session)
-            waiting = asyncio.create_task(session.batches.wait(batch, timeout=20, poll=0.01))
+            waiting = asyncio.create_task(session.batches.wait(batch, timeout=60, poll=0.01))
             await server.advance(hours=1)
             assert (await waiting).status == BatchStatus.COMPLETED
 

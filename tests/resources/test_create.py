@@ -126,7 +126,7 @@ class TestTheAnswerIsLost:
         """Whatever takes the answer away after the act: one batch exists, and create returns it."""
         desk = Desk(AFTER_THE_ACT[what])
         async with RawServer(desk.handle) as server:
-            batch = await create(open_session(server, timeout=0.15), metadata={"mine": "yes"})
+            batch = await create(open_session(server, timeout=2), metadata={"mine": "yes"})
         assert [made["id"] for made in desk.batches] == [batch.id]
         assert not desk.cancelled
         assert batch.metadata == desk.batches[0]["metadata"]
@@ -137,7 +137,7 @@ class TestTheAnswerIsLost:
         """The last attempt is searched for too, so that one attempt is enough to create a batch once."""
         desk = Desk(AFTER_THE_ACT[what])
         async with RawServer(desk.handle) as server:
-            batch = await create(open_session(server, timeout=0.15, retry=attrs.evolve(QUICK, attempts=1)))
+            batch = await create(open_session(server, timeout=2, retry=attrs.evolve(QUICK, attempts=1)))
         assert [made["id"] for made in desk.batches] == [batch.id]
 
     async def test_the_attempt_that_did_nothing_is_repeated(self, open_session: OpenSession) -> None:
@@ -188,7 +188,7 @@ class TestTheAnswerIsLost:
 
         desk = Desk()
         async with RawServer(handler) as server:
-            batch = await create(open_session(server, timeout=0.2))
+            batch = await create(open_session(server, timeout=2))
         assert len(desk.batches) == 2
         assert len(desk.cancelled) == 1
         assert {batch.id, *desk.cancelled} == {made["id"] for made in desk.batches}

@@ -409,7 +409,7 @@ async def test_a_process_that_is_killed(tmp_path: Path) -> None:
         command = [sys.executable, "-c", script, server.base_url, str(path)]
         process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
         assert process.stdout is not None
-        assert await asyncio.wait_for(process.stdout.readline(), 20) == b"some\n"
+        assert await asyncio.wait_for(process.stdout.readline(), 60) == b"some\n"
         process.kill()
         await process.communicate()
         assert names_in(path.parent) == ["out.jsonl.part"]

@@ -94,7 +94,7 @@ async def walk(paginator: AsyncPaginator[Any]) -> tuple[str, Exception | None]:
     """Return the ids that were yielded, and how the walk ended."""
     ids = ""
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             async for item in paginator:
                 ids += item.id
     except PaginationError as error:
@@ -236,7 +236,7 @@ async def test_prefetch_asks_for_the_next_page_early(lists: ListServer) -> None:
     ids = ""
     async for item in lists.list(prefetch=1):
         if not ids:
-            await asyncio.wait_for(asked.wait(), 5)
+            await asyncio.wait_for(asked.wait(), 60)
         ids += item.id
     assert ids == "abc"
     assert lists.cursors == [None, "b"]
@@ -568,7 +568,7 @@ async def test_cancelling_in_the_middle_of_a_page_leaks_nothing(lists: ListServe
         warnings.simplefilter("always")
         before = asyncio.all_tasks()
         task = asyncio.create_task(read())
-        await asyncio.wait_for(half_sent.wait(), 5)
+        await asyncio.wait_for(half_sent.wait(), 60)
         await asyncio.sleep(0.01)
         task.cancel()
         with suppress(asyncio.CancelledError):

@@ -288,7 +288,7 @@ async def test_cancelling_twice(open_session: OpenSession, path: Path) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await desk.reached["cancel"].wait()
         await asyncio.sleep(0.05)
 

@@ -372,7 +372,7 @@ class TestWithAService:
             assert (await anext(rarely)).batch is stopping
             session.batches.wake(cancelled.id)
             session.batches.wake("batch_of_nobody")
-            ended = [batch.id async for batch in session.batches.as_completed(batches, timeout=20)]
+            ended = [batch.id async for batch in session.batches.as_completed(batches, timeout=60)]
             assert sorted(ended) == sorted(batch.id for batch in batches)
             seen = await watching
             assert seen[-1] == "completed"

@@ -203,6 +203,6 @@ async def test_without_webhooks_polling_goes_on() -> None:
         WebhookReceiver(session, SECRET)
         file = await session.files.create(chat_lines(1), filename="a.jsonl")
         batch: Batch = await session.batches.create(input_file_id=file.id, endpoint=CHAT)
-        waiting = asyncio.create_task(session.batches.wait(batch, timeout=20))
+        waiting = asyncio.create_task(session.batches.wait(batch, timeout=60))
         await server.advance(hours=1)
         assert (await waiting).status == "completed"

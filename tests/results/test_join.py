@@ -219,7 +219,7 @@ def test_a_join_that_is_closed_while_a_thread_is_at_work() -> None:
 
     join._match = slow  # type: ignore[method-assign]
     assert join.next_piece() is None
-    closing[0].join(timeout=10)
+    closing[0].join(timeout=60)
     assert not join.is_busy
 
 

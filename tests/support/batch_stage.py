@@ -145,7 +145,7 @@ def asked(service: BackgroundServer, method: str, path: str) -> int:
 
 def until(condition: Callable[[], bool]) -> None:
     """Wait until something is so."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.005)

@@ -35,7 +35,7 @@ async def gone(server: BatchServer) -> None:
     """Return when the server holds no connection any more."""
     assert server._runner is not None
     assert server._runner.server is not None
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while server._runner.server.connections:  # noqa: ASYNC110 - the server tells nobody
             await asyncio.sleep(0.005)
 
@@ -50,7 +50,7 @@ async def send(server: BatchServer, *pieces: bytes, most: int = 1) -> list[tuple
     reader, writer = await connect(server)
     answers = []
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             for piece in pieces:
                 writer.write(piece)
                 await writer.drain()

@@ -134,7 +134,7 @@ class Shop:
 
     async def until(self, is_so: Callable[[], bool]) -> None:
         """Return when something is so, which takes no long time."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not is_so():  # noqa: ASYNC110  # what is asked sets no event
                 await asyncio.sleep(0.005)
 

@@ -87,6 +87,6 @@ class Watched:
 
 async def until(claim: Any) -> None:
     """Return when the claim holds."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not claim():  # noqa: ASYNC110 - a claim is about many things, few of which have events
             await asyncio.sleep(0.001)
