@@ -4,10 +4,18 @@ import asyncio
 import difflib
 import sqlite3
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast, get_args, get_origin
 
 import attrs
-from cyclopts.exceptions import CycloptsError, MissingArgumentError, UnknownCommandError, UnusedCliTokensError
+from cyclopts.exceptions import (
+    CoercionError,
+    CycloptsError,
+    MissingArgumentError,
+    UnknownCommandError,
+    UnusedCliTokensError,
+    ValidationError,
+)
+from cyclopts.exceptions import UnknownOptionError as UnknownShortOptionError
 
 from openai_batches import (
     AmbiguousCreateError,
@@ -226,7 +234,28 @@ def _usage(error: CycloptsError) -> str:
         return one_line(f"Too many arguments: {' '.join(error.unused_tokens)}")
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         return one_line(_missing(error, error.argument))
-    return one_line(str(error)).rstrip(".")
+    if isinstance(error, UnknownShortOptionError):
+        return one_line(f"Unknown option: {error.token.keyword or error.token.value}")
+    return one_line(_unfit(error)).rstrip(".")
+
+
+def _unfit(error: CycloptsError) -> str:
+    """Return what to say of a value that an option cannot have."""
+    if error.argument is None:
+        return str(error)
+    name = _called(error.argument)
+    if isinstance(error, ValidationError):
+        # What a number must be is told by its validator.
+        bounds = error.exception_message
+        return f"{name} cannot be {error.argument.value}: {bounds[:1].lower()}{bounds[1:]}"
+    if not isinstance(error, CoercionError) or error.token is None:
+        return str(error)
+    typed = error.token.value
+    if error.msg is not None:
+        return f"{name}: {error.msg}"
+    if get_origin(error.target_type) is Literal:
+        return f"{name} cannot be {typed!r}: it is one of {', '.join(map(str, get_args(error.target_type)))}"
+    return f"{name} cannot be {typed!r}" + (": it is a number" if error.target_type in {int, float} else "")
 
 
 def _unknown(option: str, tokens: Sequence[str]) -> str:
@@ -242,9 +271,12 @@ def _unknown(option: str, tokens: Sequence[str]) -> str:
 def _missing(error: MissingArgumentError, argument: "Argument") -> str:
     if error.keyword is not None:
         return f"{error.keyword} needs a value"
-    # What has no name of its own to type is called as in the help.
-    name = argument.name if argument.name.startswith("-") else argument.parameter.metavar or argument.name
-    return f"{name} is missing"
+    return f"{_called(argument)} is missing"
+
+
+def _called(argument: "Argument") -> str:
+    """Return what an option is called; what has no name of its own to type is called as in the help."""
+    return argument.name if argument.name.startswith("-") else argument.parameter.metavar or argument.name
 
 
 def _help(tokens: Sequence[str]) -> str:

@@ -175,7 +175,7 @@ class TestOutput:
         [
             (["nowhere"], "There is no job in nowhere"),
             (["--stalled-after", "soon"], "is no length of time"),
-            (["--max-items", "-1"], "Must be >= 0"),
+            (["--max-items", "-1"], "--max-items cannot be -1"),
             (["--bogus"], "Unknown option"),
         ],
     )

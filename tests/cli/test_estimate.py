@@ -247,7 +247,7 @@ class TestSources:
             (["-", "-"], "Standard input can be read only once"),
             (["a.jsonl", "--prices", "nope.json"], "There is no file nope.json"),
             (["a.jsonl", "--prices", "a.jsonl"], "a price table has as_of"),
-            (["a.jsonl", "--output-tokens", "-1"], "Must be >= 0"),
+            (["a.jsonl", "--output-tokens", "-1"], "--output-tokens cannot be -1"),
             (["a.jsonl", "--bogus"], "Unknown option: --bogus"),
             ([], "is missing"),
         ],

@@ -359,7 +359,7 @@ class TestReport:
         (["requests.jsonl", "--ordered"], "--format, --ordered and --force are about OUT"),
         (["requests.jsonl", "--report", "none/x.html"], "There is no folder none"),
         (["requests.jsonl", "--metadata", "blue", "--local"], "'blue' is no pair of metadata"),
-        (["requests.jsonl", "--max-requests", "0"], "Must be >= 1"),
+        (["requests.jsonl", "--max-requests", "0"], "--max-requests cannot be 0"),
         (["requests.jsonl", "--confirm-above", "much"], "'much' is no amount of dollars"),
         (["requests.jsonl"], "There is no key for OpenAI"),
         (["requests.jsonl", "--prices", "none.json"], "There is no file none.json"),

@@ -84,8 +84,8 @@ def test_it_says_where_it_is(cli: Cli, stopped: None) -> None:
     ("arguments", "message"),
     [
         (["--port", "99999"], "--port must be 0 to 65535"),
-        (["--port", "many"], 'Invalid value for --port: unable to convert "many"'),
-        (["--profile", "nobody"], "invalid choice: 'nobody'"),
+        (["--port", "many"], "--port cannot be 'many': it is a number"),
+        (["--profile", "nobody"], "nobody"),
         (["--fault", "nothing"], "unknown kind of fault 'nothing'"),
         (["--host", "0.0.0.0"], "can be reached from outside: give an --api-key-env"),
         (["--host", "", "--api-key-env", "A_KEY"], "Host must not be empty"),

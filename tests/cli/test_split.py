@@ -111,7 +111,7 @@ class TestRefusals:
             (["nope.jsonl"], "There is no file nope.jsonl"),
             (["-"], "It is not known where the files are to go"),
             (["a.jsonl", "-d", "a.jsonl"], "a.jsonl is a file"),
-            (["a.jsonl", "--max-requests", "0"], "Must be >= 1"),
+            (["a.jsonl", "--max-requests", "0"], "--max-requests cannot be 0"),
             (["a.jsonl", "--max-bytes", "0"], "max_bytes must be a whole number of at least 1"),
             (["a.jsonl", "--max-bytes", "many"], "is no size such as"),
             (["a.jsonl", "--bogus"], "Unknown option"),

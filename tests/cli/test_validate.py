@@ -128,7 +128,7 @@ class TestSources:
             (["--bogus"], "Unknown option: --bogus"),
             (["good.jsonl", "-x"], "Unknown option: -x"),
             ([], "is missing"),
-            (["good.jsonl", "--max-problems", "0"], "Must be >= 1"),
+            (["good.jsonl", "--max-problems", "0"], "--max-problems cannot be 0"),
             (["good.jsonl", "--endpoint", "chat"], "There is no endpoint 'chat'"),
             (["good.jsonl", "--provider", "nobody"], "No provider 'nobody' is known"),
             (["broken.gz"], "cannot be unpacked"),

@@ -338,7 +338,7 @@ def test_in_a_terminal(terminal: Callable[..., DrivenTerminal], columns: int) ->
         (["--port", "0", "--secret-env", "BAD_SECRET"], "what follows is not base64"),
         (["--exec", ""], "There is no program"),
         (["--exec", "no-such-program-here --x"], "There is no program 'no-such-program-here'"),
-        (["--exec", "'open"], "No closing quotation"),
+        (["--exec", "'open"], 'The command "\'open" cannot be read'),
         (["--port", "0", "--fetch"], "There is no key for OpenAI"),
     ],
 )

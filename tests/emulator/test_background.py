@@ -122,7 +122,7 @@ class TestUse:
         """The parameters are those of `BatchServer`, for `help` and for the errors."""
         own = inspect.signature(BackgroundServer).parameters
         assert dict(own) == dict(inspect.signature(BatchServer).parameters)
-        with pytest.raises(TypeError, match="unexpected keyword argument 'model'"):
+        with pytest.raises(TypeError, match="model"):
             BackgroundServer(model="m")  # type: ignore[call-arg]
         with pytest.raises(ValueError, match="either clock or speed"):
             BackgroundServer(clock=RealClock(), speed=2)

@@ -263,7 +263,7 @@ async def test_json_that_ends_in_its_middle(server: BatchServer, raw: Raw) -> No
     server.faults.add(Fault.garbled_json(times=2))
     head, body, was_reset = await talk(server, "GET", "/batches")
     assert (head.startswith("HTTP/1.1 200"), header(head, "content-length"), was_reset) == (True, str(len(body)), False)
-    with pytest.raises(ValueError, match=r"Unterminated|Expecting"):
+    with pytest.raises(json.JSONDecodeError):
         json.loads(body)
     assert check_error((await raw("GET", "/batches/x"))[1])
 

@@ -158,7 +158,7 @@ class TestOptions:
                 "--upstream-model: 'a' is given twice",
             ),
             (["--port", "70000"], "--port must be 0 to 65535"),
-            (["--profile", "nobody"], "invalid choice: 'nobody'"),
+            (["--profile", "nobody"], "nobody"),
             (["--fault", "nothing"], "unknown kind of fault 'nothing'"),
             (["--fault", "cut_body:times=often"], "cut_body:times=often"),
             (["--api-key-env", "NOWHERE_KEY"], "--api-key-env: the variable NOWHERE_KEY is not set"),

@@ -276,7 +276,7 @@ class TestTrouble:
         (pages,) = journal._db.execute("PRAGMA page_count").fetchone()
         journal._db.execute(f"PRAGMA max_page_count = {pages}")
         many = [attempt(shard) for shard in range(2, 500)]
-        with pytest.raises(JournalError, match="database or disk is full; nothing was lost"):
+        with pytest.raises(JournalError, match=r"cannot be read or written: .*; nothing was lost"):
             journal.save(*many)
         assert journal.attempts() == [attempt()]
         journal._db.execute("PRAGMA max_page_count = 100000")
@@ -302,7 +302,7 @@ class TestTrouble:
         journal.save(attempt())
 
     def test_there_is_no_journal_to_read(self, tmp_path: Path) -> None:
-        with pytest.raises(JournalError, match="unable to open"):
+        with pytest.raises(JournalError, match="cannot be read or written"):
             read_attempts(tmp_path)
         assert list(tmp_path.iterdir()) == []
 
@@ -549,7 +549,7 @@ class TestDamage:
     def test_a_table_that_is_not_there(self, journal: Journal) -> None:
         journal.begin(job_record(), [])
         altered(journal.directory, "DROP TABLE attempts")
-        with pytest.raises(JournalError, match="no such table"):
+        with pytest.raises(JournalError, match="cannot be read or written"):
             journal.attempts()
 
     def test_an_index_that_does_not_fit_is_found_at_opening(self, journal: Journal) -> None:

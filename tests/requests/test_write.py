@@ -279,7 +279,7 @@ async def test_the_first_prompts_can_be_tried_alone(write: Callable[..., Any]) -
             "a.jsonl",
             {"template": "{text}"},
             [
-                "a.jsonl:2:11: This line is not parseable as valid JSON: Expecting ',' delimiter.",
+                "a.jsonl:2:11: This line is not parseable as valid JSON: ",
                 "a.jsonl:3: This row has no 'text'.",
                 "a.jsonl:4: The field 'text' is empty.",
                 "a.jsonl:5: A line must hold an object or a text, but this one holds 7.",
@@ -407,11 +407,11 @@ async def test_an_argument_that_cannot_be_right_is_refused(
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b'{\n "a": }', r"s\.json:2:7: this is not valid JSON: Expecting value"),
+        (b'{\n "a": }', r"s\.json:2:7: this is not valid JSON: "),
         (b"[" * 100_000, r"s\.json: this is not valid JSON: it is nested too deeply"),
         (b"[]", r"s\.json: a JSON schema is an object, not list"),
         (b'{"type": "object"}', r"s\.json: strict mode cannot express schema"),
-        (b"\xff", r"s\.json is not valid UTF-8: invalid start byte, at byte 0"),
+        (b"\xff", r"s\.json is not valid UTF-8: .*, at byte 0"),
     ],
 )
 async def test_a_file_that_holds_no_schema_is_named(

@@ -102,7 +102,7 @@ def read_configuration(path: Path | None) -> Configuration:
     except UnicodeDecodeError as error:
         raise CommandError(f"{path} is not UTF-8", advice) from error
     except msgspec.ValidationError as error:
-        if "`api_key`" in str(error):
+        if _holds_a_key(values):
             raise CommandError(f"{path} holds an api_key, and keys do not belong there", _KEY_ADVICE) from None
         problem, known = _first_problem(values)
         raise CommandError(f"{path}: {problem}", f"{known or advice}") from error
@@ -113,6 +113,12 @@ def read_configuration(path: Path | None) -> Configuration:
             problem = f"profiles.{name} has both api_key_env and api_key_file"
             raise CommandError(f"{path}: {problem}", "Leave out the one or the other")
     return configuration
+
+
+def _holds_a_key(values: dict[str, Any]) -> bool:
+    profiles = values.get("profiles")
+    tables = [values, *profiles.values()] if isinstance(profiles, dict) else [values]
+    return any(isinstance(table, dict) and "api_key" in table for table in tables)
 
 
 def _first_problem(values: dict[str, Any]) -> tuple[str, str]:
