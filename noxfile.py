@@ -133,7 +133,7 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Every benchmark, beside what it is compared with."""
-    session.install(".[cli]", "orjson", "openai[aiohttp]")
+    session.install(".[arrow,cli,zstd]", "orjson", "openai[aiohttp]")
     for benchmark in sorted(ROOT.glob("benchmarks/bench_*.py")):
         session.run("python", str(benchmark.relative_to(ROOT)), *session.posargs, env=INSTALLED)
 
