@@ -1,7 +1,7 @@
 """A job whose process is killed, at any moment and any number of times, ends as if nothing had happened.
 
 The full matrix, a kill before and after every single commit of the journal and many at random moments, takes minutes:
-`nox -s crashes` runs it (``OPENAI_BATCHES_CRASHES=full``). Otherwise each kind of commit has its two kills.
+it is marked ``slow``, and `nox -s crashes` runs it. In every run each kind of commit has its two kills.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked here")
 
-IS_FULL = os.environ.get("OPENAI_BATCHES_CRASHES") == "full"
 SHARDS, PER_SHARD = 20, 5
 KINDS = ["begin", "uploading", "uploaded", "creating", "created", "ended", "collected", "verified", "tidied", "finish"]
 SIDES = ("before", "after")
@@ -206,7 +205,7 @@ class TestAFewKills:
         assert sum(what == Outcome.CANCELLED for what, _ in results.values()) >= (SHARDS - len(made)) * PER_SHARD
 
 
-@pytest.mark.skipif(not IS_FULL, reason="OPENAI_BATCHES_CRASHES=full runs all kills")
+@pytest.mark.slow
 @pytest.mark.timeout(3_600)
 class TestAllKills:
     """The matrix."""
