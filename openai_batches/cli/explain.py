@@ -241,16 +241,16 @@ def _usage(error: CycloptsError) -> str:
 
 def _unfit(error: CycloptsError) -> str:
     """Return what to say of a value that an option cannot have."""
-    if error.argument is None:
-        return str(error)
-    name = _called(error.argument)
-    if isinstance(error, ValidationError):
+    if isinstance(error, ValidationError) and error.argument is not None:
         # What a number must be is told by its validator.
         bounds = error.exception_message
-        return f"{name} cannot be {error.argument.value}: {bounds[:1].lower()}{bounds[1:]}"
-    if not isinstance(error, CoercionError) or error.token is None:
-        return str(error)
-    typed = error.token.value
+        return f"{_called(error.argument)} cannot be {error.argument.value}: {bounds[:1].lower()}{bounds[1:]}"
+    if isinstance(error, CoercionError) and error.argument is not None and error.token is not None:
+        return _not_converted(error, _called(error.argument), error.token.value)
+    return str(error)
+
+
+def _not_converted(error: CoercionError, name: str, typed: str) -> str:
     if error.msg is not None:
         return f"{name}: {error.msg}"
     if get_origin(error.target_type) is Literal:

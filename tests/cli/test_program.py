@@ -52,6 +52,7 @@ def test_help_of_the_program_lists_all_commands(cli: Cli) -> None:
         (["run", "--dryrun", "x"], "Unknown option: --dryrun. Did you mean --dry-run?"),
         (["run", "a", "-z", "b"], "Unknown option: -z"),
         (["results", "b", "--format", "xml"], "--format cannot be 'xml': it is one of jsonl, csv, parquet"),
+        (["results", "b", "--format", "csv", "--format", "csv"], "--format"),
         (["run", "a", "b", "c"], "Too many arguments: b c"),
         (["run", "--", "a", "b"], "Too many arguments: b"),
         (["list", "a"], "Too many arguments: a"),
