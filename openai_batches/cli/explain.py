@@ -12,10 +12,10 @@ from cyclopts.exceptions import (
     CycloptsError,
     MissingArgumentError,
     UnknownCommandError,
+    UnknownOptionError as UnknownShortOptionError,
     UnusedCliTokensError,
     ValidationError,
 )
-from cyclopts.exceptions import UnknownOptionError as UnknownShortOptionError
 
 from openai_batches import (
     AmbiguousCreateError,
