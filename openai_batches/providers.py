@@ -6,9 +6,15 @@ own (Together, Mistral, xAI, Fireworks) is not among them.
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import TYPE_CHECKING, Literal
 
 import attrs
+
+from openai_batches.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
 
 __all__ = [
     "AZURE",
@@ -24,8 +30,11 @@ __all__ = [
     "SILICONFLOW",
     "ZHIPU",
     "Provider",
+    "unknown_endpoint",
+    "unknown_window",
 ]
 
+_WINDOW = re.compile(r"([0-9]{1,6})([hd])", re.ASCII)
 _CHAT, _COMPLETIONS, _EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 
 
@@ -165,3 +174,29 @@ NOVITA = Provider(name="Novita", window_hours=(48, 48))
 
 # The reference server of llama-stack.
 OGX = Provider(name="ogx")
+
+
+def unknown_endpoint(endpoint: str, known: AbstractSet[str], *, service: str) -> str | None:
+    """Return a warning about an endpoint the service is not known to take, or None; refuse what cannot be one."""
+    if not isinstance(endpoint, str) or not endpoint.startswith("/"):
+        raise InputError(f"endpoint must be a path such as '/v1/chat/completions', not {endpoint!r}")
+    if not known or endpoint in known:
+        return None
+    return (
+        f"{endpoint!r} is not an endpoint {service} is known to batch ({', '.join(sorted(known))}); it is sent as it is"
+    )
+
+
+def unknown_window(window: str, known_hours: tuple[int, int] | None, *, service: str) -> str | None:
+    """Return a warning about a window the service is not known to take, or None; refuse what cannot be one."""
+    if not isinstance(window, str) or not window:
+        raise InputError(f"completion_window must be a text such as '24h', not {window!r}")
+    if known_hours is None:
+        return None
+    asked = _WINDOW.fullmatch(window)
+    hours = int(asked[1]) * (24 if asked[2] == "d" else 1) if asked else 0
+    shortest, longest = known_hours
+    if shortest <= hours <= longest:
+        return None
+    known = f"'{shortest}h'" if shortest == longest else f"'{shortest}h' to '{longest}h'"
+    return f"{window!r} is not a window {service} is known to take ({known}); it is sent as it is"

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 import msgspec
 from yarl import URL
 
+from openai_batches._arguments import check_flags, check_seconds
 from openai_batches.errors import BatchesWarning, InputError
 from openai_batches.http.client import Exchange, Secret, checked_key, client_timeout
 from openai_batches.http.failures import Repeat
@@ -242,11 +243,11 @@ class BatchSession:
             APIError: the service said no.
             TransportError: no whole answer came.
         """
-        from openai_batches.jobs import arguments  # noqa: PLC0415  # a session without jobs does not load them
+        from openai_batches.jobs.arguments import check_directories  # noqa: PLC0415
         from openai_batches.jobs.cleanup.doctor import examine  # noqa: PLC0415
 
-        arguments.check_directories(directories)
-        arguments.check_seconds(stalled_after_s=stalled_after_s, expiring_within_s=expiring_within_s)
+        check_directories(directories)
+        check_seconds(stalled_after_s=stalled_after_s, expiring_within_s=expiring_within_s)
         return await examine(self, directories, stalled_after_s=stalled_after_s, expiring_within_s=expiring_within_s)
 
     async def gc(
@@ -278,12 +279,12 @@ class BatchSession:
             APIError: the service said no.
             TransportError: no whole answer came.
         """
-        from openai_batches.jobs import arguments  # noqa: PLC0415  # a session without jobs does not load them
+        from openai_batches.jobs.arguments import check_directories  # noqa: PLC0415
         from openai_batches.jobs.cleanup.doctor import clean_up  # noqa: PLC0415
 
-        arguments.check_directories(directories)
-        arguments.check_flags(dry_run=dry_run, with_results=with_results)
-        arguments.check_seconds(older_than_s=older_than_s)
+        check_directories(directories)
+        check_flags(dry_run=dry_run, with_results=with_results)
+        check_seconds(older_than_s=older_than_s)
         return await clean_up(
             self,
             directories,

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from openai_batches import OPENAI, InputError
-from openai_batches._arguments import checked_expiry, checked_limit, checked_metadata, unknown_endpoint
+from openai_batches._arguments import check_whole, checked_expiry, checked_metadata
+from openai_batches.providers import unknown_endpoint
 
 # Metadata
 
@@ -56,14 +57,14 @@ def test_metadata_beyond_the_limits_are_refused(metadata: Any, words: str) -> No
 @pytest.mark.parametrize("limit", [1, 50, 100])
 def test_a_page_size_within_its_range_is_taken(limit: int) -> None:
     """1 to the maximum, both included."""
-    assert checked_limit(limit, maximum=100) == limit
+    check_whole(limit=limit, most=100)
 
 
 @pytest.mark.parametrize("limit", [0, -1, 101, True, 1.0, "5", None])
 def test_a_page_size_out_of_range_is_refused(limit: Any) -> None:
     """The message says the range and what was given."""
     with pytest.raises(InputError, match=r"limit must be a whole number from 1 to 10,000|from 1 to 100") as caught:
-        checked_limit(limit, maximum=100)
+        check_whole(limit=limit, most=100)
     assert repr(limit) in str(caught.value)
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from openai_batches.http.client import ByteStream
     from openai_batches.http.retries import Transport
 
-__all__ = ["ContentRange", "Patience", "Ranges", "content_encoding", "content_range", "strong_validator"]
+__all__ = ["Patience", "Ranges", "content_encoding"]
 
 _ETAG = re.compile(r'"[\x21\x23-\x7e]*"')
 _RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", re.ASCII | re.IGNORECASE)

@@ -8,7 +8,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from openai_batches._arguments import MAX_METADATA_PAIRS, checked_metadata, checked_spans
+from openai_batches._arguments import (
+    MAX_METADATA_PAIRS,
+    check_flags,
+    check_seconds,
+    check_whole,
+    checked_metadata,
+    checked_spans,
+    shortened,
+)
 from openai_batches.errors import InputError
 from openai_batches.models import BatchStatus
 from openai_batches.policies import PollPolicy, as_poll_policy
@@ -19,17 +27,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_directories",
-    "check_flags",
     "check_job",
-    "check_seconds",
     "checked_pairs",
     "checked_source",
     "checked_target",
     "job_directory",
-    "shortened",
 ]
 
-_MAX_SHOWN = 80
 # What file systems take for a name, in bytes.
 _MAX_NAME = 255
 # What a path leads to, where that is no folder.
@@ -47,9 +51,9 @@ def check_job(
         raise InputError(f"session must be a BatchSession, not {shortened(session)}")
     if limits is not None and not isinstance(limits, ShardLimits):
         raise InputError(f"limits must be a ShardLimits, not {shortened(limits)}")
-    _check_whole(concurrency=settings.concurrency, max_attempts=settings.max_attempts)
+    check_whole(concurrency=settings.concurrency, max_attempts=settings.max_attempts)
     if settings.max_open is not None:
-        _check_whole(max_open=settings.max_open)
+        check_whole(max_open=settings.max_open)
     check_flags(strict=strict, resend_cancelled=settings.resend_cancelled, keep_files=settings.keep_files)
     check_seconds(patience_s=patience_s)
     as_poll_policy(settings.poll, PollPolicy())
@@ -63,27 +67,6 @@ def checked_pairs(metadata: Mapping[str, str] | None) -> dict[str, str]:
     if len(pairs) > MAX_METADATA_PAIRS - _OWN_PAIRS:
         raise InputError(f"metadata can have {MAX_METADATA_PAIRS - _OWN_PAIRS} pairs in a job, not {len(pairs)}")
     return pairs
-
-
-def _check_whole(**numbers: object) -> None:
-    """Refuse what is no whole number above 0."""
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")
-
-
-def check_seconds(**numbers: object) -> None:
-    """Refuse what is no number of seconds, 0 or more."""
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-            raise InputError(f"{name} must be 0 or more seconds, not {value!r}")
-
-
-def check_flags(**flags: object) -> None:
-    """Refuse what is neither True nor False: what else is true is rarely what was meant."""
-    for name, value in flags.items():
-        if not isinstance(value, bool):
-            raise InputError(f"{name} must be True or False, not {value!r}")
 
 
 def _check_spans(stall_after: object) -> None:
@@ -114,12 +97,6 @@ def check_directories(directories: object) -> None:
     elif isinstance(directories, list | tuple | set | frozenset):
         for path in directories:
             _check_path("directories", path)
-
-
-def shortened(value: object) -> str:
-    """Return how a value looks, in at most 80 characters."""
-    looks = repr(value)
-    return looks if len(looks) <= _MAX_SHOWN else f"{looks[: _MAX_SHOWN - 1]}…"
 
 
 def checked_source(source: str | os.PathLike[str]) -> Path:

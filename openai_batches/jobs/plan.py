@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from yarl import URL
 
+from openai_batches._arguments import shortened
 from openai_batches._threads import in_thread
 from openai_batches.errors import InputError, InvalidRequestsError, JobError
-from openai_batches.jobs.arguments import checked_source, shortened
+from openai_batches.jobs.arguments import checked_source
 from openai_batches.jobs.journal.records import Attempt, JobRecord, Step
 from openai_batches.providers import Provider
 from openai_batches.requests.packing import ShardLimits

@@ -10,11 +10,12 @@ import time
 import unicodedata
 from typing import TYPE_CHECKING
 
+from openai_batches._arguments import check_flags, shortened
 from openai_batches._text import as_count, as_duration, as_moment, as_money, as_share
 from openai_batches._threads import in_thread
 from openai_batches.costs.prices import PriceTable
 from openai_batches.errors import InputError
-from openai_batches.jobs.arguments import check_flags, checked_target, job_directory, shortened
+from openai_batches.jobs.arguments import checked_target, job_directory
 from openai_batches.jobs.journal.sqlite import read_journal
 from openai_batches.report import charts
 from openai_batches.report.figures import figures_of

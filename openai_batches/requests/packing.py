@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 import msgspec
 
-from openai_batches.errors import InputError
+from openai_batches._arguments import check_whole
 from openai_batches.models import Problem
 from openai_batches.providers import OPENAI, Provider
 
@@ -42,8 +42,7 @@ def estimate_tokens(body: bytes) -> int:
 
 
 def _positive(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"{attribute.name} must be a whole number of at least 1, not {value!r}")
+    check_whole(**{attribute.name: value})
 
 
 @attrs.frozen(kw_only=True)

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, cast
 
 import attrs
 
-from openai_batches._arguments import unknown_endpoint
+from openai_batches._arguments import check_whole
 from openai_batches._threads import in_thread_to_its_end
-from openai_batches.errors import InputError, InvalidRequestsError
+from openai_batches.errors import InvalidRequestsError
 from openai_batches.models import Problem, Repair
-from openai_batches.providers import OPENAI, Provider
+from openai_batches.providers import OPENAI, Provider, unknown_endpoint
 from openai_batches.requests.check_block import BlockChecker
 from openai_batches.requests.check_line import shown
 from openai_batches.requests.duplicates import DuplicateFinder
@@ -256,8 +256,7 @@ def checked_endpoint(endpoint: str | None, provider: Provider) -> str | None:
 
 def checked_maximum(max_problems: int) -> int:
     """Return how many problems are named."""
-    if isinstance(max_problems, bool) or not isinstance(max_problems, int) or max_problems < 1:
-        raise InputError(f"max_problems must be a whole number of at least 1, not {max_problems!r}")
+    check_whole(max_problems=max_problems)
     return max_problems
 
 

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, TypeAlias, cast
 
 import attrs
 
+from openai_batches._arguments import check_whole
 from openai_batches._threads import in_thread, in_threads
 from openai_batches.errors import InputError
 from openai_batches.requests.build import Composer, LineMaker, id_template
@@ -144,10 +145,10 @@ def _maker(model: str, endpoint: str, system: _Text, parameters: Mapping[str, An
     return LineMaker(model=model, endpoint=endpoint, system=_text(system, "system"), **given)
 
 
-def _checked_limit(limit: object) -> int | None:
-    if limit is None or (isinstance(limit, int) and not isinstance(limit, bool) and limit > 0):
-        return limit
-    raise InputError(f"limit must be a whole number of at least 1, not {limit!r}")
+def _checked_limit(limit: int | None) -> int | None:
+    if limit is not None:
+        check_whole(limit=limit)
+    return limit
 
 
 def _checked_mapping(parameters: object) -> dict[str, Any]:

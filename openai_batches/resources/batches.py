@@ -12,18 +12,17 @@ from typing import TYPE_CHECKING, Any
 from openai_batches._arguments import (
     ExpiresAfter,
     check_file_id,
+    check_whole,
     checked_expiry,
-    checked_key,
-    checked_limit,
+    checked_idempotency_key,
     checked_metadata,
-    unknown_endpoint,
-    unknown_window,
 )
 from openai_batches.errors import BatchesWarning, InputError, NotFoundError
 from openai_batches.http.wire import Request, query_string, segment
 from openai_batches.models import Batch, FileObject, Page
 from openai_batches.pagination import AsyncPaginator, whole_list
 from openai_batches.policies import PollPolicy, as_poll_policy
+from openai_batches.providers import unknown_endpoint, unknown_window
 from openai_batches.resources.create import Creator
 from openai_batches.resources.downloads import download_batch
 from openai_batches.resources.poller import Poller
@@ -126,7 +125,7 @@ class Batches:
         }
         if expiry_s is not None:
             fields["output_expires_after"] = {"anchor": "created_at", "seconds": expiry_s}
-        return await self._creator.create(fields, pairs, key=checked_key(idempotency_key))
+        return await self._creator.create(fields, pairs, key=checked_idempotency_key(idempotency_key))
 
     async def find(self, idempotency_key: str, *, since: dt.datetime, input_file_id: str | None = None) -> Batch | None:
         """Return the batch that was created with a key, or None if there is none.
@@ -144,7 +143,7 @@ class Batches:
             InputError: the key cannot be one, or ``since`` has no time zone.
             AmbiguousCreateError: the list could not be read to its end, so that nobody can tell.
         """
-        key = checked_key(idempotency_key)
+        key = checked_idempotency_key(idempotency_key)
         if key is None or since.tzinfo is None:
             raise InputError("a batch is found by its key and a time with a time zone, such as its file's created_at")
         return await self._creator.find(key, since_s=since.timestamp(), file_id=input_file_id)
@@ -193,7 +192,7 @@ class Batches:
 
         Source: https://platform.openai.com/docs/api-reference/batch/list
         """
-        checked_limit(limit, maximum=_MAX_LIMIT)
+        check_whole(limit=limit, most=_MAX_LIMIT)
 
         async def fetch(cursor: str | None) -> Page[Batch]:
             path = f"/batches{query_string(after=cursor, limit=limit)}"

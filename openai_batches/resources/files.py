@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from openai_batches._arguments import ExpiresAfter, checked_expiry, checked_limit
+from openai_batches._arguments import ExpiresAfter, check_whole, checked_expiry
 from openai_batches.errors import InputError
 from openai_batches.http.failures import Repeat
 from openai_batches.http.wire import MultipartBody, Request, query_string, segment
@@ -193,7 +193,7 @@ class Files:
 
         Source: https://platform.openai.com/docs/api-reference/files/list
         """
-        checked_limit(limit, maximum=_MAX_LIMIT)
+        check_whole(limit=limit, most=_MAX_LIMIT)
         if order not in {None, "asc", "desc"}:
             raise InputError(f"order must be 'asc' or 'desc', not {order!r}")
 

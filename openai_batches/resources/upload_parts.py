@@ -14,8 +14,9 @@ from typing import Any
 import attrs
 import msgspec
 
+from openai_batches._arguments import check_whole
 from openai_batches._threads import in_thread
-from openai_batches.errors import APIError, BatchesError, DecodeError, InputError
+from openai_batches.errors import APIError, BatchesError, DecodeError
 from openai_batches.http.failures import Repeat, is_ambiguous
 from openai_batches.http.retries import Transport
 from openai_batches.http.wire import MultipartBody, Request, segment
@@ -40,12 +41,8 @@ _cancellations: set[asyncio.Task[None]] = set()
 
 def checked_parts(part_bytes: int, concurrency: int) -> None:
     """Refuse numbers that are out of range."""
-    for name, value, maximum in (
-        ("part_bytes", part_bytes, PART_BYTES),
-        ("concurrency", concurrency, _MAX_CONCURRENCY),
-    ):
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= maximum:
-            raise InputError(f"{name} must be a whole number from 1 to {maximum:,}, not {value!r}")
+    check_whole(part_bytes=part_bytes, most=PART_BYTES)
+    check_whole(concurrency=concurrency, most=_MAX_CONCURRENCY)
 
 
 @attrs.frozen(kw_only=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from openai_batches._arguments import checked_spans
+from openai_batches._arguments import check_seconds, checked_spans
 from openai_batches.errors import InputError, WaitTimeoutError
 from openai_batches.http.wire import segment
 from openai_batches.models import Batch
@@ -25,7 +25,8 @@ async def wait_for_end(
     batch: Batch | str, *, poller: Poller, poll: PollPolicy | None, timeout_s: float | None
 ) -> Batch:
     """Return the batch once it has ended; see ``Batches.wait``."""
-    _check_timeout(timeout_s)
+    if timeout_s is not None:
+        check_seconds(timeout=timeout_s)
     batch_id = _id_of(batch)
     if isinstance(batch, Batch) and batch.is_terminal:
         return batch
@@ -59,7 +60,8 @@ class CompletedBatches(AsyncIterator[Batch]):
         given: Any = batches
         if isinstance(given, str | Batch) or not isinstance(given, Iterable):
             raise InputError(f"as_completed takes several batches or ids, not one {type(given).__name__}")
-        _check_timeout(timeout_s)
+        if timeout_s is not None:
+            check_seconds(timeout=timeout_s)
         self._batches = {_id_of(batch): batch for batch in batches}
         self._timeout_s = timeout_s
         self._deadline_s: float | None = None
@@ -222,8 +224,3 @@ def _id_of(batch: Batch | str) -> str:
         return batch.id
     segment(batch, name="batch_id")  # what cannot be an id is refused before a request is sent
     return batch
-
-
-def _check_timeout(timeout_s: Any) -> None:
-    if timeout_s is not None and (not isinstance(timeout_s, int | float) or not timeout_s >= 0):
-        raise InputError(f"timeout must be 0 or more seconds, not {timeout_s!r}")

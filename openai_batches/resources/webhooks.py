@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 import msgspec
 
+from openai_batches._arguments import check_seconds
 from openai_batches._text import why_no_json
 from openai_batches.errors import DecodeError, InputError, WebhookSignatureError
 
@@ -98,8 +99,7 @@ def verify_webhook(
 
     Source: https://platform.openai.com/docs/guides/webhooks
     """
-    if not isinstance(tolerance_s, int | float) or not tolerance_s >= 0:
-        raise InputError(f"tolerance_s must be 0 or more seconds, not {tolerance_s!r}")
+    check_seconds(tolerance_s=tolerance_s)
     secrets = _checked_secrets(secret)
     raw = _raw(body)
     webhook_id, timestamp, signature = (_header(headers, name) for name in ("id", "timestamp", "signature"))
@@ -256,8 +256,7 @@ class WebhookReceiver:
             secret = Secret(os.environ.get(_SECRET_ENV, ""))
             if not secret:
                 raise InputError(f"No webhook secret: pass secret=…, or set the environment variable {_SECRET_ENV}")
-        if not isinstance(tolerance_s, int | float) or not tolerance_s >= 0:
-            raise InputError(f"tolerance_s must be 0 or more seconds, not {tolerance_s!r}")
+        check_seconds(tolerance_s=tolerance_s)
         self._secrets = tuple(Secret(one) for one in _checked_secrets(secret))
         batches: Any = session if hasattr(session, "wake") else getattr(session, "batches", None)
         if session is not None and not callable(getattr(batches, "wake", None)):

@@ -25,7 +25,7 @@ from openai_batches import (
     validate_requests,
     write_shards,
 )
-from openai_batches._arguments import MAX_METADATA_PAIRS, checked_key, checked_metadata
+from openai_batches._arguments import MAX_METADATA_PAIRS, checked_idempotency_key, checked_metadata
 from openai_batches._text import as_count
 from openai_batches._threads import in_thread
 from openai_batches.cli.advice import command_line, command_of_file
@@ -140,7 +140,7 @@ async def create(
         window=window,
         metadata=_checked_pairs(metadata),
         expiry_s=checked_life(output_expires_after, option="--output-expires-after", range_s=provider.expiry_s),
-        key=checked_key(idempotency_key),
+        key=checked_idempotency_key(idempotency_key),
         interval_s=interval,
     )
     # The id of what is paid for goes there.
