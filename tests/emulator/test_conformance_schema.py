@@ -26,7 +26,7 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 # A listing does not look at query parameters that it does not know; the others refuse what they do not know.
 LENIENT = ("GET /v1/batches", "GET /v1/files")
 BOUNDED = settings(
-    max_examples=25,
+    max_examples=10,
     deadline=None,
     derandomize=True,
     database=None,
@@ -64,5 +64,5 @@ async def test_operations_in_a_row_keep_their_word(server: BatchServer) -> None:
         def validate_response(self, response: Any, case: Any, **_: Any) -> None:
             case.validate_response(response, checks=CHECKS)
 
-    walk = settings(BOUNDED, max_examples=15, stateful_step_count=8)
+    walk = settings(BOUNDED, max_examples=8, stateful_step_count=8)
     await asyncio.to_thread(Walk.run, settings=walk)

@@ -30,109 +30,58 @@ def at(url: Any, **changes: Any) -> Any:
     return chat_line("x", url=url, body={name: value for name, value in body.items() if value is not None})
 
 
+NOT_JSON = ("invalid_json_line", None, "This line is not parseable as valid JSON.")
+NO_MODEL = ("invalid_request", "body.model", "Model parameter is required.")
+OTHER_URL = "The URL provided for this request does not match the batch endpoint."
+UNKNOWN_MODEL = "The provided model 'unheard-of' is not supported by the Batch API."
+OTHER_MODEL = (
+    "The model 'other' for this request does not match the rest of the batch. "
+    "Each batch must contain requests for a single model."
+)
+DUPLICATE = (
+    "The custom_id 'good' for this request is a duplicate of another request. "
+    "The custom_id parameter must be unique for each request in a batch."
+)
+NO_STRING = "Invalid type for 'custom_id': expected a string, but got an integer instead."
+NO_POST = "The method of a request in a batch must be 'POST'."
+NO_OBJECT = "Invalid type for 'body': expected an object, but got an array instead."
+
+
+def streamed(title: str) -> tuple[str, str, str]:
+    return "streaming_unsupported", "body.stream", f"{title}: Streaming is not supported in the Batch API."
+
+
+def required(name: str) -> tuple[str, str, str]:
+    return "invalid_request", f"body.{name}", f"{name.capitalize()} parameter is required."
+
+
 ROWS = [
     # (certainty, endpoint, second line, code, param, message)
-    ("O", CHAT, b"{broken", "invalid_json_line", None, "This line is not parseable as valid JSON."),
-    ("I", CHAT, b"[1]", "invalid_json_line", None, "This line is not parseable as valid JSON."),
-    ("I", CHAT, b"\xff", "invalid_json_line", None, "This line is not parseable as valid JSON."),
-    ("I", CHAT, b"[" * 100_000, "invalid_json_line", None, "This line is not parseable as valid JSON."),
+    ("O", CHAT, b"{broken", *NOT_JSON),
+    ("I", CHAT, b"[1]", *NOT_JSON),
+    ("I", CHAT, b"\xff", *NOT_JSON),
+    ("I", CHAT, b"[" * 100_000, *NOT_JSON),
     *(
         ("O", CHAT, without(key), "missing_required_parameter", key, f"Missing required parameter: '{key}'.")
         for key in ("custom_id", "method", "url", "body")
     ),
-    (
-        "O",
-        CHAT,
-        chat_line("x", url="/v1/embeddings"),
-        "invalid_url",
-        "url",
-        "The URL provided for this request does not match the batch endpoint.",
-    ),
-    (
-        "O",
-        CHAT,
-        with_body(model="unheard-of"),
-        "model_not_found",
-        "body.model",
-        "The provided model 'unheard-of' is not supported by the Batch API.",
-    ),
-    (
-        "O",
-        CHAT,
-        with_body(stream=True),
-        "streaming_unsupported",
-        "body.stream",
-        "Chat Completions: Streaming is not supported in the Batch API.",
-    ),
-    ("O", CHAT, with_body(model=None), "invalid_request", "body.model", "Model parameter is required."),
-    ("O", CHAT, with_body(messages=None), "invalid_request", "body.messages", "Messages parameter is required."),
-    (
-        "T",
-        CHAT,
-        with_body(model="other"),
-        "mismatched_model",
-        "body.model",
-        (
-            "The model 'other' for this request does not match the rest of the batch. "
-            "Each batch must contain requests for a single model."
-        ),
-    ),
-    (
-        "T",
-        CHAT,
-        GOOD,
-        "duplicate_custom_id",
-        "custom_id",
-        (
-            "The custom_id 'good' for this request is a duplicate of another request. "
-            "The custom_id parameter must be unique for each request in a batch."
-        ),
-    ),
-    (
-        "I",
-        CHAT,
-        chat_line(7),
-        "invalid_type",
-        "custom_id",
-        "Invalid type for 'custom_id': expected a string, but got an integer instead.",
-    ),
-    (
-        "I",
-        CHAT,
-        chat_line("x", method="GET"),
-        "invalid_method",
-        "method",
-        "The method of a request in a batch must be 'POST'.",
-    ),
-    ("I", CHAT, with_body(model=7), "invalid_request", "body.model", "Model parameter is required."),
-    ("I", CHAT, with_body(model=""), "invalid_request", "body.model", "Model parameter is required."),
-    *(
-        ("I", url, at(url, **{needed: None}), "invalid_request", f"body.{needed}", f"{title} parameter is required.")
-        for url, needed, title in [
-            ("/v1/completions", "prompt", "Prompt"),
-            ("/v1/embeddings", "input", "Input"),
-            ("/v1/moderations", "input", "Input"),
-        ]
-    ),
-    *(
-        (
-            "I",
-            url,
-            at(url, stream=True),
-            "streaming_unsupported",
-            "body.stream",
-            f"{title}: Streaming is not supported in the Batch API.",
-        )
-        for url, title in [("/v1/responses", "Responses"), ("/v1/completions", "Completions")]
-    ),
-    (
-        "I",
-        CHAT,
-        chat_line("x", body=[]),
-        "invalid_type",
-        "body",
-        "Invalid type for 'body': expected an object, but got an array instead.",
-    ),
+    ("O", CHAT, chat_line("x", url="/v1/embeddings"), "invalid_url", "url", OTHER_URL),
+    ("O", CHAT, with_body(model="unheard-of"), "model_not_found", "body.model", UNKNOWN_MODEL),
+    ("O", CHAT, with_body(stream=True), *streamed("Chat Completions")),
+    ("O", CHAT, with_body(model=None), *NO_MODEL),
+    ("O", CHAT, with_body(messages=None), *required("messages")),
+    ("T", CHAT, with_body(model="other"), "mismatched_model", "body.model", OTHER_MODEL),
+    ("T", CHAT, GOOD, "duplicate_custom_id", "custom_id", DUPLICATE),
+    ("I", CHAT, chat_line(7), "invalid_type", "custom_id", NO_STRING),
+    ("I", CHAT, chat_line("x", method="GET"), "invalid_method", "method", NO_POST),
+    ("I", CHAT, with_body(model=7), *NO_MODEL),
+    ("I", CHAT, with_body(model=""), *NO_MODEL),
+    ("I", "/v1/completions", at("/v1/completions", prompt=None), *required("prompt")),
+    ("I", "/v1/embeddings", at("/v1/embeddings", input=None), *required("input")),
+    ("I", "/v1/moderations", at("/v1/moderations", input=None), *required("input")),
+    ("I", "/v1/responses", at("/v1/responses", stream=True), *streamed("Responses")),
+    ("I", "/v1/completions", at("/v1/completions", stream=True), *streamed("Completions")),
+    ("I", CHAT, chat_line("x", body=[]), "invalid_type", "body", NO_OBJECT),
 ]
 
 

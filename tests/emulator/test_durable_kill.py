@@ -141,6 +141,7 @@ async def check_results(raw: Raw, known: Known) -> None:
         assert batch["status"] != "failed" or batch["input_file_id"] in known.deleted | known.doubtful
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1])
 async def test_what_was_answered_survives_a_kill(tmp_path: Path, seed: Any) -> None:
     """Whenever the server is killed, all that it answered holds for the next one, and every batch comes to its end."""

@@ -95,7 +95,7 @@ async def test_what_cannot_be_downloaded(raw: Raw, purpose: Any) -> None:
 )
 async def test_ranges(raw: Raw, asked: Any, status: Any, expected: Any) -> None:
     """One range of bytes is served; what is no range is ignored, and what lies outside is a 416."""
-    content = chat_file(5000)
+    content = chat_file(2000)
     file = await raw.upload(content)
     got, body, answer = await raw("GET", f"/files/{file['id']}/content", headers={"Range": asked})
     assert got == status

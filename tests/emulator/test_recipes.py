@@ -24,6 +24,7 @@ def test_the_page_has_recipes() -> None:
     assert len(COMMANDS) >= 3
 
 
+@pytest.mark.slow
 def test_the_recipes_pass(pytester: pytest.Pytester) -> None:
     """All files of the page, in one folder, with pytest-asyncio in auto mode."""
     for name, text in FILES.items():

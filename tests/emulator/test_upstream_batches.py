@@ -189,6 +189,7 @@ class Child:
         await self._process.wait()
 
 
+@pytest.mark.slow
 async def test_killed_twice_in_the_middle(
     upstream: LittleUpstream, make_raw: Callable[..., Raw], tmp_path: Path
 ) -> None:
