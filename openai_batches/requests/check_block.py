@@ -20,7 +20,7 @@ from openai_batches.requests.check_line import check_line, count_inputs, is_embe
 if TYPE_CHECKING:
     from openai_batches.requests.check_line import CheckedLine
 
-__all__ = ["BlockChecker", "CheckedBlock", "Rows"]
+__all__ = ["BlockChecker", "CheckedBlock", "RequestGroup"]
 
 # The numbers of lines: a range where they follow each other.
 LineNumbers: TypeAlias = "Sequence[int]"
@@ -38,7 +38,7 @@ _OPENING, _CLOSING = b"{}"
 
 
 @attrs.frozen(kw_only=True)
-class Rows:
+class RequestGroup:
     """Good requests of one endpoint and one model, in the order in which they came, and the numbers of their lines."""
 
     endpoint: str
@@ -55,7 +55,7 @@ class Rows:
 class CheckedBlock:
     """The good requests of a block, and the problems of the others."""
 
-    rows: Sequence[Rows] = ()
+    groups: Sequence[RequestGroup] = ()
     # Of all requests, good and bad, with the numbers of their lines.
     custom_ids: Sequence[str] = ()
     lines: LineNumbers = ()
@@ -152,12 +152,12 @@ class BlockChecker:
             # A control character cannot stand in a string: no request is changed by this.
             block = block.replace(b"\r\n", b"\n")
         checked = self._read_at_once(block, first) or self._read_each(block, first)
-        for part in checked.rows:
-            self.bytes += len(part.data)
-            self.inputs += sum(part.inputs or ())
-            self.endpoints[part.endpoint] = None
-            if part.model is not None:
-                self.models[part.model] = None
+        for group in checked.groups:
+            self.bytes += len(group.data)
+            self.inputs += sum(group.inputs or ())
+            self.endpoints[group.endpoint] = None
+            if group.model is not None:
+                self.models[group.model] = None
         return checked
 
     def _repaired(self, code: str, line: int, count: int = 1) -> None:
@@ -181,12 +181,12 @@ class BlockChecker:
         if not all(custom_ids):
             return None
         lines = range(first, first + len(parsed))
-        rows = self._routed(block, texts, parsed, lines)
-        if rows is None:
+        groups = self._groups(block, texts, parsed, lines)
+        if groups is None:
             return None
         self.lines += len(parsed)
         self.requests += len(parsed)
-        return CheckedBlock(rows=rows, custom_ids=custom_ids, lines=lines)
+        return CheckedBlock(groups=groups, custom_ids=custom_ids, lines=lines)
 
     def _parsed(self, block: bytes) -> list[Any]:
         if self._expects_embeddings:
@@ -197,29 +197,31 @@ class BlockChecker:
         self._expects_embeddings = all(map(is_embedding, {line.url for line in parsed}))
         return parsed
 
-    def _routed(self, block: bytes, texts: list[bytes], parsed: list[Any], lines: LineNumbers) -> list[Rows] | None:
+    def _groups(
+        self, block: bytes, texts: list[bytes], parsed: list[Any], lines: LineNumbers
+    ) -> list[RequestGroup] | None:
         urls = {line.url for line in parsed}
         models = {line.body.model or None for line in parsed}
         if not self._is_expected(urls, models, lines[0]):
             return None
         if len(urls) == len(models) == 1:
-            whole = self._rows((urls.pop(), models.pop()), block, parsed, lines)
+            whole = self._group((urls.pop(), models.pop()), block, parsed, lines)
             return None if whole is None else [whole]
-        groups: dict[_Key, list[int]] = {}
+        members_by_key: dict[_Key, list[int]] = {}
         for index, line in enumerate(parsed):
-            groups.setdefault((line.url, line.body.model or None), []).append(index)
-        routed = []
-        for key, indexes in groups.items():
-            part = self._rows(
+            members_by_key.setdefault((line.url, line.body.model or None), []).append(index)
+        groups = []
+        for key, indexes in members_by_key.items():
+            group = self._group(
                 key,
                 b"".join([texts[index] for index in indexes]),
                 [parsed[index] for index in indexes],
                 [lines[index] for index in indexes],
             )
-            if part is None:
+            if group is None:
                 return None
-            routed.append(part)
-        return routed
+            groups.append(group)
+        return groups
 
     def _is_expected(self, urls: set[str], models: set[str | None], line: int) -> bool:
         if self._strict and None in models:
@@ -235,7 +237,7 @@ class BlockChecker:
             (self._model,), self._model_line = models, line
         return urls == {self._endpoint} and (not self._one_model or models == {self._model})
 
-    def _rows(self, key: _Key, data: bytes, parsed: list[Any], lines: LineNumbers) -> Rows | None:
+    def _group(self, key: _Key, data: bytes, parsed: list[Any], lines: LineNumbers) -> RequestGroup | None:
         url, model = key
         bodies = [line.body for line in parsed]
         if self._strict and not {body.stream for body in bodies} <= {False, None}:
@@ -248,11 +250,11 @@ class BlockChecker:
             inputs = [1 if type(value) is str else count_inputs(value) for value in values]
         elif self._strict and not _are_complete(url, bodies):
             return None
-        return Rows(endpoint=url, model=model, data=data, lines=lines, inputs=inputs)
+        return RequestGroup(endpoint=url, model=model, data=data, lines=lines, inputs=inputs)
 
     def _read_each(self, block: bytes, first: int) -> CheckedBlock:
         """Return what is in a block, line by line."""
-        groups: dict[_Key, list[tuple[bytes, CheckedLine]]] = {}
+        members_by_key: dict[_Key, list[tuple[bytes, CheckedLine]]] = {}
         custom_ids: list[str] = []
         lines: list[int] = []
         problems: list[Problem] = []
@@ -273,9 +275,9 @@ class BlockChecker:
                 lines.append(number)
             problems.extend(found.problems)
             if not found.problems:
-                groups.setdefault((found.url, found.model), []).append((text, found))
-        rows = [_rows_of(key, members) for key, members in groups.items()]
-        return CheckedBlock(rows=rows, custom_ids=custom_ids, lines=lines, problems=problems)
+                members_by_key.setdefault((found.url, found.model), []).append((text, found))
+        groups = [_group_of(key, members) for key, members in members_by_key.items()]
+        return CheckedBlock(groups=groups, custom_ids=custom_ids, lines=lines, problems=problems)
 
     def _compare(self, found: CheckedLine) -> None:
         """Note where a request contradicts those before it."""
@@ -341,8 +343,8 @@ def _are_utf8(texts: list[bytes]) -> bool:
     return True
 
 
-def _rows_of(key: _Key, members: list[tuple[bytes, CheckedLine]]) -> Rows:
-    return Rows(
+def _group_of(key: _Key, members: list[tuple[bytes, CheckedLine]]) -> RequestGroup:
+    return RequestGroup(
         endpoint=key[0],
         model=key[1],
         data=b"\n".join([text for text, _ in members]) + b"\n",

@@ -85,7 +85,7 @@ class CheckedLine:
 def check_line(
     line: bytes, number: int, *, max_line_bytes: int | None = None, strict: bool = True, file: str | None = None
 ) -> CheckedLine:
-    """Return what a line (without its end) says and what is wrong with it; without ``strict``, not with its body."""
+    """Return what a line says and what is wrong with it; without ``strict``, its body is left to the service."""
     checked = CheckedLine(number, file)
     value = parsed(checked, line)
     if isinstance(value, dict):

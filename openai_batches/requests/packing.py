@@ -25,7 +25,7 @@ from openai_batches.providers import OPENAI, Provider
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
-    from openai_batches.requests.check_block import Rows
+    from openai_batches.requests.check_block import RequestGroup
 
 __all__ = ["Append", "Draft", "Finish", "Packer", "Refuse", "Shard", "ShardLimits", "estimate_tokens"]
 
@@ -186,19 +186,19 @@ class Packer:
         # Those that are open, in the order of their last use.
         self._drafts: dict[tuple[str, str | None], Draft] = {}
 
-    def place(self, rows: Rows) -> Iterator[Step]:
+    def place(self, group: RequestGroup) -> Iterator[Step]:
         """Yield what is to be done with these requests; each step must be taken before the next is asked for."""
-        weights = self._weights(rows)
-        totals = [len(rows.lines), len(rows.data), *map(sum, weights)]
-        draft = self._drafts.pop((rows.endpoint, rows.model), None)
+        weights = self._weights(group)
+        totals = [len(group.lines), len(group.data), *map(sum, weights)]
+        draft = self._drafts.pop((group.endpoint, group.model), None)
         if self._fits(draft, totals):
             # The usual case: a whole block goes where the one before it went.
             if draft is None:
-                draft = yield from self._begin(rows, 0)
+                draft = yield from self._begin(group, 0)
             draft.add(totals)
-            yield Append(draft, rows.data)
+            yield Append(draft, group.data)
         else:
-            draft = yield from self._cut(rows, _sums(rows, weights), draft)
+            draft = yield from self._cut(group, _sums(group, weights), draft)
         if draft is None:
             return
         if draft.used[0] == self._limits.max_requests:
@@ -219,26 +219,28 @@ class Packer:
             for have, more, maximum in zip(used, totals, self._maxima, strict=True)
         )
 
-    def _begin(self, rows: Rows, index: int) -> Generator[Step, None, Draft]:
+    def _begin(self, group: RequestGroup, index: int) -> Generator[Step, None, Draft]:
         if len(self._drafts) >= self._limits.max_open:
             yield Finish(self._drafts.pop(next(iter(self._drafts))))
         self._count += 1
-        return Draft(self._count, rows.endpoint, rows.model, rows.lines[index])
+        return Draft(self._count, group.endpoint, group.model, group.lines[index])
 
-    def _cut(self, rows: Rows, sums: list[Sequence[int]], draft: Draft | None) -> Generator[Step, None, Draft | None]:
+    def _cut(
+        self, group: RequestGroup, sums: list[Sequence[int]], draft: Draft | None
+    ) -> Generator[Step, None, Draft | None]:
         """Place requests of which not all fit where they belong; the shard that is open afterwards is returned."""
-        view = memoryview(rows.data)
-        begun, count = 0, len(rows.lines)
+        view = memoryview(group.data)
+        begun, count = 0, len(group.lines)
         while begun < count:
             end = self._end(sums, begun, draft)
             if end > begun:
                 if draft is None:
-                    draft = yield from self._begin(rows, begun)
+                    draft = yield from self._begin(group, begun)
                 draft.add([run[end] - run[begun] for run in sums])
                 yield Append(draft, view[sums[1][begun] : sums[1][end]])
             elif draft is None:
                 end = begun + 1
-                yield Refuse(self._refusal(rows, begun, [run[end] - run[begun] for run in sums]))
+                yield Refuse(self._refusal(group, begun, [run[end] - run[begun] for run in sums]))
             if draft is not None and end < count:
                 yield Finish(draft)
                 draft = None
@@ -254,29 +256,29 @@ class Packer:
             if maximum is not None
         )
 
-    def _refusal(self, rows: Rows, index: int, sizes: list[int]) -> Problem:
+    def _refusal(self, group: RequestGroup, index: int, sizes: list[int]) -> Problem:
         reasons = [
             f"{size:,} {name} where a shard can have {maximum:,}"
             for name, size, maximum in zip(_MEASURES, sizes, self._maxima, strict=True)
             if maximum is not None and size > maximum
         ]
-        line = rows.data.split(b"\n")[index]
+        line = group.data.split(b"\n")[index]
         return Problem(
             code="request_too_large",
             message=f"This request fits no shard: it has {', and '.join(reasons)}.",
-            line=rows.lines[index],
+            line=group.lines[index],
             custom_id=_line_decoder.decode(line).custom_id,
             file=self._file,
         )
 
-    def _weights(self, rows: Rows) -> list[Sequence[int]]:
+    def _weights(self, group: RequestGroup) -> list[Sequence[int]]:
         """Return the inputs, the tokens and the bytes of output of each request; empty where they do not count."""
-        inputs = rows.inputs or ()
+        inputs = group.inputs or ()
         if self._limits.max_tokens is None and self._limits.max_output_bytes is None:
             return [inputs, (), ()]
-        bodies = [bytes(line.body) for line in _line_decoder.decode_lines(rows.data)]
+        bodies = [bytes(line.body) for line in _line_decoder.decode_lines(group.data)]
         tokens = () if self._limits.max_tokens is None else [self._limits.count_tokens(body) for body in bodies]
-        return [inputs, tokens, () if self._limits.max_output_bytes is None else _output_bytes(rows, bodies)]
+        return [inputs, tokens, () if self._limits.max_output_bytes is None else _output_bytes(group, bodies)]
 
 
 _EMPTY = (0, 0, 0, 0, 0)
@@ -301,13 +303,13 @@ _line_decoder = msgspec.json.Decoder(_Line)
 _wanted_decoder = msgspec.json.Decoder(_Wanted)
 
 
-def _output_bytes(rows: Rows, bodies: list[bytes]) -> list[int]:
+def _output_bytes(group: RequestGroup, bodies: list[bytes]) -> list[int]:
     wanted = [_wanted_decoder.decode(body) for body in bodies]
-    if rows.inputs is not None:
-        usual = _DIMENSIONS.get(rows.model or "", _USUAL_DIMENSIONS)
+    if group.inputs is not None:
+        usual = _DIMENSIONS.get(group.model or "", _USUAL_DIMENSIONS)
         return [
             (_number(want.dimensions) or usual) * _BYTES_PER_DIMENSION * inputs
-            for want, inputs in zip(wanted, rows.inputs, strict=True)
+            for want, inputs in zip(wanted, group.inputs, strict=True)
         ]
     return [
         _BYTES_PER_TOKEN
@@ -320,9 +322,9 @@ def _number(value: object) -> int:
     return value if isinstance(value, int) and value > 0 else 0
 
 
-def _sums(rows: Rows, weights: list[Sequence[int]]) -> list[Sequence[int]]:
+def _sums(group: RequestGroup, weights: list[Sequence[int]]) -> list[Sequence[int]]:
     """Return, in each measure, how much the first 0, 1, 2, ... requests have together."""
-    count = len(rows.lines)
-    sizes = list(map(len, BytesIO(rows.data)))
+    count = len(group.lines)
+    sizes = list(map(len, BytesIO(group.data)))
     runs = [list(accumulate(measure or [0] * count, initial=0)) for measure in (sizes, *weights)]
     return [range(count + 1), *runs]

@@ -151,8 +151,8 @@ class _ShardWriter:
         """Put the requests of a block where they belong; after the first problem, only look for more."""
         checked = self._inspection.look_at(block)
         refused: list[Problem] = []
-        for rows in checked.rows:
-            for step in self._packer.place(rows):
+        for group in checked.groups:
+            for step in self._packer.place(group):
                 if isinstance(step, Refuse):
                     refused.append(step.problem)
                 elif not self._inspection.problems and not refused:

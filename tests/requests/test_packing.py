@@ -69,8 +69,8 @@ def pack(*blocks: bytes, **limits: Any) -> Packed:
     for block in blocks:
         checked: CheckedBlock = checker.check(block)
         assert not checked.problems
-        for rows in checked.rows:
-            for step in packer.place(rows):
+        for group in checked.groups:
+            for step in packer.place(group):
                 take(step)
     for step in packer.finish():
         take(step)
@@ -102,8 +102,8 @@ def test_what_fits_into_one_shard_is_one_shard() -> None:
 def test_a_shard_is_whole_as_soon_as_it_is_full() -> None:
     """The 50,000th request ends it, and not the one after it."""
     packer = Packer(ShardLimits(max_requests=2))
-    (rows,) = BlockChecker().check(encode(chat("a"), chat("b"))).rows
-    assert [type(step) for step in packer.place(rows)] == [Append, Finish]
+    (group,) = BlockChecker().check(encode(chat("a"), chat("b"))).groups
+    assert [type(step) for step in packer.place(group)] == [Append, Finish]
     assert list(packer.finish()) == []
 
 

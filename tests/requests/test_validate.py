@@ -69,7 +69,7 @@ def test_good_requests_are_counted_and_kept_as_they_are() -> None:
     )
     assert report.is_valid
     report.raise_for_problems()
-    assert [rows.data for rows in first.rows] == [data]
+    assert [group.data for group in first.groups] == [data]
     assert first.custom_ids == ["r-1", "r-2"]
     assert list(second.lines) == [3]
 
@@ -80,8 +80,8 @@ def test_every_letter_is_welcome() -> None:
     lines = [request(1), json.dumps(request(2, body=body(user=text)), ensure_ascii=False).encode(), request(3)]
     (checked,), report = check(block(*lines))
     assert report.is_valid
-    assert [rows.data for rows in checked.rows] == [block(*lines)]
-    assert list(checked.rows[0].lines) == [1, 2, 3]
+    assert [group.data for group in checked.groups] == [block(*lines)]
+    assert list(checked.groups[0].lines) == [1, 2, 3]
 
 
 BAD_LINES: list[tuple[Any, str, str | None, str]] = [
@@ -120,7 +120,7 @@ def test_each_kind_of_problem_is_named_with_its_line_and_field(
     assert named(list(report.problems)) == [(code, 2, param)]
     assert words in report.problems[0].message
     assert report.problems[0].file == "in.jsonl"
-    assert [list(rows.lines) for rows in checked.rows] == [[1, 3]]
+    assert [list(group.lines) for group in checked.groups] == [[1, 3]]
     assert report.requests == 3
 
 
@@ -244,12 +244,12 @@ def test_many_batches_have_many_endpoints_and_models() -> None:
         request(5, body=body(model="n")),
     ]
     (checked,), report = check(block(*lines), one_batch=False)
-    assert {(rows.endpoint, rows.model): list(rows.lines) for rows in checked.rows} == {
+    assert {(group.endpoint, group.model): list(group.lines) for group in checked.groups} == {
         (CHAT, "m"): [1, 3],
         (CHAT, "n"): [2, 5],
         (EMBEDDINGS, "e"): [4],
     }
-    assert checked.rows[0].data == block(lines[0], lines[2])
+    assert checked.groups[0].data == block(lines[0], lines[2])
     assert checked.custom_ids == [f"r-{number}" for number in range(1, 6)]
     assert (report.models, report.endpoints) == (("m", "n", "e"), (CHAT, EMBEDDINGS))
 
@@ -275,9 +275,9 @@ def test_what_says_nothing_is_repaired_and_reported() -> None:
         Repair(code="bom", count=2, first_line=1),
         Repair(code="blank_line", count=2, first_line=2),
     )
-    assert checked.rows[0].data == b"".join(line + b"\n" for line in good)
-    assert list(checked.lines) == list(checked.rows[0].lines) == [1, 3, 5, 6]
-    assert report.bytes == len(checked.rows[0].data)
+    assert checked.groups[0].data == b"".join(line + b"\n" for line in good)
+    assert list(checked.lines) == list(checked.groups[0].lines) == [1, 3, 5, 6]
+    assert report.bytes == len(checked.groups[0].data)
     assert report.requests == 4
 
 
@@ -285,7 +285,7 @@ def test_a_carriage_return_inside_a_line_is_only_a_space() -> None:
     """JSON takes it for white space; it ends no line."""
     data = block(request(1)).replace(b", ", b",\r ")
     (checked,), report = check(data)
-    assert (report.is_valid, report.repairs, checked.rows[0].data) == (True, (), data)
+    assert (report.is_valid, report.repairs, checked.groups[0].data) == (True, (), data)
 
 
 def test_line_numbers_go_on_after_every_kind_of_block() -> None:
@@ -361,7 +361,7 @@ def test_inputs_are_counted_not_requests(value: Any, inputs: int) -> None:
     assert count_inputs(value) == inputs
     line = request(url=EMBEDDINGS, body={"model": "m", "input": value})
     (checked,), report = check(block(line), strict=False)
-    assert [list(rows.inputs or ()) for rows in checked.rows] == [[inputs]]
+    assert [list(group.inputs or ()) for group in checked.groups] == [[inputs]]
     assert report.embedding_inputs == inputs
 
 
@@ -442,15 +442,15 @@ lines = st.one_of(
 
 def found_in(checked: list[CheckedBlock], report: ValidationReport) -> Any:
     """Everything that was found, in an order that does not depend on how the lines came in blocks."""
-    rows: dict[Any, Any] = {}
+    found: dict[Any, Any] = {}
     for part in checked:
-        for group in part.rows:
-            data, numbers, inputs = rows.setdefault((group.endpoint, group.model), (bytearray(), [], []))
+        for group in part.groups:
+            data, numbers, inputs = found.setdefault((group.endpoint, group.model), (bytearray(), [], []))
             data += group.data
             numbers += group.lines
             inputs += group.inputs or ()
     ids = [pair for part in checked for pair in zip(part.custom_ids, part.lines, strict=True)]
-    return rows, ids, report.problems, report.requests, report.bytes, report.embedding_inputs
+    return found, ids, report.problems, report.requests, report.bytes, report.embedding_inputs
 
 
 @given(st.lists(lines, max_size=8), st.lists(st.integers(0, 8), max_size=3), st.booleans(), st.booleans())
