@@ -30,17 +30,12 @@ _Walk: TypeAlias = "AsyncGenerator[list[BatchResult], None]"
 
 @attrs.frozen
 class JobWalk:
-    """A walk over the results of a job; it ends with the job, however that ends.
-
-    Args:
-        task: what carries the job.
-        state: gives the job's attempts, once they are known.
-        told: gives what is set when the next thing happens.
-        body_type: the type of the successful answers' bodies; None leaves them plain values.
-    """
+    """An iteration over the results of a job; it ends with the job, however that ends."""
 
     task: asyncio.Task[None]
+    # The job's attempts, once they are known.
     state: Callable[[], JobState | None]
+    # What is set when the next thing happens.
     told: Callable[[], asyncio.Event]
     body_type: Any = None
 
@@ -65,11 +60,11 @@ class JobWalk:
             if self.task.done():
                 return
             await first_of(self.task, self.told())
-        lanes: dict[tuple[str, str | None], list[int]] = {}
+        by_model: dict[tuple[str, str | None], list[int]] = {}
         for attempt in state.firsts():
             if not attempt.is_adopted:
-                lanes.setdefault((attempt.endpoint, attempt.model), []).append(attempt.shard)
-        walks = [self._shards(state, shards) for shards in lanes.values()]
+                by_model.setdefault((attempt.endpoint, attempt.model), []).append(attempt.shard)
+        walks = [self._shards(state, shards) for shards in by_model.values()]
         if len(walks) > 1:
             walks = [in_source_order(source_path(state.job, state.directory), walks, is_cut=self.task.done)]
         others = [attempt.shard for attempt in state.firsts() if attempt.is_adopted]
@@ -106,9 +101,6 @@ async def in_source_order(source: Path, walks: Sequence[_Walk], *, is_cut: Calla
     The next id in the file is that of the next result of one of the walks; one whose results have all been yielded is
     only waited for when no other walk has that id. Where ``is_cut`` says that walks may have ended before their time,
     this ends too, where the first result is lacking.
-
-    Raises:
-        JobError: the file cannot be read, or names a request that no walk has.
     """
     heads: dict[str, tuple[deque[BatchResult], _Walk]] = {}
     idle = deque(walks)
@@ -142,10 +134,7 @@ async def in_source_order(source: Path, walks: Sequence[_Walk], *, is_cut: Calla
             await walk.aclose()
 
 
-async def _advance(
-    heads: dict[str, tuple[deque[BatchResult], _Walk]],
-    walk: _Walk,
-) -> None:
+async def _advance(heads: dict[str, tuple[deque[BatchResult], _Walk]], walk: _Walk) -> None:
     """Put the next result of a walk among the heads, if there is one."""
     nothing: list[BatchResult] = []
     waiting = deque(await anext(walk, nothing))

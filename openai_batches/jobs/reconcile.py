@@ -47,11 +47,7 @@ class Reconciliation:
 
 
 def reconcile(files: AttemptFiles, rule: ResendRule) -> Reconciliation:
-    """Return what became of the requests of an attempt, and which of them are sent again.
-
-    Raises:
-        JournalError: a file is not there any more, cannot be read, or was changed.
-    """
+    """Return what became of the requests of an attempt, and which of them are sent again."""
     ids = files.ids()
     count = _Count(ids)
     if files.refused is not None:

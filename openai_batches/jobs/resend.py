@@ -47,12 +47,7 @@ def standing_of(result: BatchResult) -> Standing:
 
 @attrs.frozen(kw_only=True)
 class ResendRule:
-    """Which requests are sent again.
-
-    Args:
-        is_last: whether this attempt is the last: then none is.
-        with_cancelled: whether those that were cancelled before they ran are.
-    """
+    """Which requests are sent again: none after the last attempt, and cancelled ones only if that is wanted."""
 
     is_last: bool = False
     with_cancelled: bool = False

@@ -1,4 +1,4 @@
-"""The results of a job from the files it has collected, a piece at a time; all of it is meant for a thread."""
+"""Read results from the files that a job has downloaded, a piece at a time; all of it is for use in a thread."""
 
 from __future__ import annotations
 
@@ -33,12 +33,7 @@ _NOWHERE = -1
 
 
 def check_size(path: Path, size: int | None) -> None:
-    """Refuse a file of a job that has not the size that the journal knows, if it knows one.
-
-    Raises:
-        JournalError: it has another one.
-        OSError: it is not there any more.
-    """
+    """Refuse a file of a job that has not the size that the journal knows, if it knows one."""
     now = size if size is None else path.stat().st_size
     if now != size:
         raise JournalError(
@@ -48,11 +43,7 @@ def check_size(path: Path, size: int | None) -> None:
 
 
 def custom_ids(path: Path, size: int | None = None) -> list[str]:
-    """Return the ids of the requests in a file, in their order.
-
-    Raises:
-        JournalError: the file is not there any more, or is not what was written, which the size tells if it is known.
-    """
+    """Return the ids of the requests in a file, in their order; the file must have the size that is known of it."""
     ids: list[str] = []
     try:
         check_size(path, size)
@@ -99,11 +90,7 @@ class AttemptFiles:
 
 
 def attempt_results(files: AttemptFiles, body_type: object = None) -> Generator[list[BatchResult], None, None]:
-    """Yield the result of each request that found its end in an attempt, in the order of its files where they allow it.
-
-    Raises:
-        JournalError: a file is not there any more, cannot be read, or was changed.
-    """
+    """Yield the result of each request that an attempt settled, in the order of its files where they allow it."""
     if files.is_plain and files.refused is None:
         pieces: Iterator[list[BatchResult]] = chain.from_iterable(_results_of(files, body_type))
     else:
@@ -137,20 +124,16 @@ def _without(resent: frozenset[str], pieces: Iterator[list[BatchResult]]) -> Ite
 def shard_results(
     attempts: Sequence[AttemptFiles], body_type: object = None
 ) -> Generator[list[BatchResult], None, None]:
-    """Yield the one result of each request of a shard, in the order of its requests, given all attempts at it in order.
-
-    Raises:
-        JournalError: a file is not there any more, cannot be read, or was changed.
-    """
+    """Yield the one result of each request of a shard, in the order of its requests, given all attempts at it."""
     ids = attempts[0].ids()
     done = 0
     if all(files.is_plain and files.refused is None for files in attempts):
-        lanes = [
-            _Lane(_without(resent, pieces))
+        readers = [
+            _FileReader(_without(resent, pieces))
             for files, resent in zip(attempts, map(_resent, attempts), strict=True)
             for pieces in _results_of(files, body_type)
         ]
-        for piece in _merged(ids, lanes):
+        for piece in _merged(ids, readers):
             done += len(piece)
             yield piece
     if done < len(ids):
@@ -162,7 +145,7 @@ def shard_results(
         yield from places.results(body_type, done)
 
 
-class _Lane:
+class _FileReader:
     """The results of a file, of which the next ones may be those that are wanted next."""
 
     def __init__(self, pieces: Iterator[list[BatchResult]]) -> None:
@@ -186,12 +169,12 @@ class _Lane:
         return taken
 
 
-def _merged(ids: list[str], lanes: list[_Lane]) -> Iterator[list[BatchResult]]:
+def _merged(ids: list[str], readers: list[_FileReader]) -> Iterator[list[BatchResult]]:
     """Yield results in the order of some ids; end where no file goes on with the next of them."""
     done = 0
     piece: list[BatchResult] = []
     while done < len(ids):
-        taken = next(filter(None, (lane.take(ids, done) for lane in lanes)), None)
+        taken = next(filter(None, (reader.take(ids, done) for reader in readers)), None)
         if taken is None:
             break
         done += len(taken)
@@ -211,7 +194,7 @@ class _Places:
         self._best = BestLines(ids)
         self._paths: list[Path] = []
         self._refused: dict[int, BatchResult] = {}
-        # Which requests an attempt has: what it says of others is said by a foreign line.
+        # Which requests the attempt at hand has; a line about another one is foreign.
         self._own = bytearray([True]) * len(ids)
         self._files = array.array("l", [_NOWHERE]) * len(ids)
         self._offsets, self._lengths, self._lines = (array.array("q", [0]) * len(ids) for _ in range(3))

@@ -1,4 +1,4 @@
-"""What the body of an answer holds: text, refusal, usage, embeddings, and values of a type of yours.
+"""Read the body of an answer: its text, refusal, usage, embeddings, or a value of the user's own type.
 
 Bodies are read in the shapes of chat completions, responses, completions and embeddings; another shape holds none of
 these, which is no error.
@@ -46,7 +46,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-# What msgspec raises for bytes that are no JSON: it leaves strings in another encoding to Python, and deep nesting too.
+# What msgspec raises for bytes that are not JSON: strings in another encoding and deep nesting are Python's errors.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -121,12 +121,9 @@ def _without_nulls(body: Any) -> Any:
 
 
 def json_value(data: bytes) -> Any:
-    """Return what JSON text holds; text in a text, as services write that encode twice, is read twice.
+    """Return what JSON text holds; JSON in a string, as services write that encode twice, is decoded twice.
 
-    Lone surrogates, ``NaN`` and ``Infinity`` are read too: an answer that holds them was paid for.
-
-    Raises:
-        DecodeError: this is no JSON.
+    Lone surrogates, ``NaN`` and ``Infinity`` are read too, since an answer that holds them was paid for.
     """
     value = _loaded(data)
     if isinstance(value, str):
@@ -227,10 +224,7 @@ _floats_decoder = msgspec.json.Decoder(list[float])
 def embedding_vectors(raw_body: bytes) -> list[Any]:
     """Return the embeddings in a body, in the order of their index, as float32: numpy arrays, or ``array('f')``.
 
-    Numbers and base64 are read.
-
-    Raises:
-        DecodeError: an embedding is neither.
+    An embedding may be written as numbers or as base64.
     """
     try:
         found = _vectors_decoder.decode(raw_body).data
@@ -276,20 +270,12 @@ def structured(data: bytes, cls: type[T], converter: cattrs.Converter | None = N
     A class with ``model_validate_json`` (pydantic) reads it itself. Dataclasses, TypedDicts, msgspec's structs, attrs
     classes and built-in types are read by msgspec; attrs classes with validators or converters, what msgspec does not
     know, and everything if a converter is given, by cattrs.
-
-    Args:
-        data: JSON in UTF-8.
-        cls: the type.
-        converter: a cattrs converter of your own, with hooks for your types.
-
-    Raises:
-        DecodeError: the text does not hold such a value; ``details`` name the fields.
     """
     if callable(validate := getattr(cls, "model_validate_json", None)):
         try:
             value: T = validate(data)
         except ValueError as error:
-            raise _misfit(cls, _pydantics(error)) from error
+            raise _misfit(cls, _pydantic_details(error)) from error
         return value
     if converter is None and (decoder := _decoder_for(cls)) is not None:  # type: ignore[arg-type]  # every class is hashable
         try:
@@ -321,21 +307,21 @@ def _by_cattrs(data: bytes, cls: type[T], converter: cattrs.Converter | None) ->
     except cattrs.StructureHandlerNotFoundError as error:
         raise InputError(f"JSON cannot be read into {getattr(cls, '__name__', cls)}: {error}") from error
     except Exception as error:  # the hooks are the user's, and so is what they raise
-        raise _misfit(cls, tuple(cattrs.transform_error(error, format_exception=_told))) from error
+        raise _misfit(cls, tuple(cattrs.transform_error(error, format_exception=_description))) from error
 
 
-def _told(error: BaseException, kind: type | None) -> str:
-    """Return cattrs' words for an error, and those of the error itself where a validator wrote them."""
+def _description(error: BaseException, kind: type | None) -> str:
+    """Return cattrs' description of an error, and the error's own text where a validator wrote it."""
     from cattrs.v import format_exception  # noqa: PLC0415
 
-    words: str = format_exception(error, kind)
-    return f"{words} ({error})" if words == "invalid value" else words
+    description: str = format_exception(error, kind)
+    return f"{description} ({error})" if description == "invalid value" else description
 
 
-def _pydantics(error: ValueError) -> tuple[str, ...]:
+def _pydantic_details(error: ValueError) -> tuple[str, ...]:
     found = error.errors() if hasattr(error, "errors") else []
-    told = tuple(f"{item['msg']} @ ${''.join(f'.{part}' for part in item['loc'])}" for item in found)
-    return told or (str(error),)
+    details = tuple(f"{item['msg']} @ ${''.join(f'.{part}' for part in item['loc'])}" for item in found)
+    return details or (str(error),)
 
 
 class _UnknownTypeError(Exception):

@@ -1,4 +1,4 @@
-"""Rows into the bytes of a file: JSONL, CSV, Parquet, onto a stream that is given."""
+"""The formats of files of rows: JSONL, CSV and Parquet, written onto a stream."""
 
 from __future__ import annotations
 
@@ -31,11 +31,7 @@ _ENDINGS: dict[str, OutputFormat] = {f".{name}": name for name in get_args(Outpu
 
 
 def format_of(name: str) -> tuple[OutputFormat | None, Compression | None]:
-    """Return the format and the compression that the name of a file says, in upper or lower case.
-
-    Args:
-        name: the name; ``.gz`` or ``.zst`` stands behind the format. None stands for what it does not say.
-    """
+    """Return the format and the compression that a file's name ends with, in upper or lower case; None for neither."""
     compression = compression_of(name)
     path = PurePath(name)
     return _ENDINGS.get((PurePath(path.stem) if compression else path).suffix.lower()), compression
@@ -53,7 +49,7 @@ class RowFormat(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the stream, finished or not."""
+        """Use the stream no more, whether all was written or not."""
         ...
 
 
@@ -74,17 +70,11 @@ class JsonlFormat:
         """Write nothing more."""
 
     def close(self) -> None:
-        """Let go of the stream."""
+        """Do nothing: the stream is the caller's."""
 
 
 class CsvFormat:
-    r"""CSV in UTF-8 after RFC 4180: a line of names, lines end in ``\r\n``.
-
-    Args:
-        stream: where to write.
-        columns: the columns.
-        escape_formulas: whether to put a ``'`` before texts that a spreadsheet would run.
-    """
+    r"""CSV in UTF-8 after RFC 4180: the first line names the columns, and lines end in ``\r\n``."""
 
     def __init__(self, stream: IO[bytes], columns: Sequence[Column], *, escape_formulas: bool = False) -> None:
         self._stream = stream
@@ -105,7 +95,7 @@ class CsvFormat:
             self.append([])
 
     def close(self) -> None:
-        """Let go of the stream."""
+        """Do nothing: the stream is the caller's."""
 
     def _line(self, row: Sequence[Any]) -> str:
         # The standard writer looks at each character; for long texts this is many times as fast.
@@ -116,13 +106,13 @@ class CsvFormat:
             elif type(value) is str and column.kind is str:
                 cells.append(self._text(value))
             else:
-                cells.append(self._odd(as_cell(value, column)))
+                cells.append(self._other(as_cell(value, column)))
         return ",".join(cells)
 
     def _text(self, text: str) -> str:
         return _quoted(f"'{text}" if self._escapes_formulas and text.startswith(_FORMULA_STARTS) else text)
 
-    def _odd(self, cell: Any) -> str:
+    def _other(self, cell: Any) -> str:
         if isinstance(cell, str):
             return self._text(cell)
         if isinstance(cell, bool):
@@ -141,15 +131,11 @@ def _quoted(text: str) -> str:
 
 
 class ParquetFormat:
-    """Parquet, a group of rows at a time, every column typed and nullable.
-
-    Raises:
-        InputError: pyarrow is not installed.
-    """
+    """Parquet, a group of rows at a time, every column typed and nullable; needs pyarrow."""
 
     def __init__(self, stream: IO[bytes], columns: Sequence[Column]) -> None:
         try:
-            # By name, for its types are described nowhere: what comes from it is Any.
+            # By name, since pyarrow has no type stubs: what comes from it is Any.
             self._pa: Any = importlib.import_module("pyarrow")
             parquet: Any = importlib.import_module("pyarrow.parquet")
         except ImportError as error:
@@ -176,7 +162,7 @@ class ParquetFormat:
         self._writer.close()
 
     def close(self) -> None:
-        """Let go of the stream; what was written without ``finish`` is no Parquet file."""
+        """Use the stream no more; what was written without ``finish`` is not a Parquet file."""
         self._rows = []
         self._writer.close()
 

@@ -1,4 +1,4 @@
-"""The inputs that results belong to: their ids, and those of them that have to be sent again."""
+"""The requests that results belong to: their ids, and the requests that have to be sent again."""
 
 from __future__ import annotations
 
@@ -48,14 +48,7 @@ _RESULT_LINE = re.compile(rb'^\s*\{\s*"id"\s*:.{0,200}"response"\s*:', re.DOTALL
 async def iter_ids(inputs: Inputs) -> AsyncGenerator[list[str], None]:
     """Yield the custom_ids of inputs, in order, many at a time.
 
-    Args:
-        inputs: a path; an iterable or async iterable of requests, mappings, lines, paths or custom_ids; the bytes of a
-            file, or a file opened in binary mode. A str in an iterable that holds a JSON object is a line, any other is
-            a custom_id.
-
-    Raises:
-        InputError: this is no source, or an input has no custom_id.
-        OSError: a file cannot be read.
+    A str in an iterable is a line if it holds a JSON object; any other str is a custom_id.
     """
     async for pairs in _iter_pairs(inputs):
         yield [custom_id for custom_id, _ in pairs]
@@ -214,11 +207,7 @@ def _pair(item: Any) -> _Pair:
 
 
 def ids_in_block(block: bytes) -> list[str]:
-    """Return the ids of the requests in a block of whole lines.
-
-    Raises:
-        InputError: a line has no custom_id.
-    """
+    """Return the ids of the requests in a block of whole lines, each of which must have one."""
     try:
         return [head.custom_id for head in map(_decoder.decode, io.BytesIO(block))]
     except UNREADABLE:

@@ -1,8 +1,8 @@
-"""Join the results of a batch with its inputs, on disk: whatever their number, a small part of them is in memory.
+"""Join the results of a batch with its inputs on disk, so that only a small part of them is in memory.
 
 The lines of both files go to an anonymous temporary file as they come. Ids are spread by their hash over buckets, on
-disk too; bucket by bucket, inputs and lines with the same id (compared as text) are brought together. What is found is
-spread once more, by its place in the order that was asked for, and read back place by place.
+disk too; bucket by bucket, inputs and lines with the same id (compared as text) are matched. The matches are spread
+over buckets once more, by their place in the wanted order, and read back in that order.
 """
 
 from __future__ import annotations
@@ -101,12 +101,8 @@ class ResultJoin:
     """Inputs and the lines of result files on their way to one result for each input; for use in threads.
 
     The steps come in this order: all inputs, ``check_inputs``, all lines, then ``next_piece`` until it gives None.
-
-    Args:
-        body_type: the type of the successful answers' bodies; None leaves them plain values.
-        ordered: whether results come in the order of the inputs, those without an input after them; otherwise they come
-            in the order of the files, the missing ones after them.
-        summary: counts what is found.
+    ``ordered`` results come in the order of the inputs, those without an input after them; others come in the order of
+    the files, the missing ones after them.
     """
 
     def __init__(self, *, body_type: Any, ordered: bool, summary: ResultSummary) -> None:
@@ -126,11 +122,11 @@ class ResultJoin:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a thread is at work on it."""
+        """Whether a thread runs one of the steps."""
         return self._lock.locked()
 
     def close(self) -> None:
-        """Forget everything; a thread at work on it comes to its end first."""
+        """Remove the temporary files, once a step that still runs in a thread has ended."""
         self._is_closed = True
         with self._lock:
             for part in (self._lines, self._by_id, self._found, self._by_input, self._by_line):
@@ -146,11 +142,7 @@ class ResultJoin:
             self._inputs += len(custom_ids)
 
     def check_inputs(self) -> None:
-        """Do nothing if every input has an id of its own.
-
-        Raises:
-            InputError: two have the same: nobody could tell whose result is whose.
-        """
+        """Refuse inputs two of which have the same id: their results could not be told apart."""
         with self._lock:
             self._summary.inputs = self._inputs
             for bucket in range(_BUCKETS):

@@ -76,10 +76,9 @@ DecodedLine: TypeAlias = ResultLine | UnreadableLine | None
 
 
 def decode_lines(block: bytes) -> list[DecodedLine]:
-    r"""Return what each line of a block says, None for a blank one; only an odd line is decoded more than once.
+    r"""Return what each line of a block says, None for a blank one; only an unusual line is decoded more than once.
 
-    Args:
-        block: whole lines, each ended by ``\n``.
+    The lines are whole, and each is ended by ``\n``.
     """
     lines: list[DecodedLine] = []
     stream = io.BytesIO(block)
@@ -90,12 +89,12 @@ def decode_lines(block: bytes) -> list[DecodedLine]:
         except UNREADABLE:
             # The lines before are in the list, and the next round goes on after the one that was refused.
             end = stream.tell()
-            lines.append(_decode_odd(block[block.rfind(b"\n", 0, end - 1) + 1 : end]))
+            lines.append(_decode_unusual(block[block.rfind(b"\n", 0, end - 1) + 1 : end]))
         else:
             return lines
 
 
-def _decode_odd(raw: bytes) -> DecodedLine:
+def _decode_unusual(raw: bytes) -> DecodedLine:
     """Return what a line says that the decoder for usual lines refuses."""
     if raw.isspace():
         return None
@@ -117,7 +116,7 @@ def body_in(raw: bytes) -> bytes:
     try:
         response = _raw_decoder.decode(raw).response
     except UNREADABLE:
-        document = _tolerated(raw)
+        document = _load_tolerantly(raw)
         answer = None if document is None else document["response"]
         body = None if answer is None else answer.get("body")
         return b"" if body is None else json.dumps(body).encode()
@@ -156,7 +155,7 @@ def id_text(value: Any) -> str | None:
     return str(value)
 
 
-def _tolerated(raw: bytes) -> dict[str, Any] | None:
+def _load_tolerantly(raw: bytes) -> dict[str, Any] | None:
     """Return the document in a line that is not quite as it should be, or None where it cannot be read at all."""
     try:
         document = json.loads(raw.decode("utf-8-sig"), strict=False)
@@ -171,7 +170,7 @@ def _tolerated(raw: bytes) -> dict[str, Any] | None:
 
 
 def _decode_tolerantly(raw: bytes) -> ResultLine | None:
-    document = _tolerated(raw)
+    document = _load_tolerantly(raw)
     if document is None:
         return None
     response = document["response"]

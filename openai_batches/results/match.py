@@ -23,10 +23,9 @@ def rank_of(outcome: Outcome) -> int:
 
 
 class BestLines:
-    """The rank of the best line so far for each of some requests, which are numbered from 0: one byte for each.
+    """The rank of the best line so far for each of some requests, which are numbered from 0 and have different ids.
 
-    Args:
-        ids: the ids of the requests, all different.
+    One byte is kept for each.
     """
 
     def __init__(self, ids: Sequence[object]) -> None:

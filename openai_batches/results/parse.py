@@ -87,11 +87,7 @@ def _is_success(status_code: int | None) -> bool:
 
 
 class ResultReader:
-    """Reads the lines of one file, block after block.
-
-    Args:
-        body_type: the type of the successful answers' bodies; None leaves them plain values.
-    """
+    """Reads the lines of one file, block after block; bodies of successes are of ``body_type``, if it is given."""
 
     def __init__(self, *, body_type: Any = None) -> None:
         self._body_type = body_type
@@ -100,13 +96,12 @@ class ResultReader:
     def read(self, block: bytes) -> list[BatchResult]:
         r"""Return what the next lines of the file say; blank lines say nothing, and count.
 
-        Args:
-            block: whole lines; the last one of the file needs no ``\n``.
+        The lines are whole; the last one of the file needs no ``\n``.
         """
         return self.decode(block).results()
 
     def decode(self, block: bytes) -> LineBlock:
-        """Return the next lines of the file, for one who does not need a result of each."""
+        """Return the next lines of the file, for a caller that does not need a result of each."""
         if not self._lines and block.startswith(_BOM):
             block = block[len(_BOM) :]
         if block and not block.endswith(b"\n"):
@@ -164,7 +159,7 @@ def _reason_in_response(response: LineResponse | None, raw: bytes) -> ResultErro
 
 
 def _error_in_body(raw: bytes) -> Any:
-    """Return the ``error`` in a body that was not read with its line, for it is no object or an odd one."""
+    """Return the ``error`` in a body that was not read with its line, since it is no object or an unusual one."""
     try:
         body = json_value(body_in(raw) or b"null")
     except DecodeError:

@@ -1,4 +1,4 @@
-"""What became of each request: a line of an output or error file as a :class:`BatchResult` record.
+"""The result of one request, :class:`BatchResult`, and its outcome.
 
 Source: https://platform.openai.com/docs/guides/batch#5-retrieve-the-results
 """
@@ -46,7 +46,6 @@ class Outcome(enum.StrEnum):
 
 _SUCCEEDED = Outcome.SUCCEEDED
 _NEVER_RAN = frozenset({Outcome.EXPIRED, Outcome.CANCELLED, Outcome.MISSING})
-# Codes of failures that say nothing about the request itself.
 
 
 @attrs.frozen(kw_only=True)
@@ -61,7 +60,7 @@ class ResultError:
 
 @attrs.define(eq=False)
 class ResultDraft:
-    """A result while it is being made: what is frozen takes three times as long to make."""
+    """A result while it is made: to make a frozen object takes three times as long."""
 
     custom_id: str | None
     outcome: Outcome
@@ -75,14 +74,14 @@ class ResultDraft:
     _body_type: Any = attrs.field(default=None, repr=False)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ResultDraft) and self._said() == other._said()
+        return isinstance(other, ResultDraft) and self._compared() == other._compared()
 
     def __hash__(self) -> int:
-        return hash(self._said())
+        return hash(self._compared())
 
-    def _said(self) -> tuple[Any, ...]:
-        said = (self.custom_id, self.outcome, self.status_code, self.request_id, self.error, self.line_number)
-        return (*said, self.raw_body)
+    def _compared(self) -> tuple[Any, ...]:
+        before = (self.custom_id, self.outcome, self.status_code, self.request_id, self.error, self.line_number)
+        return (*before, self.raw_body)
 
     @functools.cached_property
     def raw_body(self) -> bytes:
@@ -112,7 +111,7 @@ class ResultDraft:
         return self._named(bodies.json_value, self.raw_body) if self.raw_body else None
 
     def _named(self, read: Any, *args: Any) -> Any:
-        """Return what a reader says, whose errors are told where they are."""
+        """Return what a function reads; its error names the line and the request."""
         try:
             return read(*args)
         except DecodeError as error:

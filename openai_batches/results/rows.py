@@ -60,17 +60,10 @@ class RowMaker:
     result that did not succeed are None; so are those of one whose text does not hold such a value, and its
     ``error_code`` is then ``parse_error``.
 
-    Args:
-        parse: an attrs class, dataclass, TypedDict, msgspec Struct or pydantic model to parse the texts into.
-        prefix: what to put before the names of its fields.
-
     Attributes:
         columns: the columns, in order.
         textless: how many answers had no text.
         partial: how many answers had several choices, of which only the first, that of index 0, is in its row.
-
-    Raises:
-        InputError: the type has no fields to make columns of, or one of them has the name of another column.
     """
 
     def __init__(self, parse: type[Any] | None = None, *, prefix: str = "") -> None:
@@ -97,8 +90,8 @@ class RowMaker:
                 values = self._values(result.parse(self._parse))
             except BatchesError as error:
                 code, message = PARSE_ERROR, str(error)
-        # What is to be parsed is decoded whole anyway.
-        text, tokens_in, tokens_out, choices = _told(result) if self._names else _told_quickly(result)
+        # A text that was parsed has decoded the whole body anyway.
+        text, tokens_in, tokens_out, choices = _answer(result) if self._names else _answer_quickly(result)
         self.textless += text is None and result.outcome is Outcome.SUCCEEDED
         self.partial += choices > 1
         before = (result.custom_id, result.outcome.value, result.status_code, text)
@@ -110,23 +103,23 @@ class RowMaker:
         return [getattr(parsed, name) for name in self._names]
 
 
-# The text of a result, the tokens it read and wrote, and how many choices it has.
-_Told: TypeAlias = tuple[str | None, int | None, int | None, int]
+# The text of a result, its input and output tokens, and how many choices it has.
+_Answer: TypeAlias = tuple[str | None, int | None, int | None, int]
 
 
-def _told(result: BatchResult) -> _Told:
-    """Return what a row tells of an answer."""
+def _answer(result: BatchResult) -> _Answer:
+    """Return what stands in a row about an answer."""
     usage, choices = result.usage, result.choice_count
     if usage is None:
         return result.output_text, None, None, choices
     return result.output_text, usage.input_tokens, usage.output_tokens, choices
 
 
-def _told_quickly(result: BatchResult) -> _Told:
-    """Return the same, for chats, which most are, without building the rest of their bodies."""
+def _answer_quickly(result: BatchResult) -> _Answer:
+    """Return the same; for chat completions, which most are, without building the rest of their bodies."""
     if result.outcome is not Outcome.SUCCEEDED:
-        return _told(result)
-    return chat_answer(result.raw_line) or _told(result)
+        return _answer(result)
+    return chat_answer(result.raw_line) or _answer(result)
 
 
 def _fields(cls: Any) -> dict[str, Any]:
@@ -196,7 +189,7 @@ def _shared(found: set[type]) -> type:
 
 
 def _as_builtin(value: Any) -> Any:
-    """Return what JSON can be made of, for the one kind of record that msgspec does not know."""
+    """Return what JSON can be made of, for the kind of record that msgspec does not know: a pydantic model."""
     if callable(dump := getattr(value, "model_dump", None)):
         return dump(mode="json")
     return str(value)
@@ -212,7 +205,7 @@ def as_json(value: Any) -> bytes:
         return _encoder.encode(value)
     except (UnicodeEncodeError, OverflowError):
         # Half a surrogate pair, or more than 64 bits: models write both, and the encoder takes neither.
-        plain = _mended(msgspec.to_builtins(value, enc_hook=_as_builtin))
+        plain = _encodable(msgspec.to_builtins(value, enc_hook=_as_builtin))
         return json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode()
 
 
@@ -226,7 +219,7 @@ def as_cell(value: Any, column: Column) -> Any:
         return whole_text(value)
     if kind in _PLAIN:
         return value
-    return _mended(msgspec.to_builtins(value, builtin_types=(dt.datetime, dt.date), enc_hook=_as_builtin))
+    return _encodable(msgspec.to_builtins(value, builtin_types=(dt.datetime, dt.date), enc_hook=_as_builtin))
 
 
 def whole_text(text: str) -> str:
@@ -238,11 +231,11 @@ def whole_text(text: str) -> str:
     return text
 
 
-def _mended(value: Any) -> Any:
+def _encodable(value: Any) -> Any:
     if isinstance(value, str):
         return whole_text(value)
     if isinstance(value, list | tuple):
-        return [_mended(item) for item in value]
+        return [_encodable(item) for item in value]
     if isinstance(value, dict):
-        return {_mended(name): _mended(item) for name, item in value.items()}
+        return {_encodable(name): _encodable(item) for name, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -177,12 +177,7 @@ async def _gathered(blocks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes
 
 
 def check_has_results(batch: Batch) -> None:
-    """Refuse a batch that has no results: not yet, or never.
-
-    Raises:
-        InputError: it has not ended.
-        BatchFailedError: the service refused it as a whole.
-    """
+    """Refuse a batch that has no results: it has not ended, or the service failed it as a whole."""
     if not batch.is_terminal:
         raise InputError(f"Batch {batch.id} is {batch.status}: its results can be read once it has ended")
     if batch.status == BatchStatus.FAILED and not (batch.output_file_id or batch.error_file_id):

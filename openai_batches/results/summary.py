@@ -1,4 +1,4 @@
-"""What became of all requests of a batch: counts, tokens, and where they do not agree with the service's own.
+"""Sums over all results of a batch: counts by outcome, tokens, and where they disagree with the service's counts.
 
 A summary is filled while results are read; its size does not grow with their number.
 """
@@ -34,7 +34,7 @@ _SUCCEEDED = Outcome.SUCCEEDED
 
 
 class TokenSums:
-    """What is said of the tokens of answers, by whatever keeps their sums.
+    """Usage and cost of answers, for classes that keep the sums of their tokens.
 
     Attributes:
         _tokens: model → its tokens; lists of four numbers in what an earlier version pickled.
@@ -59,7 +59,7 @@ class TokenSums:
         Args:
             prices: the table to look the models up in, instead of the built-in ``PRICES``.
         """
-        from openai_batches.costs.bill import Bill  # noqa: PLC0415  # who asks no prices does not load them
+        from openai_batches.costs.bill import Bill  # noqa: PLC0415  # loaded only where costs are asked for
         from openai_batches.costs.prices import PRICES  # noqa: PLC0415
 
         return Bill.of(self.usage_by_model, PRICES if prices is None else prices)
@@ -113,8 +113,8 @@ class ResultSummary(TokenSums):
     def disagreements(self) -> tuple[str, ...]:
         """What the service counts otherwise, a sentence each; empty where it agrees, or does not count.
 
-        The lines are what counts. Whether a service counts requests that never ran among the failed ones is its own
-        affair: both are agreement.
+        Compared with the lines in the files. Services differ in whether they count requests that never ran as failed;
+        neither is a disagreement.
         """
         counts = self.batch.request_counts if self.batch is not None else None
         if counts is None or self.batch is None or not self.is_complete:
@@ -125,7 +125,7 @@ class ResultSummary(TokenSums):
         unrun = found[Outcome.EXPIRED] + found[Outcome.CANCELLED]
         lines = succeeded + failed + unrun
         texts = []
-        # The lines that are no input's, or second ones, are not counted by outcome, and may be counted by the service.
+        # Lines without an input and second lines are not counted by outcome, but the service may count them.
         spare = self.foreign + self.doubled
         if not succeeded <= counts.completed <= succeeded + spare:
             counted = as_count(counts.completed, "completed request")

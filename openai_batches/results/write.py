@@ -1,7 +1,7 @@
-"""Results into a file of rows: JSONL, CSV or Parquet, whole or not at all.
+"""Write results into a file of rows: JSONL, CSV or Parquet, whole or not at all.
 
 The rows are written to a temporary file beside the target, readable by its owner alone, which gets the target's name
-when all are in it. Work is done in a thread of the writer's own, many rows at a time.
+when all are in it. Rows are made and written in a thread of the writer's own, many at a time.
 """
 
 from __future__ import annotations
@@ -221,7 +221,7 @@ class ResultWriter:
 
     async def _end(self) -> None:
         try:
-            # After the jobs before it, for there is one thread: never under the hands of one that still writes.
+            # There is one thread, so that this runs after what is still being written.
             await self._thread.run(self._closing.close)
         finally:
             self._thread.close()
@@ -292,7 +292,9 @@ class ParquetWriter(ResultWriter):
 
     def _make_format(self, stream: IO[bytes]) -> RowFormat:
         if compression_of(self._path.name) is not None:
-            raise InputError(f"{self._path.name}: Parquet is compressed already: a reader finds no way in")
+            raise InputError(
+                f"{self._path.name}: Parquet is compressed already, and readers of Parquet expect it as it is"
+            )
         return ParquetFormat(stream, self._maker.columns)
 
 
