@@ -1,4 +1,4 @@
-"""The second half of an attempt: its batch ends, its files come to the disk, and each request is accounted for."""
+"""Wait for the batch of an attempt, download its results, and account for each of its requests."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import attrs
 from openai_batches._threads import in_thread
 from openai_batches.errors import BatchesError, BatchFailedError, ConflictError, JobError, NotFoundError
 from openai_batches.http.failures import is_out_of_quota
-from openai_batches.jobs.admission import is_out_of_room, room_limit
+from openai_batches.jobs.admission import is_out_of_capacity, token_limit
 from openai_batches.jobs.events import JobEventKind
 from openai_batches.jobs.journal.records import Attempt, Step, Tally
 from openai_batches.jobs.reconcile import Reconciliation, reconcile
 from openai_batches.jobs.resend import ResendRule, write_requests
-from openai_batches.jobs.submit import is_proven
+from openai_batches.jobs.submit import is_validated
 from openai_batches.models import BatchStatus
 from openai_batches.results.result import Outcome
 
@@ -51,7 +51,7 @@ class Collector:
             JobError: this key does not see the batch.
         """
         batch = _of(attempt)
-        was_proven = is_proven(batch)
+        was_validated = is_validated(batch)
         if self._state.is_cancelled:
             await self.cancel(batch)
         try:
@@ -59,9 +59,9 @@ class Collector:
                 batch, poll=self._settings.poll, stall_after=self._settings.stall_after
             ):
                 batch = change.batch
-                if not was_proven and is_proven(batch):
-                    was_proven = True
-                    await self._admission.prove(attempt.model)
+                if not was_validated and is_validated(batch):
+                    was_validated = True
+                    await self._admission.mark_validated(attempt.model)
                 self._tell_change(attempt, change)
         except NotFoundError as error:
             raise JobError(
@@ -69,11 +69,11 @@ class Collector:
                 "project or organization? The batch is in the journal: run the job again with those"
             ) from error
         attempt = await self._state.save(attempt, step=Step.ENDED, batch=batch)
-        await self._stop_without_quota(batch)  # before the end of this batch lets in another one
-        if is_out_of_room(batch):
-            await self._admission.refuse(attempt.model)
+        await self._stop_without_quota(batch)  # before the end of this batch lets another one be created
+        if is_out_of_capacity(batch):
+            await self._admission.mark_refused(attempt.model)
         else:
-            await self._admission.end(attempt.model, was_proven=was_proven)
+            await self._admission.mark_ended(attempt.model, was_validated=was_validated)
         self._state.tell(JobEventKind.ENDED, f"{batch.id} is {batch.status}", attempt, batch=batch)
         return attempt
 
@@ -83,7 +83,7 @@ class Collector:
             await self._state.patiently(f"cancel {batch.id}", lambda: self._session.batches.cancel(batch.id))
 
     async def collect(self, attempt: Attempt) -> Attempt:
-        """Bring the results of an attempt to the disk, or say how to go on where the service did not take its batch."""
+        """Download the results of an attempt, or return its next step if the service failed its batch as a whole."""
         batch = _of(attempt)
         if batch.status == BatchStatus.FAILED and not (batch.output_file_id or batch.error_file_id):
             return await self._adopted_double(attempt, batch) or await self._failed(attempt, batch)
@@ -117,7 +117,7 @@ class Collector:
             if files.was_sent:
                 found = await in_thread(reconcile, files, rule)
             else:
-                found = _unrun(attempt, rule)  # cancelled so early that the service has not even written that down
+                found = _unrun(attempt, rule)  # the batch was cancelled before it had any result files
             following = await self._following(attempt, found.resent) if found.resent else None
         others = [] if following is None else [following]
         attempt = await self._state.save(attempt, *others, step=Step.VERIFIED, tally=found.tally)
@@ -131,14 +131,14 @@ class Collector:
         return attempt
 
     async def give_up(self, attempt: Attempt) -> Attempt:
-        """Account for the requests of an attempt that is never sent, since the job was told to end."""
+        """Account for the requests of an attempt that is not sent any more, since the job was cancelled."""
         tally = _unrun(attempt, ResendRule(is_last=True)).tally
         attempt = await self._state.save(attempt, step=Step.VERIFIED, tally=tally)
         self._tell_verified(attempt, tally)
         return attempt
 
     async def tidy(self, attempt: Attempt) -> None:
-        """Delete an attempt's input file at the service; what fails here is done by the next run."""
+        """Delete an attempt's input file at the service; if that fails, the next run tries again."""
         if attempt.is_tidy or self._settings.keep_files:
             return
         if attempt.file_id is not None:
@@ -166,7 +166,7 @@ class Collector:
         return attrs.evolve(following, bytes=size)
 
     async def _adopted_double(self, attempt: Attempt, batch: Batch) -> Attempt | None:
-        """Go on with the older batch of the same key, if there is one: the service hid it when it was looked for."""
+        """Go on with the older batch of the same key, if the service did not list it when it was looked for."""
         key, since = attempt.key, batch.created_at
         if key is None or since is None:
             return None
@@ -175,17 +175,17 @@ class Collector:
         )
         if double is None or double.id == batch.id:
             return None
-        self._admission.resume(attempt.model, is_proven=is_proven(double))
+        self._admission.resume(attempt.model, is_validated=is_validated(double))
         attempt = await self._state.save(attempt, step=Step.CREATED, batch=double)
         self._state.tell(JobEventKind.ADOPTED, f"found {double.id}, {batch.id} was its double", attempt, batch=double)
         return attempt
 
     async def _failed(self, attempt: Attempt, batch: Batch) -> Attempt:
-        """Say how to go on with a batch that the service has created and then refused as a whole."""
+        """Return the attempt with its next step after the service has failed its batch as a whole."""
         why = "; ".join(str(error) for error in batch.errors or ()) or "the service gives no reason"
         again: dict[str, Any] = {"key": None, "batch": None, "refusals": attempt.refusals + 1}
-        if is_out_of_room(batch):
-            told = f"no room for {batch.id} yet: {why} (this shard has {_size(attempt, room_limit(why))})"
+        if is_out_of_capacity(batch):
+            told = f"no capacity for {batch.id} yet: {why} (this shard has {_size(attempt, token_limit(why))})"
             self._state.tell(JobEventKind.REFUSED, told, attempt, batch=batch)
             attempt = await self._state.save(attempt, step=Step.UPLOADED, **again)
             self._check_size(attempt, why, batch)
@@ -204,7 +204,7 @@ class Collector:
         return await self._state.save(attempt, step=Step.COLLECTED)
 
     async def _stop_without_quota(self, batch: Batch) -> bool:
-        """Create nothing more if a batch has failed since no quota is left; tell whether it has."""
+        """If a batch has failed since no quota is left, create no more batches; return whether it has."""
         why = next((str(error) for error in batch.errors or () if is_out_of_quota(error.code)), None)
         if why is None:
             return False
@@ -213,8 +213,8 @@ class Collector:
         return True
 
     def _check_size(self, attempt: Attempt, why: str, batch: Batch) -> None:
-        """Refuse to wait for a room that will never be there; a run that begins later tries again."""
-        limit = room_limit(why)
+        """Raise if the service will not have the capacity for a shard; a later run tries again."""
+        limit = token_limit(why)
         if self._state.is_cancelled or not self._admission.is_alone(attempt.model):
             return
         if limit is not None and attempt.tokens > limit:
@@ -223,12 +223,12 @@ class Collector:
                 f"({limit:,}): begin the job anew with limits=ShardLimits(max_tokens={max(limit // 2, 1)})",
                 batch=batch,
             )
-        if self._admission.is_hopeless(attempt.model):
+        if self._admission.is_refused_too_often(attempt.model):
             smaller = max(min(attempt.tokens, limit or attempt.tokens) // 2, 1)
             raise BatchFailedError(
-                f"The service has no room for shard {attempt.shard} ({_size(attempt, limit)}), and no batch of this "
-                "job takes any: others may hold the room, and running the job again tries again; or the service counts "
-                f"more tokens: begin the job anew with limits=ShardLimits(max_tokens={smaller})",
+                f"The service has no capacity for shard {attempt.shard} ({_size(attempt, limit)}), and this job has no "
+                "other batch open. If others use the capacity, run the job again later; if the service counts more "
+                f"tokens than this library, begin the job anew with limits=ShardLimits(max_tokens={smaller})",
                 batch=batch,
             )
 
@@ -256,7 +256,7 @@ class Collector:
 
 
 def _size(attempt: Attempt, limit: int | None) -> str:
-    """Say how large a shard is, against the limit where that is known."""
+    """Return how large a shard is, and the limit if that is known."""
     return f"about {attempt.tokens:,} tokens" + ("" if limit is None else f" of a limit of {limit:,}")
 
 

@@ -19,12 +19,12 @@ class JobEventKind(enum.StrEnum):
     RESUMED = "resumed"  # the journal was read; what is in it goes on
     UPLOADED = "uploaded"  # a shard's requests are at the service
     CREATED = "created"  # a batch was created
-    ADOPTED = "adopted"  # a batch was found that an earlier life had created, or somebody else
+    ADOPTED = "adopted"  # a batch was found that an earlier run had created, or somebody else
     CHANGED = "changed"  # a batch has another status or other counts
     STALLED = "stalled"  # a batch has not changed for longer than the limit for its status
     ENDED = "ended"  # a batch has ended
-    REFUSED = "refused"  # the service had no room for a batch: it is created again when there is
-    POSTPONED = "postponed"  # something failed in passing, and is tried again later
+    REFUSED = "refused"  # the service had no capacity for a batch: it is created again later
+    POSTPONED = "postponed"  # something failed for a reason that may pass, and is tried again later
     VERIFIED = "verified"  # the results of a batch are on the disk, and each of its requests is accounted for
     RESENT = "resent"  # some requests of a batch did not run: they are sent again in another one
     PAUSED = "paused"  # the account has no quota left: nothing more is created in this run

@@ -222,7 +222,7 @@ class BatchJob:
             InvalidRequestsError: the service would refuse some of the requests; nothing was sent.
             JournalError: another process is at work on the job, or its journal cannot be used.
             JobPausedError: the account has no quota left; all that could be collected is.
-            BatchFailedError: there is no room for a shard at the service, and none of the job's own batches takes it.
+            BatchFailedError: the service has no capacity for a shard, and the job has no other batch open.
             JobError: something of the job's own is not there any more.
             APIError: the service said no, in a way that does not pass.
             TransportError: the service cannot be reached for longer than ``patience_s``.

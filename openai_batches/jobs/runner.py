@@ -1,6 +1,6 @@
-"""A job on its way: each shard is carried from step to step, and each step is in the journal before the next is taken.
+"""Run a job: take each shard from step to step, with each step in the journal before the next is taken.
 
-Whatever was cut off, the journal says how to go on: an upload that was begun is looked for by its name, a batch that
+After an interruption the journal says how to go on: an upload that was begun is looked for by its name, a batch that
 was about to be created is looked for by its key, a batch that runs is waited for, and files on the disk are counted
 again.
 """
@@ -16,7 +16,7 @@ from openai_batches.jobs.collect import Collector
 from openai_batches.jobs.context import JobContext
 from openai_batches.jobs.events import JobEventKind
 from openai_batches.jobs.journal.records import Attempt, Step
-from openai_batches.jobs.submit import Submitter, is_proven
+from openai_batches.jobs.submit import Submitter, is_validated
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Runner"]
 
-# So many batches are asked about at once.
+# So many batches are retrieved at once.
 _LOOKS = 8
-# A service without room, and no batch of ours whose end would make some: it is tried again after these.
+# How long to wait before a batch is created all the same, while the service lacks capacity and none of ours is open.
 _FIRST_PROBE_S, _LAST_PROBE_S = 15.0, 300.0
 
 
 class Runner:
-    """Carries the attempts of a job to their end."""
+    """Takes the shards of a job through their steps."""
 
     def __init__(self, session: Service, state: JobState, settings: Settings) -> None:
         context = JobContext.of(session, state, settings)
@@ -78,7 +78,7 @@ class Runner:
         await asyncio.gather(*map(self._collector.cancel, batches))
 
     async def _restore(self) -> None:
-        """Bring order into what an earlier life left behind."""
+        """Find out what became of steps that an earlier run has begun and not finished."""
         if self._state.is_cancelled:
             await self._admission.close()
         begun = [attempt for attempt in self._state.last() if attempt.step is Step.UPLOADING]
@@ -91,13 +91,13 @@ class Runner:
         opened = [(attempt, attempt.batch) for attempt in created if attempt.batch is not None]
         await self._check_service([batch for _, batch in opened])
         for attempt, batch in opened:
-            self._admission.resume(attempt.model, is_proven=is_proven(batch))
+            self._admission.resume(attempt.model, is_validated=is_validated(batch))
 
     async def _check_service(self, batches: Sequence[Batch]) -> None:
-        """Refuse to wait for batches of which the service knows none, nor the file of any: they are somewhere else."""
+        """Raise if the service knows none of the open batches and none of their files: they are at another service."""
         first = 0
         while first < len(batches):
-            # The first one mostly answers for all.
+            # Mostly the first one is enough.
             some = batches[first : first + (_LOOKS if first else 1)]
             unknown = await asyncio.gather(*map(self._why_unknown, some))
             if None in unknown:
@@ -112,8 +112,8 @@ class Runner:
                 ) from unknown[0]
 
     async def _why_unknown(self, batch: Batch) -> NotFoundError | None:
-        """Return what says that the service knows neither a batch nor its file; None where nothing says so."""
-        # Of a service in trouble whoever waits for the batch hears, and is patient.
+        """Return the error that says that the service knows neither a batch nor its file; None if it may know one."""
+        # Other failures are left to the code that waits for the batch, which tries again.
         with contextlib.suppress(BatchesError):
             try:
                 await self._batches.retrieve(batch.id)
@@ -126,7 +126,7 @@ class Runner:
         return None
 
     async def _carry(self, attempt: Attempt) -> None:
-        """Carry a shard through its steps, attempt after attempt."""
+        """Take a shard through its steps, attempt after attempt."""
         steps: dict[Step, Callable[[Attempt], Awaitable[Attempt]]] = {
             Step.PLANNED: self._submitter.upload,
             Step.UPLOADING: self._submitter.upload,
@@ -151,17 +151,17 @@ class Runner:
                 attempt = await steps[attempt.step](attempt)
 
     async def _probe(self) -> None:
-        """Try again where there is no room, and nothing of ours that would make some: others may have made it."""
+        """Let a batch be created now and then while the service lacks capacity and none of ours is open."""
         delay_s = _FIRST_PROBE_S
         while True:
             await asyncio.sleep(delay_s)
             stuck = self._admission.stuck()
             for model in stuck:
-                await self._admission.free(model)
+                await self._admission.add_slots(model)
             delay_s = min(delay_s * 2, _LAST_PROBE_S) if stuck else _FIRST_PROBE_S
 
     async def _clean_up(self) -> bool:
-        """End what requests without an answer left at the service; what fails here does not fail the job."""
+        """Cancel and delete what requests without an answer have left at the service; failures do not fail the job."""
         attempts = self._state.attempts.values()
         since_s = min((one.file_created_s for one in attempts if one.file_created_s is not None), default=None)
         if not await self._cancel_doubles(since_s):
@@ -183,7 +183,7 @@ class Runner:
         return all(attempt.is_tidy for attempt in attempts)
 
     async def _cancel_doubles(self, since_s: float | None) -> bool:
-        """Cancel the batches that were created late, when another one had taken their place."""
+        """Cancel batches that were created late, after another one had been created in their place."""
         if since_s is None:
             return True
         known = frozenset(one.batch.id for one in self._state.attempts.values() if one.batch is not None)
@@ -198,7 +198,7 @@ class Runner:
 
 
 async def _all_of(work: list[Coroutine[Any, Any, None]]) -> None:
-    """Do everything at once; where something fails, the rest is stopped, and the first failure raised."""
+    """Run all at once; at the first failure, cancel the others and raise it."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
         if tasks:

@@ -1,4 +1,4 @@
-"""The first half of an attempt: its requests go to the service, and a batch is made of them, once."""
+"""Upload the requests of an attempt and create a batch of them, exactly once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from openai_batches._threads import in_thread
 from openai_batches.errors import APIError, JobError
 from openai_batches.http.failures import is_ambiguous, is_out_of_quota
-from openai_batches.jobs.admission import has_no_room
+from openai_batches.jobs.admission import lacks_capacity
 from openai_batches.jobs.cleanup.leftovers import JOB_NAME
 from openai_batches.jobs.events import JobEventKind
 from openai_batches.jobs.journal.records import Attempt, Step
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from openai_batches.jobs.context import JobContext
     from openai_batches.models import Batch
 
-__all__ = ["Submitter", "is_proven"]
+__all__ = ["Submitter", "is_validated"]
 
 # How long a stop waits for the answer that says whether a batch was created.
 _GRACE_S = 10.0
@@ -41,7 +41,7 @@ class Submitter:
         self._admission = context.admission
 
     async def upload(self, attempt: Attempt) -> Attempt:
-        """Bring an attempt's requests to the service."""
+        """Upload an attempt's requests."""
         async with self._context.transfers:
             attempt = await self._state.save(attempt, step=Step.UPLOADING)
             path, name = self._context.requests / attempt.name, self._context.leftovers.name_of(attempt)
@@ -59,24 +59,24 @@ class Submitter:
         return attempt
 
     async def create(self, attempt: Attempt) -> Attempt:
-        """Create an attempt's batch when there is room, or adopt the one that an earlier life has created."""
+        """Create an attempt's batch when there is capacity, or adopt the one that an earlier run has created."""
         is_repeat = attempt.step is Step.CREATING
         if is_repeat:
             found = await self._state.patiently("look for the batch", lambda: self._find(attempt), attempt)
             if found is not None:
-                self._admission.resume(attempt.model, is_proven=is_proven(found))
+                self._admission.resume(attempt.model, is_validated=is_validated(found))
                 return await self._noted(attempt, found, JobEventKind.ADOPTED, "found")
-        if not await self._admission.enter(attempt.model):
+        if not await self._admission.acquire(attempt.model):
             return await self._state.save(attempt, step=Step.UPLOADED, key=None)
         try:
             created = await _finished_or_stopped(self._created(attempt, is_repeat=is_repeat))
         except BaseException:
-            await self._admission.leave(attempt.model)
+            await self._admission.release(attempt.model)
             raise
         if created.batch is None:
-            await self._admission.leave(attempt.model)
-        elif is_proven(created.batch):
-            await self._admission.prove(attempt.model)
+            await self._admission.release(attempt.model)
+        elif is_validated(created.batch):
+            await self._admission.mark_validated(attempt.model)
         return created
 
     async def _created(self, attempt: Attempt, *, is_repeat: bool) -> Attempt:
@@ -105,7 +105,7 @@ class Submitter:
         return attempt
 
     async def _refused(self, attempt: Attempt, error: APIError) -> Attempt:
-        """Say how to go on where nothing was created."""
+        """Return the attempt with its next step after the service refused to create a batch."""
         if is_ambiguous(error):
             raise error  # the batch may exist: the key is kept, so that it is looked for
         attempt = await self._state.save(attempt, step=Step.UPLOADED, key=None, refusals=attempt.refusals + 1)
@@ -113,14 +113,14 @@ class Submitter:
             self._state.stop_creating(error.message)
             await self._admission.close()
             return attempt
-        if has_no_room(error):
-            self._admission.fill(attempt.model)
-            self._state.tell(JobEventKind.REFUSED, f"no room for the batch yet: {error.message}", attempt)
-            if self._admission.is_hopeless(attempt.model) and not self._state.is_cancelled:
+        if lacks_capacity(error):
+            self._admission.mark_full(attempt.model)
+            self._state.tell(JobEventKind.REFUSED, f"no capacity for the batch yet: {error.message}", attempt)
+            if self._admission.is_refused_too_often(attempt.model) and not self._state.is_cancelled:
                 raise error
             return attempt
         if is_unseen_file(error) and attempt.refusals < _MAX_REFUSALS:
-            await self._admission.free(attempt.model)
+            await self._admission.add_slots(attempt.model)
             self._state.tell(JobEventKind.REFUSED, f"the file is gone, it is uploaded again: {error.message}", attempt)
             return await self._state.save(attempt, step=Step.PLANNED, file_id=None, file_created_s=None)
         raise error
@@ -144,8 +144,8 @@ class Submitter:
         }
 
 
-def is_proven(batch: Batch) -> bool:
-    """Tell whether a batch has passed validation."""
+def is_validated(batch: Batch) -> bool:
+    """Return whether a batch has passed validation."""
     return batch.in_progress_at is not None or batch.status in {
         BatchStatus.IN_PROGRESS,
         BatchStatus.FINALIZING,
@@ -159,7 +159,7 @@ def _seconds(when: dt.datetime | None) -> float | None:
 
 
 async def _finished_or_stopped(work: Coroutine[Any, Any, Attempt]) -> Attempt:
-    """Return what some work returns; a stop waits a little for its end, so that the journal can say what it did."""
+    """Return the attempt that is worked on; a stop waits a moment for the work, so that the journal has its outcome."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
@@ -167,7 +167,7 @@ async def _finished_or_stopped(work: Coroutine[Any, Any, Attempt]) -> Attempt:
         try:
             await asyncio.wait([task], timeout=_GRACE_S)
         finally:
-            # Whoever stops it a second time does not wait, and leaves nothing behind either.
+            # A second stop does not wait, and the task is ended as well.
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         raise

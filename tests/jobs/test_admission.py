@@ -14,7 +14,7 @@ from support.job_parts import batch, requests_file
 
 from openai_batches import BatchJob, PollPolicy, ShardLimits
 from openai_batches.emulator import BatchServer
-from openai_batches.jobs.admission import Admission, is_out_of_room, room_limit
+from openai_batches.jobs.admission import Admission, is_out_of_capacity, token_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ class Crowd:
         self.tasks: list[asyncio.Task[bool]] = []
 
     async def come(self, count: int, model: str | None = "a") -> int:
-        self.tasks += [asyncio.ensure_future(self.admission.enter(model)) for _ in range(count)]
+        self.tasks += [asyncio.ensure_future(self.admission.acquire(model)) for _ in range(count)]
         return await self.let_in()
 
     async def let_in(self) -> int:
@@ -67,22 +67,22 @@ class TestWindow:
     async def test_more_are_sent_with_each_that_passes(self) -> None:
         async with crowd() as them:
             await them.come(100)
-            await them.admission.prove("a")
+            await them.admission.mark_validated("a")
             assert await them.let_in() == 1 + 8
-            await them.admission.prove("a")
+            await them.admission.mark_validated("a")
             assert await them.let_in() == 2 + 16
 
     async def test_one_that_was_not_created_makes_room_for_another(self) -> None:
         async with crowd() as them:
             await them.come(5)
-            await them.admission.leave("a")
+            await them.admission.release("a")
             assert await them.let_in() == 5
 
     async def test_one_that_ended_before_it_passed_makes_room_too(self) -> None:
         """A batch may be cancelled, or found invalid, in validation."""
         async with crowd() as them:
             await them.come(5)
-            await them.admission.end("a", was_proven=False)
+            await them.admission.mark_ended("a", was_validated=False)
             assert await them.let_in() == 5
 
     async def test_models_do_not_wait_for_each_other(self) -> None:
@@ -93,12 +93,12 @@ class TestWindow:
 
     async def test_batches_of_an_earlier_life_count(self) -> None:
         async with crowd(max_open=6) as them:
-            for is_proven in (True, True, False, False, False):
-                them.admission.resume("a", is_proven=is_proven)
+            for is_validated in (True, True, False, False, False):
+                them.admission.resume("a", is_validated=is_validated)
             assert await them.come(9) == 1, "one is left in the window"
             assert not them.admission.is_alone("a")
             assert await them.come(9, "b") == 1, "six are open"
-            await them.admission.end("a", was_proven=True)
+            await them.admission.mark_ended("a", was_validated=True)
             assert await them.let_in() == 2
 
 
@@ -107,27 +107,27 @@ class TestFull:
         async with crowd() as them:
             await them.come(100)
             for _ in range(3):
-                await them.admission.prove("a")
+                await them.admission.mark_validated("a")
             inside = await them.let_in()
-            await them.admission.refuse("a")
+            await them.admission.mark_refused("a")
             assert await them.let_in() == inside
-            await them.admission.end("a", was_proven=True)
+            await them.admission.mark_ended("a", was_validated=True)
             assert await them.let_in() == inside + 1
-            await them.admission.prove("a")
+            await them.admission.mark_validated("a")
             assert await them.let_in() == inside + 1, "what passes makes no room"
 
     async def test_a_place_is_kept_for_who_comes_later(self) -> None:
         async with crowd() as them:
             await them.come(3)
-            await them.admission.refuse("a")
-            await them.admission.end("a", was_proven=False)
+            await them.admission.mark_refused("a")
+            await them.admission.mark_ended("a", was_validated=False)
             assert await them.come(5) == 4
 
     async def test_a_service_that_says_so_at_once_is_full_as_well(self) -> None:
         async with crowd() as them:
             assert await them.come(1) == 1
-            them.admission.fill("a")
-            await them.admission.leave("a")
+            them.admission.mark_full("a")
+            await them.admission.release("a")
             assert await them.come(2) == 1
             assert await them.come(2, "b") == 3
 
@@ -136,13 +136,13 @@ class TestFull:
             await them.come(5)
             assert them.admission.stuck() == []
             for _ in range(3):
-                await them.admission.refuse("a")
+                await them.admission.mark_refused("a")
             assert them.admission.stuck() == [], "one is open yet"
             assert not them.admission.is_alone("a")
-            await them.admission.refuse("a")
+            await them.admission.mark_refused("a")
             assert them.admission.is_alone("a")
             assert them.admission.stuck() == ["a"]
-            await them.admission.free("a")
+            await them.admission.add_slots("a")
             assert await them.let_in() == 5
             assert them.admission.stuck() == []
 
@@ -150,13 +150,13 @@ class TestFull:
         async with crowd() as them:
             await them.come(9)
             for _ in range(4):
-                await them.admission.refuse("a")
-            await them.admission.free("a", 3)
+                await them.admission.mark_refused("a")
+            await them.admission.add_slots("a", 3)
             assert await them.let_in() == 7
 
     async def test_a_place_is_worth_nothing_where_there_is_room(self) -> None:
         async with crowd() as them:
-            await them.admission.free("a", 100)
+            await them.admission.add_slots("a", 100)
             assert await them.come(9) == 4
 
     async def test_one_that_gives_up_waiting_takes_no_place(self) -> None:
@@ -166,9 +166,9 @@ class TestFull:
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
-            await them.admission.refuse("a")
+            await them.admission.mark_refused("a")
             assert them.admission.stuck() == []
-            await them.admission.free("a")
+            await them.admission.add_slots("a")
             assert await them.come(1) == 5
 
 
@@ -177,7 +177,7 @@ class TestBounds:
         async with crowd(max_open=3) as them:
             assert await them.come(4, "a") == 3
             assert await them.come(4, "b") == 3
-            await them.admission.end("a", was_proven=False)
+            await them.admission.mark_ended("a", was_validated=False)
             assert await them.let_in() == 4
             assert them.admission.stuck() == []
 
@@ -202,30 +202,30 @@ class Service:
     most: int = 0
     is_open: int = 0
     most_open: int = 0
-    unproven: int = 0
+    unvalidated: int = 0
 
 
 async def one_batch(admission: Admission, service: Service, validation_s: float, run_s: float) -> None:
-    while await admission.enter("a"):
+    while await admission.acquire("a"):
         service.created += 1
         service.is_open += 1
         service.most_open = max(service.most_open, service.is_open)
         await asyncio.sleep(validation_s)
         if service.running >= service.capacity:
             if not service.refused:
-                service.unproven = service.is_open - service.running
+                service.unvalidated = service.is_open - service.running
             service.refused += 1
             service.is_open -= 1
-            await admission.refuse("a")
+            await admission.mark_refused("a")
             continue
         service.running += 1
         service.most = max(service.most, service.running)
-        await admission.prove("a")
+        await admission.mark_validated("a")
         await asyncio.sleep(run_s)
         service.running -= 1
         service.ended += 1
         service.is_open -= 1
-        await admission.end("a", was_proven=True)
+        await admission.mark_ended("a", was_validated=True)
         return
 
 
@@ -236,7 +236,7 @@ async def probe(admission: Admission) -> int:
             await asyncio.sleep(15)
             for model in admission.stuck():
                 freed += 1
-                await admission.free(model)
+                await admission.add_slots(model)
     except asyncio.CancelledError:
         return freed
 
@@ -279,7 +279,7 @@ def test_a_service_with_little_room_is_not_stormed(
     freed = virtual_time.run(main())
     assert service.ended == len(batches)
     assert service.created == service.ended + service.refused
-    assert service.refused <= service.unproven + service.ended + freed
+    assert service.refused <= service.unvalidated + service.ended + freed
     assert max_open is None or service.most_open <= max_open
 
 
@@ -298,7 +298,7 @@ def test_with_equal_batches_only_those_are_refused_that_went_before_it_was_known
     freed = virtual_time.run(main())
     assert freed == 0
     assert service.most == min(capacity, count), "all the room there is was used"
-    # Never more were under way unproven than had been proven, doubled so often, and the first four.
+    # Never more were under way unvalidated than had been proven, doubled so often, and the first four.
     assert service.refused <= max(0, min(count, 4 * 2**capacity) - capacity)
     if count <= capacity:
         assert service.refused == 0
@@ -351,12 +351,12 @@ class TestWords:
         ],
     )
     def test_the_limit_is_read_from_the_message(self, message: str, limit: int | None) -> None:
-        assert room_limit(message) == limit
+        assert token_limit(message) == limit
 
     @pytest.mark.parametrize(
         ("code", "is_out"), [("token_limit_exceeded", True), ("invalid_url", False), (None, False)]
     )
     def test_a_batch_was_refused_for_want_of_room(self, code: str | None, is_out: bool) -> None:
         errors = {"object": "list", "data": [{"code": "other", "message": "x"}, {"code": code, "message": "x"}]}
-        assert is_out_of_room(batch(status="failed", errors=errors)) is is_out
-        assert not is_out_of_room(batch(status="failed"))
+        assert is_out_of_capacity(batch(status="failed", errors=errors)) is is_out
+        assert not is_out_of_capacity(batch(status="failed"))

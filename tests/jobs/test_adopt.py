@@ -10,7 +10,7 @@ import pytest
 from support.job_parts import CHAT, modes, request_line, requests_file
 
 from openai_batches import BatchJob, InputError, NotFoundError, Outcome
-from openai_batches.jobs import adopt as adopting_room
+from openai_batches.jobs import adopt
 from openai_batches.jobs.journal.records import Step
 from openai_batches.jobs.journal.sqlite import Journal, read_attempts
 
@@ -127,7 +127,7 @@ def test_what_other_services_take_for_a_file_is_refused(tmp_path: Path, content:
     """A batch of blank lines has nothing that anybody waits for."""
     (tmp_path / "theirs.jsonl").write_bytes(content)
     with pytest.raises(InputError, match=message):
-        adopting_room._ids(tmp_path / "theirs.jsonl")
+        adopt._ids(tmp_path / "theirs.jsonl")
 
 
 async def test_what_is_not_at_the_service_cannot_be_adopted(

@@ -12,7 +12,7 @@ import pytest
 from openai_batches import BatchSession, JobEvent, JobEventKind
 from openai_batches.jobs.context import Service
 from openai_batches.jobs.events import JobEventKind as SameKind
-from openai_batches.jobs.journal import records as attempts_room
+from openai_batches.jobs.journal import records
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ def test_kinds_are_plain_words() -> None:
 
 def test_steps_are_in_the_order_in_which_they_are_taken() -> None:
     names = ["planned", "uploading", "uploaded", "creating", "created", "ended", "collected", "verified"]
-    assert [step.value for step in attempts_room.Step] == names
+    assert [step.value for step in records.Step] == names
 
 
 async def test_a_session_is_all_that_a_job_needs_of_a_service(

@@ -21,12 +21,12 @@ from hypothesis import given, settings, strategies as st
 from support.job_parts import attempt, batch, job_record
 
 from openai_batches import JournalError
-from openai_batches.jobs.journal import sqlite as journal_room
+from openai_batches.jobs.journal import sqlite
 from openai_batches.jobs.journal.records import Step, Tally
 from openai_batches.jobs.journal.rows import sealed
 from openai_batches.jobs.journal.sqlite import Journal, JournalView, journal_path, read_attempts, read_journal
 from openai_batches.models import TokenCounts
-from openai_batches.storage import locks as locking_room
+from openai_batches.storage import locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -232,7 +232,7 @@ class TestLock:
         def refuse(_: int) -> None:
             raise OSError(errno.ENOLCK, "No locks available")
 
-        monkeypatch.setattr(locking_room, "_lock", refuse)
+        monkeypatch.setattr(locks, "_lock", refuse)
         with pytest.raises(JournalError, match=r"cannot be locked.*No locks available"):
             Journal(tmp_path)
 
@@ -377,7 +377,7 @@ class TestTraces:
             db.close()
             raise sqlite3.OperationalError("disk full")
 
-        monkeypatch.setattr(journal_room, "_migrate", fail)
+        monkeypatch.setattr(sqlite, "_migrate", fail)
         with pytest.raises(JournalError, match="disk full"):
             Journal(tmp_path / "job")
         assert list(tmp_path.iterdir()) == []
@@ -390,14 +390,14 @@ class TestTraces:
     @pytest.mark.skipif(os.name == "nt", reason="open files cannot be removed on Windows")
     def test_a_lock_whose_file_was_removed_is_no_lock(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Who opened it before its holder removed it would be alone with it, and another one with the next."""
-        lock = locking_room._lock
+        lock = locks._lock
 
         def late(descriptor: int) -> None:
             (tmp_path / "job" / "journal.lock").unlink()
             lock(descriptor)
 
         with monkeypatch.context() as patch:
-            patch.setattr(locking_room, "_lock", late)
+            patch.setattr(locks, "_lock", late)
             with pytest.raises(JournalError, match="Another process"):
                 Journal(tmp_path / "job")
         Journal(tmp_path / "job").close()
@@ -414,7 +414,7 @@ class TestTraces:
     ) -> None:
         journal.begin(job_record(), [attempt()])
         journal.close()
-        read = journal_room._read
+        read = sqlite._read
         modes = []
 
         def disturbed(path: Path, mode: str, take: Any) -> Any:
@@ -427,7 +427,7 @@ class TestTraces:
                 os.utime(path, ns=(1, 1))
             return found
 
-        monkeypatch.setattr(journal_room, "_read", disturbed)
+        monkeypatch.setattr(sqlite, "_read", disturbed)
         assert read_attempts(journal.directory) == [attempt(), attempt(2)]
         assert modes == ["immutable=1", "mode=ro"]
 
@@ -481,7 +481,7 @@ class TestViews:
     def test_a_view_is_of_one_moment(self, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
         """What is written down between two questions to the journal is in the next view, as a whole."""
         journal.begin(job_record(), [attempt()])
-        ask = journal_room.attempts_in
+        ask = sqlite.attempts_in
 
         def late(db: sqlite3.Connection) -> Any:
             journal.save(attempt(2))
@@ -489,7 +489,7 @@ class TestViews:
             return ask(db)
 
         with monkeypatch.context() as patch:
-            patch.setattr(journal_room, "attempts_in", late)
+            patch.setattr(sqlite, "attempts_in", late)
             seen = read_journal(journal.directory)
         assert (seen.attempts, seen.is_finished) == ((attempt(),), False)
         seen = read_journal(journal.directory)
@@ -622,7 +622,7 @@ class TestMigrations:
     @staticmethod
     def _steps(*names: str) -> tuple[Callable[[sqlite3.Connection], None], ...]:
         def step(name: str) -> Callable[[sqlite3.Connection], None]:
-            return lambda db: journal_room._run_script(db, f"CREATE TABLE {name} (a); CREATE TABLE {name}_too (a);")
+            return lambda db: sqlite._run_script(db, f"CREATE TABLE {name} (a); CREATE TABLE {name}_too (a);")
 
         return tuple(map(step, names))
 
@@ -635,7 +635,7 @@ class TestMigrations:
 
     def test_a_new_journal_has_the_newest_schema(self, journal: Journal) -> None:
         version, names = self._tables(journal.directory)
-        assert version == len(journal_room._MIGRATIONS) == 1
+        assert version == len(sqlite._MIGRATIONS) == 1
         assert names == {"job", "attempts"}
 
     def test_a_journal_of_an_older_library_takes_the_steps_it_lacks(
@@ -643,8 +643,8 @@ class TestMigrations:
     ) -> None:
         journal.begin(job_record(), [attempt()])
         journal.close()
-        steps = (*journal_room._MIGRATIONS, *self._steps("two", "three"))
-        monkeypatch.setattr(journal_room, "_MIGRATIONS", steps)
+        steps = (*sqlite._MIGRATIONS, *self._steps("two", "three"))
+        monkeypatch.setattr(sqlite, "_MIGRATIONS", steps)
         with pytest.raises(JournalError, match="an older version"):
             read_attempts(journal.directory)
         again = Journal(journal.directory)
@@ -662,12 +662,12 @@ class TestMigrations:
             db.execute("CREATE TABLE three (a)")
             raise sqlite3.OperationalError("disk full, say")
 
-        one = journal_room._MIGRATIONS
-        monkeypatch.setattr(journal_room, "_MIGRATIONS", (*one, *self._steps("two"), fail))
+        one = sqlite._MIGRATIONS
+        monkeypatch.setattr(sqlite, "_MIGRATIONS", (*one, *self._steps("two"), fail))
         with pytest.raises(JournalError, match="disk full, say"):
             Journal(journal.directory)
         assert self._tables(journal.directory) == (2, {"job", "attempts", "two", "two_too"})
-        monkeypatch.setattr(journal_room, "_MIGRATIONS", (*one, *self._steps("two")))
+        monkeypatch.setattr(sqlite, "_MIGRATIONS", (*one, *self._steps("two")))
         again = Journal(journal.directory)
         assert again.job() == job_record()
         again.close()

@@ -14,7 +14,7 @@ import pytest
 from support.job_parts import CHAT, JOB_ID, attempt, job_record, plan, request_line, requests_file
 
 from openai_batches import InputError, InvalidRequestsError, JobError, JournalError, ShardLimits
-from openai_batches.jobs import plan as planning_room
+from openai_batches.jobs import plan as plan_module
 from openai_batches.jobs.journal.records import Step
 from openai_batches.jobs.journal.sqlite import Journal
 from openai_batches.jobs.plan import planned, requests_folder, results_folder, settled, source_path
@@ -170,7 +170,7 @@ class TestNothingIsPlanned:
         self, journal: Journal, source: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A file that is still being written would be taken for a whole one."""
-        write_shards = planning_room.write_shards
+        write_shards = plan_module.write_shards
 
         async def slowly(path: Any, *args: Any, **kwargs: Any) -> Any:
             shards = await write_shards(path, *args, **kwargs)
@@ -178,7 +178,7 @@ class TestNothingIsPlanned:
                 file.write(request_line("late"))
             return shards
 
-        monkeypatch.setattr(planning_room, "write_shards", slowly)
+        monkeypatch.setattr(plan_module, "write_shards", slowly)
         with pytest.raises(InputError, match="changed while it was read"):
             await planned(journal, source, plan())
         assert journal.job() is None
@@ -308,7 +308,7 @@ class TestTheSameSource:
         self, journal: Journal, source: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         job = await planned(journal, source, plan())
-        monkeypatch.delattr(planning_room, "_digest")
+        monkeypatch.delattr(plan_module, "_digest")
         assert await planned(journal, str(source), plan()) == job
 
     async def test_a_file_that_was_moved_is_the_same_and_is_read_where_it_is(

@@ -248,7 +248,7 @@ class TestRoom:
             front = Front(shop.session)
             front.batches.failures = [BatchError(code="token_limit_exceeded", message=said)] * 99
             async with shop.job(session=front) as job:
-                with pytest.raises(BatchFailedError, match="others may hold the room, and running the job again") as no:
+                with pytest.raises(BatchFailedError, match="If others use the capacity, run the job again") as no:
                     await job.run()
                 assert no.value.batch is not None
                 assert shop.kinds()["refused"] == 7, "two at once, then one by one"

@@ -1,7 +1,7 @@
-"""Files that a job has uploaded and has no record of: found by their names, and used or deleted.
+"""Files and batches that one job has left at the service without a record in its journal: found, then used or deleted.
 
-An upload whose answer was lost may have made a file all the same. Its name is the job's and the attempt's, so that it
-can be told from all others.
+An upload whose answer was lost may have made a file all the same. Its name contains the job and the attempt, so that it
+is found by it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Leftovers:
         return f"{self._job_id}-{attempt.name}"
 
     async def find(self, attempts: Iterable[Attempt]) -> list[tuple[Attempt, FileObject]]:
-        """Return the files of those attempts whose upload came to its end although nobody was told."""
+        """Return the files of those attempts whose upload succeeded although its answer was lost."""
         wanted = {self.name_of(attempt): attempt for attempt in attempts}
         found: dict[str, FileObject] = {}
         async for file in self._own(None):
@@ -49,11 +49,9 @@ class Leftovers:
         return [(wanted[name], file) for name, file in found.items()]
 
     async def delete_unknown(self, known: frozenset[str], since_s: float | None) -> int:
-        """Delete the files that nobody knows of, and return how many.
+        """Delete the job's files that are not among these, and return how many.
 
-        Args:
-            known: the ids of the files that are needed, or are deleted elsewhere.
-            since_s: since when the job has uploaded files, by the service's clock; None: not known.
+        ``since_s`` is when the job uploaded its first file, by the service's clock; None if that is not known.
         """
         spare = [file.id async for file in self._own(since_s) if file.id not in known]
         for file_id in spare:
@@ -62,12 +60,9 @@ class Leftovers:
         return len(spare)
 
     async def cancel_doubles(self, batches: Batches, known: frozenset[str], since_s: float) -> int:
-        """Cancel the job's batches that nobody knows of, and return how many: creations that were carried out late.
+        """Cancel the job's batches that are not among these, and return how many: they were created late.
 
-        Args:
-            batches: the verbs of batches.
-            known: the ids of the batches that the journal has had.
-            since_s: since when the job has created batches, by the service's clock.
+        ``since_s`` is when the job created its first batch, by the service's clock.
         """
         spare: list[str] = []
         async for batch in batches.list():

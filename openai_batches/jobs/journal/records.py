@@ -65,7 +65,7 @@ class Attempt:
         file_created_s: when the service says that file was made; its batch cannot be older.
         key: what the batch is found by, written down before it is created.
         batch: the batch as last seen; None before it was created.
-        refusals: how often the service created the batch and then failed it for want of room.
+        refusals: how often the service created the batch and then failed it for lack of capacity.
         output_name: the name of the downloaded output file.
         output_bytes: its size.
         error_name: the name of the downloaded error file.

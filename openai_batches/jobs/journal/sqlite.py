@@ -1,4 +1,4 @@
-"""A job's memory: one SQLite file in the job's directory, which only this room writes.
+"""The journal of a job: one SQLite file in the job's directory, which only this module writes.
 
 What is going to be done is written down before it is done, and what came of it afterwards, each in one transaction that
 is on the disk before the next step is taken (WAL, ``synchronous=FULL``). So a process that is killed at any moment
