@@ -17,13 +17,7 @@ _CENT, _LEAST = Decimal("0.01"), Decimal("0.0001")
 
 
 def as_count(number: int, one: str, many: str | None = None) -> str:
-    """Return ``1 batch`` or ``1,200 batches``.
-
-    Args:
-        number: how many.
-        one: the word for one.
-        many: the word for many; None: that for one with an s.
-    """
+    """Return ``1 batch`` or ``1,200 batches``."""
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 

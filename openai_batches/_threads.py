@@ -29,7 +29,7 @@ _END: Final = object()
 
 
 async def in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Return what a function gives in a thread; a cancelled caller does not wait for its end."""
+    """Return what a function returns, run in a thread; a cancelled caller does not wait for its end."""
     return await asyncio.to_thread(function, *args, **kwargs)
 
 
@@ -39,7 +39,7 @@ async def in_thread_without_fail(function: Callable[[], object]) -> None:
 
 
 async def in_thread_to_its_end(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Return what a function gives in a thread; a cancelled caller waits for its end, so nothing runs on unseen."""
+    """Return what a function returns, run in a thread; a cancelled caller waits until it has ended."""
     task = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
     try:
         return await asyncio.shield(task)
@@ -81,7 +81,7 @@ async def in_threads(generator: Generator[T, None, None]) -> AsyncGenerator[T, N
 
 
 async def in_daemon_thread(function: Callable[[], T]) -> T:
-    """Return what a function gives in a thread that the end of the program does not wait for.
+    """Return what a function returns, run in a thread that the end of the program does not wait for.
 
     A thread that waits for a reader of a pipe, or for a person, may wait for ever.
     """
@@ -124,7 +124,7 @@ class OneThread:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
 
     async def run(self, function: Callable[..., T], *args: Any) -> T:
-        """Return what a function gives; it runs, and to its end, also where the caller is cancelled."""
+        """Return what a function returns; it runs to its end also where the caller is cancelled."""
         future = asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
         # Where the caller is cancelled, nobody else asks how it ended.
         future.add_done_callback(lambda done: done.cancelled() or done.exception())

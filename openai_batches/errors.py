@@ -1,4 +1,4 @@
-"""Say what went wrong.
+"""The exceptions that the library raises, and its warning.
 
 ::
 

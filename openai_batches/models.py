@@ -66,9 +66,9 @@ class _Answered:
 
 
 def answered(records: Sequence[object], request_id: str | None) -> None:
-    """Note on records of one class, if they have room for it, with which answer they came."""
+    """Note on records of one class, if they can hold it, the id of the answer that they came with."""
     if records and isinstance(records[0], _Answered):
-        # The records are frozen for everybody else; this is the one moment their answer is known.
+        # The records are frozen, and their answer is known only after they were decoded.
         note = _Answered.__dict__["_request_id"].__set__
         for record in records:
             note(record, request_id)

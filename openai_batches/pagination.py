@@ -1,4 +1,4 @@
-"""Follow a list to its end, or say why that cannot be done.
+"""Lists at the service that are fetched page by page, to their end.
 
 A list ends where the service says so. Servers are known to repeat a cursor, to ignore it, to send pages that overlap,
 empty pages in the middle, and ``has_more`` for ever; none of that makes a list silently short, or a loop endless.
@@ -26,7 +26,7 @@ __all__ = ["AsyncPaginator", "whole_list"]
 
 # Ids of at least so many items are remembered, to know the ones that come again.
 _REMEMBERED_ITEMS = 10_000
-# So many empty pages in a row, each with a new cursor, are no list any more.
+# After so many empty pages in a row, each with a new cursor, the list is given up.
 _MAX_EMPTY_PAGES = 1_000
 
 
@@ -115,15 +115,7 @@ class AsyncPaginator(Generic[T]):
 
 
 def whole_list(page: Page[T], *, after: str | None) -> Page[T]:
-    """Return the answer of a service without cursors, which is the whole list, as the one page behind an item.
-
-    Args:
-        page: the answer; one that says whether there is more is a page after all, and returned as it is.
-        after: the id of the item.
-
-    Raises:
-        PaginationError: the list does not have that item.
-    """
+    """Return the answer of a service without cursors, which is the whole list, as the one page behind an item."""
     if page.has_more is not None:
         return page
     data = page.data
@@ -138,7 +130,7 @@ def whole_list(page: Page[T], *, after: str | None) -> Page[T]:
 
 
 class _Items(Generic[T]):
-    """One walk over the items. A plain iterator: unlike a generator, it leaves nothing to close when it is dropped."""
+    """One iteration over the items. Unlike a generator, it need not be closed when it is dropped."""
 
     __slots__ = ("_items", "_lock", "_pages")
 
@@ -162,7 +154,7 @@ class _Items(Generic[T]):
 
 
 class _Pages(Generic[T]):
-    """One walk over the pages, which proves that it makes progress."""
+    """One iteration over the pages; it raises an error where the list makes no progress."""
 
     __slots__ = (
         "__weakref__",
@@ -202,7 +194,7 @@ class _Pages(Generic[T]):
             return await self.next_page()
 
     async def next_page(self) -> Page[T]:
-        """Return the next page; whoever calls this sees to it that nobody else does meanwhile."""
+        """Return the next page; only one task at a time may call this."""
         if self._stalled is not None:
             raise PaginationError(self._stalled, after=self._after)
         if self._is_over:
@@ -219,7 +211,7 @@ class _Pages(Generic[T]):
     async def _next_answer(self) -> Page[T]:
         if self._task is None:
             return await self._fetch(self._after)
-        # The task is let go only after it was awaited, so that dropping the walk can still cancel it.
+        # The task is forgotten only after it was awaited, so that __del__ can still cancel it.
         try:
             return await self._task
         finally:
@@ -231,7 +223,7 @@ class _Pages(Generic[T]):
         if page.has_more is False:
             self._is_over = True
         elif page.has_more is None:
-            # Without has_more, a page that leads nowhere new is all the service will ever say.
+            # Without has_more, a page that leads nowhere new is the last one.
             self._is_over = not has_news or cursor is None or cursor in self._followed
         elif cursor is None:
             self._stalled = "The list has more, but this page gives no cursor to follow"
@@ -253,7 +245,7 @@ class _Pages(Generic[T]):
         known = len(seen)
         seen.update(ids)
         if len(seen) - known != len(ids):
-            # Which ids were known is asked of the pages: the set has just learnt the new ones.
+            # The set has the new ids by now: which ones were known before is in the lists of the recent pages.
             before = set().union(*self._recent)
             fresh = {item.id: item for item in reversed(page.data) if item.id not in before}
             ids = list(reversed(fresh))
@@ -274,7 +266,7 @@ class _Pages(Generic[T]):
         if task is None:
             return
         if task.done():
-            # Looked at, so that a failure nobody waits for any more is not reported as forgotten.
+            # Its exception is retrieved, so that asyncio does not report that it never was.
             if not task.cancelled():
                 task.exception()
         elif not task.get_loop().is_closed():
@@ -282,5 +274,5 @@ class _Pages(Generic[T]):
 
 
 async def _fetched(fetch: Callable[[str | None], Awaitable[Page[T]]], after: str | None) -> Page[T]:
-    # Called by the task, not for it: a task cancelled before its first step would leave a coroutine never awaited.
+    # The task itself calls fetch: a task that is cancelled before its first step would leave its coroutine unawaited.
     return await fetch(after)

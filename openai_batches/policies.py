@@ -1,4 +1,7 @@
-"""How long, or stop? Pure functions of values: no clock, no randomness, no sleeping."""
+"""How long to pause before a request is repeated or a batch is asked about again, and when to stop.
+
+Pure functions of values: no clock, no randomness, no sleeping.
+"""
 
 from __future__ import annotations
 
@@ -142,11 +145,7 @@ class PollPolicy:
 
 
 def as_poll_policy(poll: PollPolicy | float | None, otherwise: PollPolicy) -> PollPolicy:
-    """Return the policy a caller means: a policy, a fixed number of seconds, or None for another's.
-
-    Raises:
-        InputError: it is none of these.
-    """
+    """Return the policy a caller means: a policy, a fixed number of seconds, or None for another's."""
     if isinstance(poll, PollPolicy):
         return poll
     if poll is None:

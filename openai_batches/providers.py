@@ -1,7 +1,7 @@
-"""Services as data: where they are, how they want the key, what they know.
+"""The services that speak the Batch API: their addresses, keys, limits and endpoints.
 
-Only what is known of a service stands here: where it is silent, OpenAI's values are taken. A service with a wire of its
-own (Together, Mistral, xAI, Fireworks) is not among them.
+Only what is known of a service stands here; else OpenAI's values are taken. Services with another API of their own
+(Together, Mistral, xAI, Fireworks) are not among them.
 """
 
 from __future__ import annotations

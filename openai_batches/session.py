@@ -1,4 +1,4 @@
-"""``BatchSession``: its lifetime, its configuration, and the way to everything else."""
+"""``BatchSession``, the object that users begin with: its configuration, its lifetime, and what it offers."""
 
 from __future__ import annotations
 
@@ -349,7 +349,7 @@ class BatchSession:
 
 
 def _check_types(retry: object, headers: object, provider: object) -> None:
-    """Refuse what would otherwise fail at the first call, and there in other words."""
+    """Refuse what would otherwise fail at the first call, with a message that is harder to understand."""
     if not isinstance(provider, Provider):
         raise InputError(f"provider must be a Provider, such as openai_batches.AZURE, not {provider!r}")
     if retry is not None and not isinstance(retry, RetryPolicy):
@@ -368,7 +368,7 @@ def _key(api_key: ApiKey | None, provider: Provider) -> ApiKey:
 
 
 def _given_address(base_url: str | None) -> str | None:
-    """Return the address that was given; an empty one would let the key go to a service that was not meant."""
+    """Return the address that was given; with an empty one, the key would be sent to a service that was not meant."""
     if base_url == "":
         raise InputError("base_url is empty: leave it out for the service's own address, or pass the one you mean")
     return base_url

@@ -1,6 +1,6 @@
-"""The one door to the network: one attempt of one request, through aiohttp.
+"""One attempt of one request, through aiohttp.
 
-No other room imports aiohttp's client. Redirects are followed here rather than by aiohttp, because only we know which
+No other module imports aiohttp's client. Redirects are followed here rather than by aiohttp, because only we know which
 headers carry the key; a body is built anew for each attempt, because aiohttp would send a used one as empty.
 """
 
@@ -24,17 +24,17 @@ __all__ = ["ApiKey", "ByteStream", "Exchange", "Secret", "checked_key", "client_
 
 ApiKey = str | Callable[[], Awaitable[str]]
 
-# What is bounded is silence, not size: a large file on a slow link is no error.
+# Seconds without any byte are limited, not the whole: a large file on a slow link is no error.
 _CONNECT_S = 15.0
 _SILENCE_S = 120.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 10
-# What another origin may be told: how we are called, and which bytes of what we ask for.
+# The headers that another origin gets: none of them is secret.
 _HARMLESS = ("User-Agent", "Accept-Encoding", "Range", "If-Range")
 
 
 class Secret(str):
-    """A text whose ``repr`` does not show it, for the sake of tracebacks with local variables."""
+    """A text whose ``repr`` does not show it, since tracebacks may show local variables."""
 
     __slots__ = ()
 
@@ -64,11 +64,7 @@ class ByteStream:
         return f"{self._request.method} {self._response.url.with_query(None)}"
 
     async def iter_chunks(self) -> AsyncIterator[bytes]:
-        """Yield the bytes as they arrive, in pieces of no particular size.
-
-        Raises:
-            TransportError: the connection broke before the end.
-        """
+        """Yield the bytes as they arrive, in pieces of no particular size."""
         read = self._response.content.readany
         try:
             while chunk := await read():
@@ -77,11 +73,7 @@ class ByteStream:
             raise transport_error(error, self._request.method, self._request.path) from error
 
     async def read(self, max_bytes: int) -> bytes | None:
-        """Return the whole body, or None if it is larger than ``max_bytes``, of which no more is then held.
-
-        Raises:
-            TransportError: the connection broke before the end.
-        """
+        """Return the whole body, or None if it is larger than ``max_bytes``."""
         size = self.size
         if size is not None and size <= max_bytes:
             # The usual case, without a list of pieces.
@@ -93,19 +85,15 @@ class ByteStream:
         return body if is_whole else None
 
     async def read_start(self, max_bytes: int) -> tuple[bytes, bool]:
-        """Return at most ``max_bytes`` from the start of the body, and whether that was all of it.
-
-        Raises:
-            TransportError: the connection broke before the end.
-        """
+        """Return at most ``max_bytes`` from the start of the body, and whether that was all of it."""
         parts: list[bytes] = []
-        room = max_bytes
+        left = max_bytes
         async for chunk in self.iter_chunks():
             parts.append(chunk)
-            room -= len(chunk)
-            if room < 0:
+            left -= len(chunk)
+            if left < 0:
                 break
-        return b"".join(parts)[:max_bytes], room >= 0
+        return b"".join(parts)[:max_bytes], left >= 0
 
     def close(self) -> None:
         """Give the connection back, or close it where the body was not read to its end."""
@@ -113,18 +101,7 @@ class ByteStream:
 
 
 class Exchange:
-    """Sends a request once, to one service.
-
-    Args:
-        base_url: the address every path is appended to.
-        query: what is added to the query of each path, encoded.
-        auth_header: the header that carries the key.
-        headers: sent with every request.
-        timeout: aiohttp's timeouts of each attempt.
-        session: a session to borrow; None opens one of our own on first use.
-        session_options: what our own session is opened with.
-        trust_env: whether our own session honours the proxy variables.
-    """
+    """Sends a request once, to one service. A session that was given is borrowed: it is used, and never closed."""
 
     def __init__(
         self,
@@ -171,14 +148,6 @@ class Exchange:
 
         Redirects are followed: with the credentials within the origin, without them to another one, and there only
         where nothing but an address is sent.
-
-        Args:
-            request: what to send.
-            credentials: the value of the header that carries the key.
-
-        Raises:
-            TransportError: no answer came, or a redirect that must not be followed.
-            InputError: the session is closed, or aiohttp refuses to send this at all.
         """
         session = self._open_session()
         address = self._base_url + request.path
@@ -235,7 +204,7 @@ class Exchange:
                 raise failure[0] from None
             raise transport_error(error, method, request.path) from error
         except ValueError as error:
-            # aiohttp's word for headers, proxies or credentials that cannot be sent.
+            # aiohttp raises it for headers, proxies and credentials that cannot be sent.
             raise InputError(f"{method} {request.bare} cannot be sent: {error}") from error
 
     def _proxy_for(self, url: URL) -> str | None:
@@ -254,7 +223,7 @@ class Exchange:
         if not self._is_owner and self._session is not None and self._session.closed:
             raise InputError("The borrowed session is closed")
         if self._session is None:
-            # The API has no use for the cookies that an edge hands out.
+            # The API does not use the cookies that proxies before it set.
             self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), **self._session_options)
             self._loop = loop
         elif self._loop is not None and self._loop is not loop:
@@ -263,14 +232,9 @@ class Exchange:
 
 
 def client_timeout(timeout: float | aiohttp.ClientTimeout | None) -> aiohttp.ClientTimeout:
-    """Return aiohttp's timeouts for what the caller said.
+    """Return aiohttp's timeouts: its own object, or seconds without any byte, None for 120 s.
 
-    Args:
-        timeout: seconds of silence, aiohttp's own object, or None for 120 s of silence. Without an object of your own,
-            connecting is bounded to 15 s (or ``timeout``, if less), and the whole is not bounded.
-
-    Raises:
-        InputError: the number is not above 0.
+    With a number, connecting is limited to 15 s (or to that number, if less), and the whole is not limited.
     """
     if isinstance(timeout, aiohttp.ClientTimeout):
         return timeout
@@ -281,11 +245,7 @@ def client_timeout(timeout: float | aiohttp.ClientTimeout | None) -> aiohttp.Cli
 
 
 def checked_key(key: object) -> Secret:
-    """Return a key without the white space around it.
-
-    Raises:
-        InputError: it is no text, empty, or cannot stand in a header; the message does not show it.
-    """
+    """Return a key without the white space around it; an error does not show it."""
     if not isinstance(key, str):
         raise InputError(f"The API key must be a str, not {type(key).__name__}")
     key = Secret(key.strip())
@@ -297,13 +257,7 @@ def checked_key(key: object) -> Secret:
 
 
 def transport_error(error: BaseException, method: str, path: str) -> TransportError:
-    """Return our exception for one of aiohttp's, or of the operating system's.
-
-    Args:
-        error: a ``ClientError``, a ``TimeoutError`` or an ``OSError``.
-        method: the method that failed.
-        path: the path that failed; its query is not shown.
-    """
+    """Return our exception for one of aiohttp or of the system; it does not show the query of the path."""
     text = str(error).replace(" ssl:default", "") or type(error).__name__  # it says so of plain http as well
     if isinstance(error, aiohttp.ClientResponseError):
         text = f"{error.status} {error.message}"  # its own text has the whole URL
@@ -335,9 +289,9 @@ async def _upload(
     options: dict[str, Any],
     failure: list[Exception],
 ) -> aiohttp.ClientResponse:
-    """Send a form with its file, whose silence is bounded while it is written as well as while it is answered.
+    """Send a form with its file; the timeout counts from the last byte that was written, and then until the answer.
 
-    What goes wrong with the file is put into ``failure``: aiohttp wraps it in an error of the connection.
+    An error of the file is put into ``failure``, since aiohttp hides it in an error of the connection.
     """
     framed = frame(
         body.fields, field_name=body.field_name, filename=body.filename, boundary=f"batches-{secrets.token_hex(16)}"
@@ -377,7 +331,7 @@ def _target(url: URL, location: str, request: Request[Any]) -> URL:
     try:
         target = url.join(URL(location, encoded=True))
         target.origin()
-        _ = target.port  # what is not looked at is not checked
+        _ = target.port  # a port that is out of range is only noticed here
     except ValueError:
         raise _redirect_error(request, url, "it was redirected to something that is no address") from None
     return target.with_fragment(None)

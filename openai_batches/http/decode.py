@@ -1,8 +1,7 @@
-"""Bytes into records: fast where the answer is as documented, tolerant where a service has its own dialect.
+"""Decode the bytes of an answer into records, also where a service deviates from the documentation.
 
-The fast path hands the bytes to msgspec, which builds the attrs records without a detour through dicts. What it
-refuses goes the tolerant way: parsed, brought into the documented shape, structured by cattrs. Both give equal records
-for every documented answer.
+msgspec decodes what is as documented, without making dicts first. What it refuses is parsed, brought into the
+documented shape, and structured by cattrs. Both give equal records for every documented answer.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ _RECORDS = (
 )
 # Fields that hold records or maps, which some services send as JSON text, as "" or as [].
 _NESTED = frozenset({"errors", "metadata", "request_counts", "usage"})
-# What msgspec raises for bytes that are no JSON: it leaves strings in another encoding to Python, and deep nesting too.
+# What msgspec raises for bytes that are not JSON, for strings in another encoding, and for deep nesting.
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 # Unix times above this are milliseconds: in seconds they would lie after the year 5000.
 _LATEST_S = 1e11
@@ -99,16 +98,7 @@ def configure_converter(converter: cattrs.Converter) -> None:
 
 
 def decode(data: bytes, cls: type[T]) -> T:
-    """Return the record that an answer's body holds.
-
-    Args:
-        data: the body, JSON in UTF-8.
-        cls: the record's class, or ``Page[...]`` of one.
-
-    Raises:
-        DecodeError: the body is not JSON, or does not hold such a record in any known dialect; ``details`` name the
-            fields.
-    """
+    """Return the record that an answer's body holds; ``details`` of a DecodeError name the fields that are wrong."""
     try:
         decoder: msgspec.json.Decoder[T] = _decoder(cls)  # type: ignore[arg-type]  # every class is hashable
         record = decoder.decode(data)
@@ -221,7 +211,7 @@ def _tidied(cls: type[Any], value: Any) -> dict[str, Any]:
         if item in ("", []) and (field.name in _NESTED or field.name.endswith(("_at", "_file_id"))):
             item = None
         elif isinstance(item, list | Mapping) and field.name in texts:
-            # cattrs would make a text of it.
+            # cattrs would turn it into a text.
             raise TypeError(f"expected text in {field.name}, got {_kind(item)}")
         # A null where the schema wants a value means that the service has none: the default says so.
         if item is not None:

@@ -28,16 +28,16 @@ _CONFLICT, _TOO_MANY = 409, 429
 class Repeat(enum.Enum):
     """When an attempt may be repeated."""
 
-    SAFELY = "after any failure that can pass: the verb does the same thing twice"
-    SAFELY_ALSO_CONFLICTS = "likewise, and after 409 too: the thing will be in another state later"
+    SAFELY = "after any failure that can pass: doing it twice does no harm"
+    SAFELY_ALSO_CONFLICTS = "likewise, and also after 409, since the state may be another one later"
     ONLY_UNDONE = "only when it is certain that the service did nothing"
 
 
 def may_repeat(repeat: Repeat, error: BatchesError) -> bool:
-    """Return whether a call that failed so may be tried again at once, as far as its verb is concerned.
+    """Return whether a call that failed so may be tried again at once, as far as it depends on what the call does.
 
-    A quota that is used up does not come back by asking. The service's own ``x-should-retry`` decides where the verb
-    leaves a choice, never whether a create may be sent twice.
+    A quota that is used up is not restored by trying again. The service's own ``x-should-retry`` decides whether a
+    call that may be repeated is, never whether a create may be sent twice.
     """
     if isinstance(error, TransportError):
         return error.can_pass and (repeat is not Repeat.ONLY_UNDONE or not error.was_sent)

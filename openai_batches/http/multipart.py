@@ -1,4 +1,4 @@
-"""Frame a form with one file as ``multipart/form-data``, so that its length is known before a byte of it is read.
+"""What surrounds a file in ``multipart/form-data``, so that the length of the form is known before it is sent.
 
 Source: https://html.spec.whatwg.org/multipage/form-control-infrastructure.html#multipart-form-data
 """
@@ -20,14 +20,7 @@ class Frame:
 
 
 def frame(fields: tuple[tuple[str, str], ...], *, field_name: str, filename: str, boundary: str) -> Frame:
-    """Return the frame of a form.
-
-    Args:
-        fields: the plain fields, in order; they come before the file.
-        field_name: the name of the file's field.
-        filename: the file's name; quotes and line breaks in it are escaped.
-        boundary: a token that occurs nowhere in the fields or in the file.
-    """
+    """Return the frame of a form; ``boundary`` must occur nowhere in it."""
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{_escaped(name)}"\r\n\r\n{value}\r\n'
         for name, value in fields

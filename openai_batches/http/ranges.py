@@ -27,14 +27,14 @@ __all__ = ["Patience", "Ranges", "content_encoding"]
 
 _ETAG = re.compile(r'"[\x21\x23-\x7e]*"')
 _RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", re.ASCII | re.IGNORECASE)
-# A file that changes twice within a second keeps its date; a minute leaves room for clocks that differ.
+# A file that changes twice within a second keeps its date; a minute allows for clocks that differ.
 _SETTLED_S = 60.0
-# However far each attempt gets: a server that gives byte after byte is not worth more.
+# However far each attempt gets: a server may give a single byte each time.
 _MAX_ATTEMPTS = 1_000
 
 
 class Ranges:
-    """Which part of a content can be asked for, as long as its answers give reason to trust the service with it.
+    """Which part of a content can be asked for; after one answer that is not what was asked for, only the whole.
 
     Attributes:
         path: the path of the content.
@@ -48,8 +48,8 @@ class Ranges:
         self._is_trusted = True
 
     def request(self, offset: int) -> Request[Any]:
-        """Return the question for the bytes from here on; where it is 0, for all of them."""
-        # A body that is packed on the way could be cut unseen: aiohttp does not check the end of what it unpacks.
+        """Return the request for the bytes from an offset on."""
+        # aiohttp does not notice when a compressed body is cut.
         headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
         if offset and self.validator:
             headers |= {"Range": f"bytes={offset}-", "If-Range": self.validator}
@@ -66,11 +66,7 @@ class Ranges:
         return name
 
     def go_on(self, stream: ByteStream, offset: int, total: int | None) -> int:
-        """Check that a 206 goes on where the answer before it was cut; return how many bytes there are in all.
-
-        Raises:
-            TransportError: it does not; there will be no question for a range any more.
-        """
+        """Check that a 206 goes on where the answer before it was cut; return how many bytes there are in all."""
         span = content_range(stream.headers)
         named_by = "etag" if self.validator and self.validator.startswith('"') else "last-modified"
         if (
@@ -86,17 +82,14 @@ class Ranges:
         return span.total
 
     def distrust(self, why: str) -> TransportError:
-        """Return an error, and ask for no range again: this service does not know how."""
+        """Return an error, and ask for no range again, since this service does not answer them properly."""
         self.validator = None
         self._is_trusted = False
         return TransportError(f"GET {self.path}: {why}")
 
 
 class Patience:
-    """How long a content that is cut again and again is asked for: as long as each answer gets it further.
-
-    Args:
-        transport: its policy sets the pauses, and how many failures without progress there may be.
+    """How often a content that is cut again and again is asked for: as long as each answer brings new bytes.
 
     Attributes:
         attempts: how many answers were cut.
@@ -109,12 +102,7 @@ class Patience:
         self._first_failure_s = 0.0
 
     def pause_s(self, cut: TransportError, kept: int) -> float | None:
-        """Return the pause before the next attempt, or None to give up.
-
-        Args:
-            cut: what ended the last attempt.
-            kept: how many bytes need not come again.
-        """
+        """Return the pause before the next attempt, or None to give up."""
         now_s = asyncio.get_running_loop().time()
         self.attempts += 1
         if kept > self._highest or not self._failures:
@@ -137,9 +125,6 @@ class ContentRange:
 def content_range(headers: Mapping[str, str]) -> ContentRange | None:
     """Return which bytes the body of a 206 holds, or None where that is not said, or makes no sense.
 
-    Args:
-        headers: the answer's, looked up in lower case.
-
     Source: https://www.rfc-editor.org/rfc/rfc9110#name-content-range
     """
     match = _RANGE.fullmatch(headers.get("content-range", "").strip())
@@ -150,13 +135,10 @@ def content_range(headers: Mapping[str, str]) -> ContentRange | None:
 
 
 def strong_validator(headers: Mapping[str, str]) -> str | None:
-    """Return what tells these bytes from all others this address has had or will have, for ``If-Range``, or None.
+    """Return the validator of a content for ``If-Range``, or None where there is no strong one.
 
     That is an ``ETag`` that is not weak, or, where there is no ``ETag`` at all, a ``Last-Modified`` that lies at least
     a minute before the answer's ``Date``.
-
-    Args:
-        headers: the answer's, looked up in lower case.
 
     Source: https://www.rfc-editor.org/rfc/rfc9110#name-if-range
     """
@@ -171,11 +153,7 @@ def strong_validator(headers: Mapping[str, str]) -> str | None:
 
 
 def content_encoding(headers: Mapping[str, str]) -> str | None:
-    """Return how the body is encoded, in lower case, or None where it is the bytes themselves.
-
-    Args:
-        headers: the answer's, looked up in lower case.
-    """
+    """Return how the body is encoded, in lower case, or None where it is the bytes themselves."""
     encoding = headers.get("content-encoding", "").strip().lower()
     return None if encoding in {"", "identity"} else encoding
 

@@ -1,6 +1,6 @@
-"""Carry requests to their answers: attempts, pauses between them, and a line in the log for each.
+"""Send requests, repeat attempts that failed, and log each of them.
 
-The network itself is behind the room :mod:`openai_batches.http.client`.
+One attempt is made by :mod:`openai_batches.http.client`; :mod:`openai_batches.http.failures` decides what is repeated.
 """
 
 from __future__ import annotations
@@ -38,15 +38,7 @@ _MIN_SECRET_CHARS = 12
 
 
 class Transport:
-    """Carries requests to one service, with one key.
-
-    Args:
-        exchange: sends one attempt.
-        api_key: the key, or an async callable that gives the key for each attempt.
-        auth_prefix: what stands before the key in its header.
-        retry: how often a failed attempt is repeated.
-        now: the wall clock, in Unix seconds.
-    """
+    """Sends requests to one service; a key that is a callable is called for each attempt."""
 
     def __init__(
         self,
@@ -65,33 +57,17 @@ class Transport:
         self._fixed = self._credentials(api_key) if isinstance(api_key, str) else None
 
     async def send(self, request: Request[T]) -> T:
-        """Return the record in the answer to a request, retried as its verb allows.
-
-        Raises:
-            APIError: the service said no.
-            TransportError: no whole answer came.
-            DecodeError: the answer holds no such record.
-        """
+        """Return the record in the answer to a request, repeated as ``Request.repeat`` allows."""
         return await self._persistently(request, self._record_once)
 
     async def answer(self, request: Request[Any]) -> Answer:
-        """Return the answer to a request as it came, retried as its verb allows.
-
-        Raises:
-            APIError: the service said no.
-            TransportError: no whole answer came.
-        """
+        """Return the answer to a request as it came, repeated as ``Request.repeat`` allows."""
         answer, _ = await self._persistently(request, self._answer_once)
         return answer
 
     @asynccontextmanager
     async def stream(self, request: Request[Any]) -> AsyncIterator[ByteStream]:
-        """Open the answer to a request, to be read as it comes; only opening it is retried.
-
-        Raises:
-            APIError: the service said no.
-            TransportError: no answer came.
-        """
+        """Open the answer to a request, to be read as it comes; only opening it is repeated."""
         stream, _ = await self._persistently(request, self._stream_once)
         try:
             yield stream
@@ -99,7 +75,7 @@ class Transport:
             stream.close()
 
     async def _persistently(self, request: Request[Any], attempt: Callable[[Request[Any], int], Awaitable[R]]) -> R:
-        """Await an attempt, and others after it as long as the verb and the policy allow."""
+        """Make an attempt, and others after it as long as ``Request.repeat`` and the policy allow."""
         loop = asyncio.get_running_loop()
         begun_s = loop.time()
         first_failure_s: float | None = None
@@ -121,13 +97,7 @@ class Transport:
             await asyncio.sleep(delay_s)
 
     def pause_s(self, error: BatchesError, *, attempt: int, elapsed_s: float) -> float | None:
-        """Return the pause that the policy, or the service in its error, sets before another attempt, or None to stop.
-
-        Args:
-            error: how the attempt failed.
-            attempt: its number, from 1.
-            elapsed_s: seconds since the first failure.
-        """
+        """Return the pause before another attempt, by the policy or as the service asks, or None to stop."""
         asked_s = error.retry_after if isinstance(error, APIError) else None
         return self.retry.delay_s(attempt, elapsed_s=elapsed_s, retry_after_s=asked_s, chance=random.random())
 
@@ -138,7 +108,7 @@ class Transport:
         except DecodeError:
             if key.encode() not in answer.body:
                 raise
-        # The error quotes what cannot be read, in which the key must not be: it is read once more without it.
+        # The error quotes what cannot be read. The body is read once more with the key replaced, so as not to show it.
         return wire.read(request, attrs.evolve(answer, body=_without(key, answer.body)))
 
     async def _answer_once(self, request: Request[Any], number: int) -> tuple[Answer, Secret]:
@@ -197,6 +167,6 @@ async def _new_key(api_key: ApiKey) -> str:
 
 
 def _without(key: Secret, body: bytes) -> bytes:
-    """Return a body in which a server cannot make us repeat the key."""
-    # Nobody's real key is a short word; replacing one would spoil the service's own words.
+    """Return a body without the key, which a server may have sent back and which errors must not show."""
+    # Real keys are long; replacing a short one, such as that of a test, would garble the service's message.
     return body.replace(key.encode(), b"[secret]") if len(key) >= _MIN_SECRET_CHARS else body

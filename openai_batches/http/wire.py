@@ -1,6 +1,6 @@
-"""The API's conversation as values: verb -> :class:`Request`, :class:`Answer` -> record or error.
+"""How a call becomes a :class:`Request`, and an :class:`Answer` a record or an error.
 
-Nothing here knows the network, the clock or the disk. Header names are looked up in lower case: give a mapping that
+Pure functions of values: no network, no clock, no disk. Header names are looked up in lower case: give a mapping that
 ignores case, or one in lower case.
 
 Source: https://platform.openai.com/docs/api-reference
@@ -57,12 +57,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 class MultipartBody:
     """A form with one file, sent as ``multipart/form-data``.
 
-    Args:
-        fields: the form's plain fields, in order, sent before the file.
-        field_name: the name of the file's field.
-        filename: the file's name.
-        size: the file's length in bytes.
-        chunks: called once per attempt; gives the file's bytes from their start, exactly ``size`` of them.
+    ``chunks`` is called once for each attempt, and gives the bytes of the file, exactly ``size`` of them.
     """
 
     fields: tuple[tuple[str, str], ...]
@@ -76,15 +71,8 @@ class MultipartBody:
 class Request(Generic[T]):
     """One call, complete but for the key and the service's address.
 
-    Args:
-        method: the HTTP method, in capitals.
-        path: the path below the base URL, from its slash on, quoted, with its query.
-        returns: the class of the record in the answer.
-        repeat: when the call may be repeated.
-        body: JSON as bytes, or a form with a file.
-        headers: headers of this call alone.
-        max_bytes: the largest answer that is held in memory.
-        is_raw: whether a body with a ``Content-Encoding`` is given as it was sent, instead of decoded.
+    ``path`` lies below the base URL, begins with a slash, and is quoted. ``max_bytes`` is the largest answer that is
+    held in memory. With ``is_raw``, a body with a ``Content-Encoding`` is given as it was sent.
     """
 
     method: str
@@ -128,15 +116,7 @@ class Answer:
 
 
 def segment(value: str, *, name: str) -> str:
-    """Return an id as one quoted path segment, from which nothing can break out.
-
-    Args:
-        value: the id, 1 to 1,024 characters.
-        name: what to call it in the error.
-
-    Raises:
-        InputError: the id is no text, empty, too long, a dot segment, or has control characters.
-    """
+    """Return an id as one quoted path segment; an id that would change the path, such as ``..``, is refused."""
     if not isinstance(value, str):
         hint = ": pass its .id" if hasattr(value, "id") else ""
         hint = ": it was not awaited" if inspect.iscoroutine(value) else hint
@@ -156,14 +136,7 @@ def segment(value: str, *, name: str) -> str:
 
 
 def clean_path(path: str) -> str:
-    """Return a caller's path below the base URL, refused where it could lead anywhere else.
-
-    Args:
-        path: the path, with or without its first slash, already quoted, with its query if it has one.
-
-    Raises:
-        InputError: the path is a whole URL, climbs (``..``), or has a fragment, white space or control characters.
-    """
+    """Return a caller's path, which is quoted and may have a query; one that leads out of the base URL is refused."""
     bare = path.partition("?")[0]
     if "://" in bare or path.startswith("//") or "\\" in path:
         raise InputError(f"path must lie below the base URL, not be an address of its own: {path!r}")
@@ -176,11 +149,7 @@ def clean_path(path: str) -> str:
 
 
 def query_string(**parameters: str | int | None) -> str:
-    """Return ``?name=value&…`` of the parameters that are not None, or nothing.
-
-    Raises:
-        InputError: a value is no text that can be sent.
-    """
+    """Return ``?name=value&…`` of the parameters that are not None, or nothing."""
     given = {name: value for name, value in parameters.items() if value is not None}
     try:
         return f"?{urlencode(given)}" if given else ""
@@ -189,11 +158,7 @@ def query_string(**parameters: str | int | None) -> str:
 
 
 def read(request: Request[T], answer: Answer) -> T:
-    """Return the record in an answer, with the answer's request id where the record has room for it.
-
-    Raises:
-        DecodeError: the body holds no such record.
-    """
+    """Return the record in an answer, with the answer's request id where the record can hold it."""
     request_id = answer.request_id
     try:
         record = decode(answer.body, request.returns)
@@ -220,12 +185,7 @@ _TITLE = re.compile(r"<(?:title|h1)\b[^>]{0,100}>([^<]{1,200})", re.IGNORECASE)
 
 
 def error_from(answer: Answer, *, now: float) -> APIError:
-    """Return the exception for an answer that is an error.
-
-    Args:
-        answer: the answer; its body may be cut, empty, or not JSON at all.
-        now: the wall clock in Unix seconds, for a ``Retry-After`` that is a date.
-    """
+    """Return the exception for an answer that is an error; its body may be cut, empty, or not JSON at all."""
     text = answer.body.decode("utf-8", "replace")
     error = _error_object(answer.body)
     message = error.get("message")
@@ -246,11 +206,11 @@ def error_from(answer: Answer, *, now: float) -> APIError:
 
 
 def _description(text: str) -> str:
-    """Return what can be said of an answer that is not the documented JSON."""
+    """Return a message for an answer that is not the documented JSON."""
     shown = " ".join(text[: 4 * _SHOWN_CHARS].split())[:_SHOWN_CHARS]
     if not shown.startswith("<"):
         return shown or "the answer has no body"
-    # Proxies and sign-in pages answer like this; of all their markup the title or heading says most.
+    # Proxies and sign-in pages answer like this; the title or the heading says most.
     title = _TITLE.search(text)
     return "a web page, not an answer of the API" + (f": {' '.join(title[1].split())}" if title else "")
 

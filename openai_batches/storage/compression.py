@@ -22,7 +22,7 @@ Compression: TypeAlias = Literal["gzip", "zstd"]
 _GZIP = 16 + zlib.MAX_WBITS
 _PIECE_BYTES = 1024 * 1024
 _SUFFIXES: dict[Compression | None, str] = {None: "", "gzip": ".gz", "zstd": ".zst"}
-# How each encoding an answer may have begins: deflate is zlib's format, though some servers leave its frame out.
+# The window bits of zlib for each encoding: deflate is zlib's format, though some servers leave its frame out.
 _WINDOWS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": zlib.MAX_WBITS}
 
 
@@ -39,28 +39,20 @@ class Compressor(Protocol):
 
 
 def suffix(compression: Compression | None) -> str:
-    """Return what the name of a file so compressed ends in, nothing for one that is not.
-
-    Raises:
-        InputError: nobody knows this compression.
-    """
+    """Return the suffix of the names of files that are compressed so."""
     if compression not in _SUFFIXES:
         raise InputError(f"compress must be 'gzip', 'zstd' or None, not {compression!r}")
     return _SUFFIXES[compression]
 
 
 def compression_of(name: str) -> Compression | None:
-    """Return how a file is compressed, as its name says."""
+    """Return how a file is compressed, by the suffix of its name."""
     ending = PurePath(name).suffix.lower()
     return next((known for known, its in _SUFFIXES.items() if its == ending), None)
 
 
 def compressor(compression: Compression) -> Compressor:
-    """Return what compresses one stream.
-
-    Raises:
-        InputError: nobody knows this compression, or its library is not installed.
-    """
+    """Return a compressor for one stream; zstd raises InputError where its package is not installed."""
     suffix(compression)
     if compression == "gzip":
         return zlib.compressobj(wbits=_GZIP)
@@ -73,14 +65,7 @@ def compressor(compression: Compression) -> Compressor:
 
 
 class Inflater:
-    """Expands the body of one answer, and knows whether it came to its end.
-
-    Args:
-        encoding: the answer's ``Content-Encoding``, in lower case.
-
-    Raises:
-        TransportError: nobody asked for this encoding, and it cannot be read.
-    """
+    """Expands the body of one answer, by its ``Content-Encoding``, and tells whether it is whole."""
 
     def __init__(self, encoding: str) -> None:
         if encoding not in _WINDOWS:
@@ -94,11 +79,7 @@ class Inflater:
         return self._stream.eof
 
     def expand(self, data: bytes) -> Iterator[bytes]:
-        """Yield what a piece expands to, in pieces of at most 1 MiB.
-
-        Raises:
-            TransportError: this is not what the encoding says.
-        """
+        """Yield what a piece expands to, in pieces of at most 1 MiB."""
         try:
             while True:
                 if self._stream.eof:

@@ -1,6 +1,6 @@
-r"""Cut a stream of bytes into lines, at ``\n`` bytes and nowhere else.
+r"""Split a stream of bytes into lines, or into blocks of whole lines.
 
-``str.splitlines`` also cuts at U+2028 or U+0085, which stand unescaped in valid JSON; bytes do not have that trouble.
+Lines end with ``\n`` alone: ``str.splitlines`` also splits at U+2028 and U+0085, which may stand in valid JSON.
 """
 
 from __future__ import annotations
@@ -16,11 +16,7 @@ __all__ = ["BlockSplitter", "LineSplitter"]
 
 
 class LineSplitter:
-    r"""Takes chunks as they come, gives whole lines without their ``\n``.
-
-    Args:
-        max_line_bytes: a longer line is refused rather than held.
-    """
+    r"""Takes chunks as they come, gives whole lines without their ``\n``."""
 
     def __init__(self, *, max_line_bytes: int) -> None:
         self._max_line_bytes = max_line_bytes
@@ -29,11 +25,7 @@ class LineSplitter:
         self._lines = 0
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Return the lines that this chunk ends.
-
-        Raises:
-            DecodeError: a line is longer than ``max_line_bytes``.
-        """
+        """Return the lines that this chunk ends."""
         lines = chunk.split(b"\n")
         rest = lines.pop()
         if lines:
@@ -58,10 +50,7 @@ class LineSplitter:
 class BlockSplitter:
     r"""Takes chunks as they come, gives blocks of whole lines, ``\n`` included.
 
-    Args:
-        max_line_bytes: a longer line is refused rather than held.
-        block_bytes: about how large a block is at most, if no single line is larger. What is read in pieces that fit
-            into the processor's cache is read faster.
+    A block is larger than ``block_bytes`` only if one line is: what fits into the processor's cache is read faster.
     """
 
     def __init__(self, *, max_line_bytes: int, block_bytes: int = 32 * 1024) -> None:
@@ -71,11 +60,7 @@ class BlockSplitter:
         self._held = 0
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Yield the lines that this chunk ends.
-
-        Raises:
-            DecodeError: a line is longer than ``max_line_bytes``.
-        """
+        """Yield the lines that this chunk ends."""
         start = 0
         while end := chunk.rfind(b"\n", start, start + self._block_bytes) + 1 or chunk.find(b"\n", start) + 1:
             block = chunk[start:end]

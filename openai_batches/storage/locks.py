@@ -1,4 +1,4 @@
-"""One process at a time: a file whose lock dies with its holder."""
+"""The lock file of a job, which one process at a time can hold; the system releases it when the process ends."""
 
 from __future__ import annotations
 
@@ -16,17 +16,12 @@ __all__ = ["is_locked", "locked"]
 
 # How a system says that the lock is somebody else's, rather than that it has no locks.
 _TAKEN = frozenset({errno.EAGAIN, errno.EACCES, errno.EDEADLK})
-# Who only looks whether it is held holds it for a moment.
+# A process that only looks whether it is held holds it for a moment.
 _TRIES, _PAUSE_S = 10, 0.01
 
 
 def locked(path: Path) -> int:
-    """Return a descriptor that holds the lock of a job; the lock dies with its process.
-
-    Raises:
-        JournalError: another process holds it, or the file system has no locks.
-        OSError: the file cannot be opened.
-    """
+    """Return a descriptor that holds the lock of a job; it is released when the process ends."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         _lock_in_a_moment(descriptor)
@@ -41,11 +36,7 @@ def locked(path: Path) -> int:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether a process holds the lock of a job; one that holds it, or is about to take it, is not disturbed.
-
-    Raises:
-        JournalError: the file cannot be opened, or the file system has no locks.
-    """
+    """Return whether a process holds the lock of a job, without keeping another one from taking it."""
     try:
         descriptor = os.open(path, os.O_RDWR)
     except FileNotFoundError:
@@ -78,7 +69,7 @@ def _lock_in_a_moment(descriptor: int) -> None:
 
 
 def _check_place(descriptor: int, path: Path) -> None:
-    """Refuse a lock file that its last holder has removed: who comes next would lock another one."""
+    """Refuse a lock file that its last holder has removed, since the next process would lock a new one."""
     try:
         is_there = os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
@@ -89,7 +80,7 @@ def _check_place(descriptor: int, path: Path) -> None:
 
 if os.name == "nt":  # pragma: no cover  # Windows
 
-    def _lock(descriptor: int, *, is_shared: bool = False) -> None:  # noqa: ARG001  # there is one kind alone
+    def _lock(descriptor: int, *, is_shared: bool = False) -> None:  # noqa: ARG001  # Windows has one kind only
         import msvcrt  # noqa: PLC0415
 
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
@@ -99,5 +90,5 @@ else:
     def _lock(descriptor: int, *, is_shared: bool = False) -> None:
         import fcntl  # noqa: PLC0415
 
-        # Two who look do not take each other for one who works.
+        # Processes that only look take a shared lock, so that they do not mistake each other for the holder.
         fcntl.flock(descriptor, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
