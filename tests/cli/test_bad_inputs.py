@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from support.bad_service import answering
-from support.batch_stage import held, lines, submit
+from support.batch_stage import held, submit
 from support.command_table import leaves
 from support.finished import Finished
 from support.leftovers import at_service, planned
 from support.machine_needs import needs_full_device
+from support.request_lines import request_lines
 
 from openai_batches.cli.main import run
 from openai_batches.emulator import BackgroundServer
@@ -112,7 +113,7 @@ class Place:
     def __init__(self, service: BackgroundServer, ended: str) -> None:
         self.service = service
         self.words = {"ID": ended, "IN": "good.jsonl", "OUT": "out"}
-        Path("good.jsonl").write_bytes(lines("a", "b"))
+        Path("good.jsonl").write_bytes(request_lines("a", "b"))
 
     def argv(self, name: str, **others: str) -> list[str]:
         """Return the command line of a row; what it needs at the service is made."""
@@ -120,11 +121,12 @@ class Place:
         words = self.words | others
         if "OPEN" in line and "OPEN" not in words:
             words["OPEN"] = submit(self.service)
+        data = request_lines("a")
         if "FILE" in line and "FILE" not in words:
-            file = at_service(self.service, lambda session: session.files.create(lines("a"), filename="own.jsonl"))
+            file = at_service(self.service, lambda session: session.files.create(data, filename="own.jsonl"))
             words["FILE"] = file.id
         if "JOB" in line and "JOB" not in words:
-            file = at_service(self.service, lambda session: session.files.create(lines("a"), filename="own.jsonl"))
+            file = at_service(self.service, lambda session: session.files.create(data, filename="own.jsonl"))
             words["JOB"] = str(planned(Path("made.job"), file, base_url=self.service.base_url))
         return re.sub(r"\b(ID|OPEN|FILE|IN|JOB|OUT)\b", lambda found: words[found[0]], line).split()
 
@@ -133,7 +135,7 @@ class Place:
 def shared() -> Iterator[tuple[BackgroundServer, str]]:
     """A service that wants a key, with a batch that has ended."""
     with BackgroundServer(**held(api_keys=[KEY])) as server:
-        ended = submit(server, lines("a", "b"))
+        ended = submit(server, request_lines("a", "b"))
         server.advance(hours=20)
         yield server, ended
 

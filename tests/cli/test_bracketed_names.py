@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.ended_batches import request_line
-from support.request_lines import write_requests
+from support.request_lines import request_line, write_requests
 
 from openai_batches import cli as program
 from openai_batches.cli.commands import jobs as jobs_command

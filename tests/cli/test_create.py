@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.batch_stage import CHAT, ask, asked, in_terminal, interrupted_when, lines, until
+from support.batch_stage import CHAT, ask, asked, in_terminal, interrupted_when, until
+from support.request_lines import request_lines
 
 from openai_batches.emulator import Fault, RealClock
 
@@ -38,7 +39,7 @@ CREATE = r"/batches$"
 @pytest.fixture
 def requests() -> Path:
     """A request file in the working folder."""
-    return written("requests.jsonl", lines("a", "b", "c"))
+    return written("requests.jsonl", request_lines("a", "b", "c"))
 
 
 def written(name: str, data: bytes) -> Path:
@@ -86,11 +87,11 @@ def test_the_id_alone_is_on_standard_output(cli: Cli, service: BackgroundServer,
     assert checked.startswith("Checked requests.jsonl: 3 requests for /v1/chat/completions, gpt-4o-mini, ")
     assert uploaded.startswith(f"Uploaded requests.jsonl as {batch.input_file_id}, ")  # type: ignore[attr-defined]
     assert advice == f"To wait for it: openai-batches wait {done.out.strip()}"
-    assert content(service, batch.input_file_id) == lines("a", "b", "c")  # type: ignore[attr-defined]
+    assert content(service, batch.input_file_id) == request_lines("a", "b", "c")  # type: ignore[attr-defined]
 
 
 def test_the_endpoint_is_that_of_the_requests(cli: Cli, service: BackgroundServer) -> None:
-    path = written("embed.jsonl", lines("a", model="text-embedding-3-small", url="/v1/embeddings"))
+    path = written("embed.jsonl", request_lines("a", model="text-embedding-3-small", url="/v1/embeddings"))
     done = cli("create", path, "--output-expires-after", "7d")
     assert created(service, done.out).endpoint == "/v1/embeddings"  # type: ignore[attr-defined]
     (request,) = [request for request in service.requests if request.path == "/v1/batches"]
@@ -100,11 +101,15 @@ def test_the_endpoint_is_that_of_the_requests(cli: Cli, service: BackgroundServe
 @pytest.mark.parametrize(
     ("name", "data", "stdin"),
     [
-        ("requests.jsonl.gz", gzip.compress(lines("a", "b")), b""),
-        ("requests.jsonl", b"\xef\xbb\xbf" + lines("a").replace(b"\n", b"\r\n") + b"\n\n" + lines("b"), b""),
-        ("requests.txt", lines("a", "b"), b""),
-        ("-", b"", lines("a", "b")),
-        ("-", b"", gzip.compress(lines("a", "b"))),
+        ("requests.jsonl.gz", gzip.compress(request_lines("a", "b")), b""),
+        (
+            "requests.jsonl",
+            b"\xef\xbb\xbf" + request_lines("a").replace(b"\n", b"\r\n") + b"\n\n" + request_lines("b"),
+            b"",
+        ),
+        ("requests.txt", request_lines("a", "b"), b""),
+        ("-", b"", request_lines("a", "b")),
+        ("-", b"", gzip.compress(request_lines("a", "b"))),
     ],
 )
 def test_what_the_service_would_stumble_over_is_put_right(
@@ -116,7 +121,7 @@ def test_what_the_service_would_stumble_over_is_put_right(
     done = cli("create", name, stdin=stdin)
     assert done.code == 0
     batch = created(service, done.out)
-    assert content(service, batch.input_file_id) == lines("a", "b")  # type: ignore[attr-defined]
+    assert content(service, batch.input_file_id) == request_lines("a", "b")  # type: ignore[attr-defined]
     file = ask(service, lambda session: session.files.retrieve(batch.input_file_id))  # type: ignore[attr-defined]
     assert file.filename in {"requests.jsonl", "requests.txt.jsonl"}
 
@@ -124,16 +129,16 @@ def test_what_the_service_would_stumble_over_is_put_right(
 def test_a_pipe_with_a_name_is_read_once(cli: Cli, service: BackgroundServer) -> None:
     """As `create <(zcat requests.jsonl.gz)` gives one."""
     os.mkfifo("pipe")
-    writer = threading.Thread(target=lambda: written("pipe", lines("a")))
+    writer = threading.Thread(target=lambda: written("pipe", request_lines("a")))
     writer.start()
     done = cli("create", "pipe")
     writer.join()
     assert done.code == 0
-    assert content(service, created(service, done.out).input_file_id) == lines("a")  # type: ignore[attr-defined]
+    assert content(service, created(service, done.out).input_file_id) == request_lines("a")  # type: ignore[attr-defined]
 
 
 def test_a_bad_file_is_named_line_by_line_and_not_sent(cli: Cli, service: BackgroundServer) -> None:
-    written("bad.jsonl", lines("a") + b"{no json\n" + lines("a"))
+    written("bad.jsonl", request_lines("a") + b"{no json\n" + request_lines("a"))
     done = cli("create", "bad.jsonl")
     assert (done.code, done.out) == (2, "")
     assert "bad.jsonl:2" in done.err
@@ -144,9 +149,9 @@ def test_a_bad_file_is_named_line_by_line_and_not_sent(cli: Cli, service: Backgr
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (lines("a") + lines("b", url="/v1/responses"), "does not match the batch endpoint"),
-        (lines("a") + lines("b", model="gpt-4o"), "single model"),
-        (b"".join(lines(f"r{number}") for number in range(5_001)), "5,001 requests, one batch of SiliconFlow"),
+        (request_lines("a") + request_lines("b", url="/v1/responses"), "does not match the batch endpoint"),
+        (request_lines("a") + request_lines("b", model="gpt-4o"), "single model"),
+        (b"".join(request_lines(f"r{number}") for number in range(5_001)), "5,001 requests, one batch of SiliconFlow"),
     ],
 )
 def test_a_file_of_more_than_one_batch_is_a_matter_of_run_or_split(
@@ -188,7 +193,7 @@ def test_a_file_of_more_than_one_batch_is_a_matter_of_run_or_split(
 
 def test_without_validation_the_file_is_sent_as_it_is(cli: Cli, service: BackgroundServer) -> None:
     """The endpoint is that of the first line, or the one that is given."""
-    data = lines("a") + b"{no json\n"
+    data = request_lines("a") + b"{no json\n"
     written("odd.jsonl", data)
     done = cli("create", "odd.jsonl", "--no-validate")
     assert done.code == 0
@@ -214,7 +219,7 @@ def test_a_file_at_the_service_is_not_sent_again(cli: Cli, service: BackgroundSe
 
 
 def test_a_file_on_the_disk_goes_before_an_id(cli: Cli, service: BackgroundServer) -> None:
-    written("file-abc", lines("a"))
+    written("file-abc", request_lines("a"))
     done = cli("create", "file-abc")
     assert done.code == 0
     assert created(service, done.out).input_file_id != "file-abc"  # type: ignore[attr-defined]
@@ -225,7 +230,7 @@ def test_a_file_on_the_disk_goes_before_an_id(cli: Cli, service: BackgroundServe
     [
         (b"\n\n", None, 2, "has no request"),
         (b"\n{no json\n", None, 2, "is no request"),
-        (lines("a"), Fault.error_before(403, path="/content$"), 3, "cannot be read"),
+        (request_lines("a"), Fault.error_before(403, path="/content$"), 3, "cannot be read"),
     ],
 )
 def test_a_file_at_the_service_that_says_no_endpoint(
@@ -480,7 +485,7 @@ def test_problems_of_a_pipe_name_the_pipe(cli: Cli, service: BackgroundServer) -
 
 
 def test_standard_input_is_written_as_within_a_sentence(cli: Cli, service: BackgroundServer) -> None:
-    done = cli("create", "-", stdin=lines("a"))
+    done = cli("create", "-", stdin=request_lines("a"))
     assert (done.code, len(batches(service))) == (0, 1)
     assert done.err.startswith("Checked standard input: 1 request for ")
 

@@ -48,7 +48,7 @@ def rows(done: Finished) -> list[list[str]]:
 class TestTable:
     def test_tokens_and_cost_in_a_batch_and_without(self, cli: Cli, prices: Path) -> None:
         """A batch costs half; the input alone is the least, the longest answers make the most."""
-        path = write_requests(Path("a.jsonl"), 1_000, model="dear", max_tokens=1_000)
+        path = write_requests(Path("a.jsonl"), 1_000, model="dear", max_tokens=1_000, text="hi")
         done = cli("estimate", path, "--prices", prices)
         assert (done.code, done.err) == (0, "")
         assert rows(done) == [
@@ -69,7 +69,7 @@ class TestTable:
 
     def test_without_a_maximum_of_output_only_the_least_is_known(self, cli: Cli, prices: Path) -> None:
         """And how to say what to take for it."""
-        done = cli("estimate", write_requests(Path("a.jsonl"), 20_000, model="dear"), "--prices", prices)
+        done = cli("estimate", write_requests(Path("a.jsonl"), 20_000, model="dear", text="hi"), "--prices", prices)
         assert rows(done)[1] == ["dear", "20,000", "160,000", "?", "≥", "$0.80", "≥", "$1.60"]
         assert "$0.80 for the input that is counted, the most is unknown" in done.out
         assert done.err == "20,000 requests set no maximum of output: --output-tokens N says what to take for it\n"
@@ -92,13 +92,13 @@ class TestTable:
 
     def test_cents_that_are_no_cents(self, cli: Cli) -> None:
         """What is next to nothing is less than something, not 0."""
-        path = write_requests(Path("a.jsonl"), 1, max_tokens=1)
+        path = write_requests(Path("a.jsonl"), 1, max_tokens=1, text="hi")
         assert rows(cli("estimate", path))[1][-2:] == ["<$0.0001", "<$0.0001"]
-        assert rows(cli("estimate", write_requests(path, 1)))[1][-4:] == [">", "$0", ">", "$0"]
+        assert rows(cli("estimate", write_requests(path, 1, text="hi")))[1][-4:] == [">", "$0", ">", "$0"]
 
     def test_other_currencies(self, cli: Cli) -> None:
         Path("p.json").write_text(json.dumps({**PRICES, "currency": "EUR"}), "utf-8")
-        path = write_requests(Path("a.jsonl"), 1, model="dear", max_tokens=1_000_000)
+        path = write_requests(Path("a.jsonl"), 1, model="dear", max_tokens=1_000_000, text="hi")
         assert "20.00 EUR at most" in cli("estimate", path, "--prices", "p.json").out
 
     def test_what_is_not_counted_is_said(self, cli: Cli) -> None:
@@ -122,16 +122,16 @@ class TestTable:
 
     def test_what_was_assumed_is_no_maximum(self, cli: Cli, prices: Path) -> None:
         """The sum says under which condition it holds, and nobody is told to give a number that was given."""
-        path = write_requests(Path("a.jsonl"), 1_000, model="dear")
+        path = write_requests(Path("a.jsonl"), 1_000, model="dear", text="hi")
         done = cli("estimate", path, "--prices", prices, "--output-tokens", 1_000)
         assert "In a batch: $0.04 for the input, $20.04 if answers have 1,000 tokens\n" in done.out
         assert done.err == ""
-        unpriced = cli("estimate", write_requests(path, 1, model="new"), "--output-tokens", 1)
+        unpriced = cli("estimate", write_requests(path, 1, model="new", text="hi"), "--output-tokens", 1)
         assert unpriced.err == "warning: there is no price for 'new': give one with --prices FILE\n"
 
     def test_a_maximum_that_is_no_number_is_not_called_none(self, cli: Cli, prices: Path) -> None:
         """What these answers may cost is unknown, whatever is assumed for others."""
-        path = write_requests(Path("a.jsonl"), 2, model="dear", max_tokens="many")
+        path = write_requests(Path("a.jsonl"), 2, model="dear", max_tokens="many", text="hi")
         for options in ((), ("--output-tokens", 5)):
             done = cli("estimate", path, "--prices", prices, *options)
             assert done.err == "warning: 2 requests set max_tokens, n or the like to no whole number\n"
@@ -185,7 +185,7 @@ class TestMethod:
     @pytest.mark.usefixtures("tiktoken")
     def test_it_is_said_how_tokens_were_counted(self, cli: Cli) -> None:
         """By vocabulary, in part, or by length, which can be asked for."""
-        path = write_requests(Path("a.jsonl"), 1)
+        path = write_requests(Path("a.jsonl"), 1, text="hi")
         assert "Tokens: counted with tiktoken. " in cli("estimate", path).out
         assert "Tokens: estimated by the length" in cli("estimate", path, "--approximate").out
         both = write_lines(Path("b.jsonl"), line("a"), line("b", model="old"))
@@ -195,7 +195,7 @@ class TestMethod:
 class TestSources:
     def test_several_files_have_a_table_each(self, cli: Cli) -> None:
         """And a sum in the end; a file that is named twice is counted once."""
-        one, two = (write_requests(Path(name), 10_000, max_tokens=1) for name in ("one.jsonl", "two.jsonl"))
+        one, two = (write_requests(Path(name), 10_000, max_tokens=1, text="hi") for name in ("one.jsonl", "two.jsonl"))
         done = cli("estimate", one, two, one)
         assert done.out.endswith(
             "All 2 files, 20,000 requests\n"
@@ -203,7 +203,7 @@ class TestSources:
             "Without:    $0.02 for the input, $0.04 at most\n"
         )
         assert [text for text in done.out.splitlines() if ".jsonl" in text] == ["one.jsonl", "two.jsonl"]
-        both = cli("estimate", one, write_requests(two, 1, model="new"))
+        both = cli("estimate", one, write_requests(two, 1, model="new", text="hi"))
         assert "In a batch: unknown\nWithout:    unknown\n" in both.out
         assert ", as far as prices are known\n" in both.out.partition("All 2 files")[2]
 
@@ -212,12 +212,12 @@ class TestSources:
 
     def test_json_is_one_document(self, cli: Cli, prices: Path) -> None:
         """Money is a number there, and what is not known is null."""
-        path = write_requests(Path("a.jsonl"), 1_000, model="dear", max_tokens=1_000)
+        path = write_requests(Path("a.jsonl"), 1_000, model="dear", max_tokens=1_000, text="hi")
         done = cli("estimate", path, "--prices", prices, "--json")
         (found,) = json.loads(done.out)["files"]
         assert (found["file"], found["cost_high"], found["standard_cost_high"]) == ("a.jsonl", 20.04, 40.08)
         assert found["by_model"]["dear"]["requests"] == 1_000
-        (unknown,) = json.loads(cli("estimate", write_requests(path, 1, model="new"), "--json").out)["files"]
+        (unknown,) = json.loads(cli("estimate", write_requests(path, 1, model="new", text="hi"), "--json").out)["files"]
         assert unknown["cost_low"] is None
 
     @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ class TestSources:
     )
     def test_what_cannot_be_used_is_2(self, cli: Cli, arguments: list[str], message: str) -> None:
         """One line of what, one of what to do; nothing on standard output."""
-        write_requests(Path("a.jsonl"), 1)
+        write_requests(Path("a.jsonl"), 1, text="hi")
         Path("empty.jsonl").touch()
         done = cli("estimate", *arguments)
         assert (done.code, done.out) == (2, "")

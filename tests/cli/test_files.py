@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.bad_service import answering
-from support.ended_batches import asked, ended, names, request_line
+from support.ended_batches import asked, ended, names
+from support.request_lines import request_line
 
 from openai_batches.cli.output.save import safe_name
 from openai_batches.emulator import Fault
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     Cli = Callable[..., Finished]
     Terminal = Callable[..., DrivenTerminal]
 
-DATA = b"".join(request_line(f"r{number}") for number in range(500))
+DATA = b"".join(request_line(f"r{number}", "hello") for number in range(500))
 
 
 def uploaded(
@@ -445,7 +446,7 @@ def test_head_ends_a_large_download(service: BackgroundServer) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        assert process.stdout.readline() == request_line("r0")
+        assert process.stdout.readline() == request_line("r0", "hello")
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(60) == 141
@@ -609,7 +610,7 @@ def test_the_results_of_a_batch_are_files_like_any_other(
     program: Callable[..., Finished], service: BackgroundServer
 ) -> None:
     """And in a pipe no escape code is written."""
-    batch: Any = ended(service, [request_line("a")])
+    batch: Any = ended(service, [request_line("a", "hello")])
     done = program("files", "list", "--purpose", "batch_output")
     assert done.code == 0
     assert batch.output_file_id in done.out

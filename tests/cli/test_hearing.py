@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.batch_stage import lines, submit
+from support.batch_stage import submit
 from support.machine_needs import needs_bash
+from support.request_lines import request_lines
 
 from openai_batches.cli.output.signals import heard_as_interrupts, left_at_ctrl_z
 from openai_batches.emulator import Fault, SteppedClock
@@ -56,7 +57,7 @@ def test_ctrl_z_finds_the_terminal_as_it_was(
 ) -> None:
     """The shell's prompt is not written into a screen that is to come back, and `fg` draws it again."""
     batch_id = submit(service)
-    Path("in.jsonl").write_bytes(lines("a", "b"))
+    Path("in.jsonl").write_bytes(request_lines("a", "b"))
     program = f"{shlex.quote(sys.executable)} -m openai_batches.cli {command.replace('ID', batch_id)}"
     # A name in two parts: the screen shows what is typed, too.
     script = f'{program}; echo "stop""ped" $?; fg >/dev/null; echo "end""ed" $?'
@@ -108,7 +109,7 @@ def test_what_writes_leaves_nothing_half(
     terminal: Terminal, service: BackgroundServer, command: str, number: signal.Signals
 ) -> None:
     """Neither under the file's name nor beside it."""
-    batch_id = submit(service, lines(*map(str, range(100))))
+    batch_id = submit(service, request_lines(*map(str, range(100))))
     service.advance(hours=30)
     file_id = service.store.batches.items[batch_id].output_file_id
     service.faults.add(Fault.slow_drip(path="/content$", bytes_per_s=2_000, piece_bytes=200, times=None))

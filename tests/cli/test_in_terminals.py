@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from support.batch_stage import lines
 from support.command_table import leaves
+from support.request_lines import request_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +86,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def words(cli: Cli, made: Path) -> dict[str, str]:
     """A batch that has ended at the emulator of this folder, a job, and a request file."""
     if not (made / "ids").exists():
-        Path("in.jsonl").write_bytes(lines("a", "b"))
+        Path("in.jsonl").write_bytes(request_lines("a", "b"))
         quick = ("--local", "--local-speed", "500")
         done = cli("run", "in.jsonl", *quick, "--keep-files", "--directory", "made.job", "-o", "made.jsonl")
         assert done.code == 0, done

@@ -11,7 +11,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from support.batch_stage import asked, every_state, held, in_terminal, interrupted_when, lines, submit, until
+from support.batch_stage import asked, every_state, held, in_terminal, interrupted_when, submit, until
+from support.request_lines import request_lines
 
 from openai_batches import Batch, BatchStatus, RequestCounts
 from openai_batches.cli.commands.list import ListView
@@ -402,7 +403,7 @@ def test_rows_come_as_pages_come(service: BackgroundServer) -> None:
 
 def test_a_closed_pipe_ends_it_quietly(service: BackgroundServer) -> None:
     """`list | head -1` is no error."""
-    submit(service, lines("a"))
+    submit(service, request_lines("a"))
     with subprocess.Popen(
         [sys.executable, "-m", "openai_batches.cli", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.ended_batches import asked, created, ended, names, output_of, request_line
+from support.ended_batches import asked, created, ended, names, output_of
 from support.full_pipes import wait_until_full
 from support.machine_needs import needs_full_device
+from support.request_lines import request_line
 
 from openai_batches.cli.commands import results as results_command
 from openai_batches.emulator import Fault, LineError, ScriptExecutor, SteppedClock, Timings

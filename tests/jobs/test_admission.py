@@ -10,7 +10,8 @@ import attrs
 import pytest
 from hypothesis import given, strategies as st
 from support import virtual_time
-from support.job_parts import batch, requests_file
+from support.job_parts import batch
+from support.request_lines import write_requests
 
 from openai_batches import BatchJob, PollPolicy, ShardLimits
 from openai_batches.emulator import BatchServer
@@ -319,7 +320,7 @@ async def test_batches_that_are_born_running_make_room_as_well(
     open_session: Callable[..., BatchSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some services have looked at the requests before they answer: nothing is left to be proven."""
-    source = requests_file(tmp_path / "source.jsonl", map(str, range(12)))
+    source = write_requests(tmp_path / "source.jsonl", map(str, range(12)))
     async with BatchServer(speed=1_000) as server:
         session = open_session(server)
         create = session.batches.create

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 import pytest
-from support.job_parts import CHAT, modes, request_line, requests_file
+from support.job_parts import CHAT, modes
+from support.request_lines import request_line, write_requests
 
 from openai_batches import BatchJob, InputError, NotFoundError, Outcome
 from openai_batches.jobs import adopt
@@ -61,7 +62,7 @@ async def test_a_job_can_be_made_of_adopted_batches_alone(
 async def test_an_adopted_batch_is_a_shard_with_the_next_number(
     session: BatchSession, server: BatchServer, tmp_path: Path
 ) -> None:
-    source = requests_file(tmp_path / "source.jsonl", ["r1"])
+    source = write_requests(tmp_path / "source.jsonl", ["r1"])
     batch = await made_of(session, "a", "b")
     async with BatchJob(session, source) as job:
         await job.adopt(batch)
@@ -91,7 +92,7 @@ async def test_what_an_adoption_that_was_cut_off_left_is_replaced(
     session: BatchSession, server: BatchServer, tmp_path: Path
 ) -> None:
     """The journal does not know of it."""
-    source = requests_file(tmp_path / "source.jsonl", ["r1"])
+    source = write_requests(tmp_path / "source.jsonl", ["r1"])
     batch = await made_of(session, "a", "b")
     async with BatchJob(session, source) as job:
         await job.adopt(await made_of(session, "first"))
@@ -181,7 +182,7 @@ async def test_the_journal_is_let_go_of(session: BatchSession, tmp_path: Path) -
 
 async def test_a_batch_with_a_request_that_the_job_has_is_refused(session: BatchSession, tmp_path: Path) -> None:
     """Nobody could tell the results of the two apart."""
-    source = requests_file(tmp_path / "source.jsonl", ["r1", "r2"])
+    source = write_requests(tmp_path / "source.jsonl", ["r1", "r2"])
     batch = await made_of(session, "a", "r2")
     async with BatchJob(session, source) as job:
         with pytest.raises(InputError, match=f"{batch.id} cannot be part of the job: the job has a request 'r2', too"):
@@ -191,7 +192,7 @@ async def test_a_batch_with_a_request_that_the_job_has_is_refused(session: Batch
 
 
 async def test_a_job_of_adopted_batches_takes_no_source(session: BatchSession, tmp_path: Path) -> None:
-    source = requests_file(tmp_path / "source.jsonl", ["r1"])
+    source = write_requests(tmp_path / "source.jsonl", ["r1"])
     async with BatchJob(session, directory=tmp_path / "job") as job:
         await job.adopt(await made_of(session, "a"))
     async with BatchJob(session, source, directory=tmp_path / "job") as job:

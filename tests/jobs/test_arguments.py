@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.job_service import request
+from support.request_lines import request
 
 from openai_batches import BatchJob, BatchSession, InputError, PollPolicy
 from openai_batches.jobs.arguments import checked_source

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 import pytest
-from support.job_parts import CHAT, JOB_ID, attempt, batch, job_record, modes, request_line
+from support.job_parts import CHAT, JOB_ID, attempt, batch, job_record, modes
+from support.request_lines import request_line
 
 from openai_batches import InputError, JournalError, PermissionDeniedError
 from openai_batches.emulator import Fault

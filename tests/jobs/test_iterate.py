@@ -12,7 +12,8 @@ import attrs
 import pytest
 from hypothesis import given, strategies as st
 from support import virtual_time
-from support.job_parts import JOB_ID, attempt, batch, job_record, requests_file, success_line
+from support.job_parts import JOB_ID, attempt, batch, job_record, success_line
+from support.request_lines import write_requests
 
 from openai_batches import BatchResult, JobError, Outcome
 from openai_batches.jobs.iterate import JobWalk, first_of, in_source_order
@@ -38,7 +39,7 @@ class Running:
         attempts = []
         for shard, (model, ids) in lanes.items():
             one = attempt(shard, model=model, requests=len(ids), is_adopted=model == "adopted")
-            path = requests_file(requests_folder(directory, JOB_ID) / one.name, ids)
+            path = write_requests(requests_folder(directory, JOB_ID) / one.name, ids)
             attempts.append(attrs.evolve(one, bytes=path.stat().st_size))
         self.journal.begin(job_record(source=str(source)), attempts)
         self.told = asyncio.Event()
@@ -79,7 +80,7 @@ class Running:
 
 @pytest.fixture
 async def running(tmp_path: Path) -> Any:
-    source = requests_file(tmp_path / "source.jsonl", ["a1", "b1", "a2", "b2"])
+    source = write_requests(tmp_path / "source.jsonl", ["a1", "b1", "a2", "b2"])
     lanes = {1: ("a", ["a1", "a2"]), 2: ("b", ["b1", "b2"]), 3: ("adopted", ["c1"])}
     running = Running(tmp_path / "job", lanes, source)
     yield running
@@ -242,12 +243,12 @@ def test_the_order_is_that_of_the_source_for_any_lanes(lanes: list[int], sizes: 
 
     with tempfile.TemporaryDirectory() as folder:
         wanted = [f"r{number}" for number in range(len(lanes))]
-        assert virtual_time.run(main(requests_file(Path(folder) / "a.jsonl", wanted))) == wanted
+        assert virtual_time.run(main(write_requests(Path(folder) / "a.jsonl", wanted))) == wanted
 
 
 def test_results_do_not_wait_for_a_lane_that_comes_later_in_the_source(tmp_path: Path) -> None:
     """What is first in the source and at hand is yielded, hours before the other lane has its first result."""
-    source = requests_file(tmp_path / "a.jsonl", ["a1", "a2", "a3", "b1", "a4"])
+    source = write_requests(tmp_path / "a.jsonl", ["a1", "a2", "a3", "b1", "a4"])
 
     async def main() -> list[tuple[str | None, float]]:
         walks = [walk([["a1", "a2"], ["a3", "a4"]], at_s=[1_010, 1_050]), walk([["b1"]], at_s=[5_000])]
@@ -260,13 +261,13 @@ def test_results_do_not_wait_for_a_lane_that_comes_later_in_the_source(tmp_path:
 
 
 async def test_walks_that_were_cut_end_it_where_the_first_result_is_lacking(tmp_path: Path) -> None:
-    source = requests_file(tmp_path / "a.jsonl", ["a1", "b1", "a2", "b2"])
+    source = write_requests(tmp_path / "a.jsonl", ["a1", "b1", "a2", "b2"])
     walks = [walk([["a1", "a2"]]), walk([["b1"]])]
     assert await ids(source, walks, lambda: True) == ["a1", "b1", "a2"]
 
 
 async def test_a_source_with_other_requests_has_changed(tmp_path: Path) -> None:
-    source = requests_file(tmp_path / "a.jsonl", ["a1", "new"])
+    source = write_requests(tmp_path / "a.jsonl", ["a1", "new"])
     closed: list[str] = []
     walks = [walk([["a1"], ["a2"]], closed=closed), walk([["b1"]], closed=closed)]
     with pytest.raises(JobError, match="has changed: 'new' was not among its requests"):
@@ -284,7 +285,7 @@ async def test_a_source_that_cannot_be_read(tmp_path: Path, content: bytes | Non
 
 
 async def test_leaving_early_closes_the_walks(tmp_path: Path) -> None:
-    source = requests_file(tmp_path / "a.jsonl", ["a1", "b1", "a2"])
+    source = write_requests(tmp_path / "a.jsonl", ["a1", "b1", "a2"])
     closed: list[str] = []
     pieces = in_source_order(
         source, [walk([["a1"], ["a2"]], closed=closed), walk([["b1"]], closed=closed)], is_cut=lambda: False

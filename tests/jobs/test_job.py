@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 from support.http_servers import CHAT, KEY, ONCE
-from support.job_service import OFTEN, open_shop, request, stopped_shop, write_requests
+from support.job_service import OFTEN, open_shop, stopped_shop
+from support.request_lines import request, write_requests
 
 from openai_batches import (
     BadRequestError,

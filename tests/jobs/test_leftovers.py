@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.job_parts import CHAT, JOB_ID, attempt, request_line
+from support.job_parts import CHAT, JOB_ID, attempt
+from support.request_lines import request_line
 
 from openai_batches.emulator import Fault
 from openai_batches.jobs.cleanup.leftovers import Leftovers

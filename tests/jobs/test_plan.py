@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-from support.job_parts import CHAT, JOB_ID, attempt, job_record, plan, request_line, requests_file
+from support.job_parts import CHAT, JOB_ID, attempt, job_record, plan
+from support.request_lines import request_line, write_requests
 
 from openai_batches import InputError, InvalidRequestsError, JobError, JournalError, ShardLimits
 from openai_batches.jobs import plan as plan_module
@@ -35,7 +36,7 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    return requests_file(tmp_path / "requests.jsonl", IDS)
+    return write_requests(tmp_path / "requests.jsonl", IDS)
 
 
 def read(path: Path) -> bytes:
@@ -345,7 +346,10 @@ class TestAnotherSource:
     async def test_a_file_that_changed_is_refused(self, journal: Journal, source: Path, edit: str) -> None:
         job = await planned(journal, source, plan())
         lines = read(source)
-        rewrite(source, lines + request_line("more") if edit == "size" else lines.replace(b"Say r3", b"Say r4"))
+        rewrite(
+            source,
+            lines + request_line("more") if edit == "size" else lines.replace(b'"content": "r3"', b'"content": "r4"'),
+        )
         with pytest.raises(InputError, match=r"requests\.jsonl has changed since the job in .* was begun"):
             await planned(journal, source, plan())
         assert journal.job() == job

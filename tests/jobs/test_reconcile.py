@@ -11,14 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, strategies as st
-from support.job_parts import (
-    batch,
-    failure_line,
-    request_line,
-    requests_file,
-    success_line,
-    unrun_line,
-)
+from support.job_parts import batch, failure_line, success_line, unrun_line
+from support.request_lines import request_line, write_requests as requests_file
 
 from openai_batches import BatchResult, JournalError, Outcome
 from openai_batches.jobs import reconcile as reconcile_module

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.http_servers import ONCE
-from support.job_service import Front, open_shop, request, stopped_shop
+from support.job_service import Front, open_shop, stopped_shop
+from support.request_lines import request
 
 from openai_batches import (
     AmbiguousCreateError,

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 import pytest
-from support.job_parts import batch, failure_line, requests_file, success_line, unrun_line
+from support.job_parts import batch, failure_line, success_line, unrun_line
+from support.request_lines import write_requests
 
 from openai_batches import JournalError, Outcome
 from openai_batches.jobs.result_files import AttemptFiles, _Places, attempt_results, shard_results
@@ -26,7 +27,7 @@ def said(pieces: object) -> list[tuple[str | None, Outcome]]:
 
 @pytest.fixture
 def requests(tmp_path: Path) -> Path:
-    return requests_file(tmp_path / "requests.jsonl", ["a", "b", "c"])
+    return write_requests(tmp_path / "requests.jsonl", ["a", "b", "c"])
 
 
 def file(tmp_path: Path, name: str, *lines: bytes) -> Path:
@@ -80,7 +81,7 @@ def test_a_foreign_line_of_a_later_attempt_does_not_change_what_an_earlier_one_f
     first = AttemptFiles(
         requests=requests,
         result_files=(file(tmp_path, "1", failure_line("a"), success_line("b"), unrun_line("c")),),
-        resent=requests_file(tmp_path / "again.jsonl", ["c"]),
+        resent=write_requests(tmp_path / "again.jsonl", ["c"]),
     )
     second = AttemptFiles(
         requests=tmp_path / "again.jsonl",
@@ -104,7 +105,7 @@ def test_a_refused_batch_and_one_that_was_never_sent_have_results_without_files(
 def test_what_was_refused_first_may_succeed_later(tmp_path: Path, requests: Path) -> None:
     errors = {"object": "list", "data": [{"code": "bad", "message": "no", "line": 2}]}
     first = AttemptFiles(requests=requests, refused=batch(status="failed", errors=errors), is_plain=False)
-    again = requests_file(tmp_path / "again.jsonl", ["a", "c"])
+    again = write_requests(tmp_path / "again.jsonl", ["a", "c"])
     second = AttemptFiles(requests=again, result_files=(file(tmp_path, "output", *map(success_line, "ca")),))
     assert said(shard_results([first, second])) == [
         ("a", Outcome.SUCCEEDED),
@@ -115,7 +116,7 @@ def test_what_was_refused_first_may_succeed_later(tmp_path: Path, requests: Path
 
 def test_many_results_come_in_pieces(tmp_path: Path) -> None:
     ids = [f"r{number}" for number in range(2_500)]
-    requests = requests_file(tmp_path / "many.jsonl", ids)
+    requests = write_requests(tmp_path / "many.jsonl", ids)
     output = file(tmp_path, "output", *map(success_line, reversed(ids)))
     pieces = list(shard_results([AttemptFiles(requests=requests, result_files=(output,))]))
     assert [len(piece) for piece in pieces] == [1_024, 1_024, 452]
@@ -125,7 +126,7 @@ def test_many_results_come_in_pieces(tmp_path: Path) -> None:
 def test_files_in_the_order_of_the_requests_are_read_in_step(tmp_path: Path) -> None:
     """Which is as most services write them: no line is looked up."""
     ids = [f"r{number}" for number in range(4_000)]
-    requests = requests_file(tmp_path / "many.jsonl", ids)
+    requests = write_requests(tmp_path / "many.jsonl", ids)
     failed = set(ids[7::10])
     output = file(tmp_path, "output", *(success_line(one) for one in ids if one not in failed))
     error = file(tmp_path, "error", *(failure_line(one) for one in ids if one in failed))

@@ -131,7 +131,7 @@ class TestStop:
         """Before anything is planned too."""
         async with stopped_shop(tmp_path) as shop:
             for models in (("m",), ("a", "b")):
-                from support.job_service import write_requests
+                from support.request_lines import write_requests
 
                 write_requests(shop.source, 20, models=models)
                 async with shop.job(directory=tmp_path / models[0], strict=True) as job:

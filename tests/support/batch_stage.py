@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import threading
 import time
 from typing import TYPE_CHECKING, Any
+
+from support.request_lines import request_lines
 
 from openai_batches import BatchSession
 from openai_batches.cli.output import terminal as terminal_of_program
@@ -33,22 +34,6 @@ def held(**options: Any) -> dict[str, Any]:
     return {"clock": SteppedClock(start=time.time() - 10 * HOUR_S), "timings": timings, **options}
 
 
-def lines(*names: str, model: str = "gpt-4o-mini", url: str = CHAT) -> bytes:
-    """A request file."""
-    return b"".join(
-        json.dumps(
-            {
-                "custom_id": name,
-                "method": "POST",
-                "url": url,
-                "body": {"model": model, "messages": [{"role": "user", "content": name}], "input": name},
-            }
-        ).encode()
-        + b"\n"
-        for name in names
-    )
-
-
 def ask(service: BackgroundServer, question: Callable[[BatchSession], Awaitable[Any]]) -> Any:
     """Ask the emulator something in a session of its own."""
 
@@ -67,7 +52,7 @@ def submit(
     metadata: dict[str, str] | None = None,
 ) -> str:
     """Create a batch of some content, or of so many good requests; return its id."""
-    data = lines(*(f"r{number}" for number in range(content))) if isinstance(content, int) else content
+    data = request_lines(*(f"r{number}" for number in range(content))) if isinstance(content, int) else content
 
     async def create(session: BatchSession) -> Batch:
         file = await session.files.create(data, filename="requests.jsonl")
@@ -83,7 +68,7 @@ def cancel(service: BackgroundServer, batch_id: str) -> None:
 def every_state(service: BackgroundServer) -> dict[str, str]:
     """Make a batch in each state; return their ids by it, oldest first."""
     ids = {"completed": submit(service, 3, metadata={"team": "search", "owner": "ann"})}
-    ids["failed"] = submit(service, lines("a", "a", "b") + b"{broken\n")
+    ids["failed"] = submit(service, request_lines("a", "a", "b") + b"{broken\n")
     service.faults.add(Fault.expired_early(for_s=100))
     ids["expired"] = submit(service, 3)
     service.advance(hours=1)
@@ -94,7 +79,7 @@ def every_state(service: BackgroundServer) -> dict[str, str]:
     ids["finalizing"] = submit(service, 3)
     service.advance(hours=1)
     ids["cancelling"] = submit(service, 9)
-    ids["in_progress"] = submit(service, lines(*"abcdefgh", model="gpt-4o"))
+    ids["in_progress"] = submit(service, request_lines(*"abcdefgh", model="gpt-4o"))
     service.advance(minutes=3.5)
     cancel(service, ids["cancelling"])
     ids["validating"] = submit(service, 2, metadata={"team": "ads"})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +14,6 @@ if TYPE_CHECKING:
     from openai_batches.emulator import BackgroundServer
 
 CHAT = "/v1/chat/completions"
-
-
-def request_line(custom_id: str, prompt: str = "hello") -> bytes:
-    """A request, as a line of a request file."""
-    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": prompt}]}
-    request = {"custom_id": custom_id, "method": "POST", "url": CHAT, "body": body}
-    return json.dumps(request).encode() + b"\n"
 
 
 def asked(service: BackgroundServer, ask: Callable[[BatchSession], Awaitable[Any]]) -> Any:

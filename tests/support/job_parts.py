@@ -11,7 +11,6 @@ from openai_batches.jobs.journal.records import Attempt, JobRecord
 from openai_batches.jobs.plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
 CHAT = "/v1/chat/completions"
@@ -62,16 +61,6 @@ def plan(**fields: Any) -> Plan:
         "now_s": 1_774_437_191.0,
     }
     return Plan(**{**plain, **fields})
-
-
-def request_line(custom_id: str, model: str = "gpt-4o-mini") -> bytes:
-    body = {"model": model, "messages": [{"role": "user", "content": f"Say {custom_id}"}]}
-    return json.dumps({"custom_id": custom_id, "method": "POST", "url": CHAT, "body": body}).encode() + b"\n"
-
-
-def requests_file(path: Path, custom_ids: Iterable[str]) -> Path:
-    path.write_bytes(b"".join(map(request_line, custom_ids)))
-    return path
 
 
 def modes(folder: Path) -> set[int]:

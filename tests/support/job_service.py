@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from support.http_servers import CHAT, KEY, QUICK
+from support.http_servers import KEY, QUICK
+from support.request_lines import write_requests
 
 from openai_batches import (
     Batch,
@@ -32,17 +32,6 @@ OFTEN = PollPolicy.every(0.01)
 # A batch takes some 50 ms of real time at this speed.
 SPEED = 60
 TIMINGS = Timings(validating_s=1.0, line_s=0.02, finalizing_s=1.0, cancelling_s=1.0)
-
-
-def request(name: str, *, model: str = "m", url: str = CHAT, **body: Any) -> dict[str, Any]:
-    asked = {"input": name} if url.endswith("embeddings") else {"messages": [{"role": "user", "content": name}]}
-    return {"custom_id": name, "method": "POST", "url": url, "body": {"model": model, **asked, **body}}
-
-
-def write_requests(path: Path, count: int, *, models: tuple[str, ...] = ("m",)) -> Path:
-    lines = (request(f"r{number}", model=models[number % len(models)]) for number in range(count))
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return path
 
 
 class Doctored:
