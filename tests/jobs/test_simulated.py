@@ -16,7 +16,7 @@ from support import simulated_job
 if TYPE_CHECKING:
     from pathlib import Path
 
-_FEW = 40
+_FEW = 20
 _MANY = int(os.environ.get("SCHEDULES", "400"))
 _SEED = os.environ.get("SEED")
 
