@@ -186,7 +186,7 @@ class TestStart:
         with pytest.raises(KeyboardInterrupt):
             server.start()
 
-    def test_it_is_quick(self) -> None:
+    def test_a_server_starts_quickly(self) -> None:
         """Once imported, a server comes and goes without waiting for anything: each test can have its own."""
         took = []
         for _ in range(5):
@@ -222,7 +222,7 @@ class TestEnd:
         assert time.monotonic() - begun < 30
         client.close()
 
-    def test_who_waits_meanwhile_is_told(self) -> None:
+    def test_callers_that_wait_get_an_error(self) -> None:
         """A thread that settles a batch of many hours does not wait for ever."""
         server = BackgroundServer(timings=Timings(line_s=3600)).start()
         with ask(server) as client, ThreadPoolExecutor(1) as pool:
@@ -234,7 +234,7 @@ class TestEnd:
             with pytest.raises(RuntimeError, match="closed meanwhile"):
                 waiter.result(5)
 
-    def test_a_look_while_it_closes_comes_afterwards(self) -> None:
+    def test_a_call_while_it_closes_runs_afterwards(self) -> None:
         """What another thread wants to see while the server closes is not looked at beside the server's own thread."""
         closing, order = threading.Event(), []
 

@@ -117,7 +117,7 @@ BODIES = [
     [(BRIEFLY_S if 408 in row[2] else LATER_S, *row[1:]) for row in BODIES],
     ids=[row[0] for row in BODIES],
 )
-async def test_bodies_that_lie(server: BatchServer, pieces: Any, statuses: Any) -> None:
+async def test_bodies_that_are_not_as_announced(server: BatchServer, pieces: Any, statuses: Any) -> None:
     """A body that does not come, or is not what its head says, is refused in time and leaves no file."""
     answers = await send(server, *pieces, most=len(statuses))
     got = [answer[0] for answer in answers]
@@ -134,7 +134,7 @@ async def test_garbage_behind_a_request(server: BatchServer) -> None:
     assert (await send(server, GET + b"\r\n", b"GARBAGE\x00\r\n\r\n", most=3))[-1][0] == 400
 
 
-async def test_a_bomb_of_zeros(server: BatchServer) -> None:
+async def test_a_compressed_body_of_zeros(server: BatchServer) -> None:
     """A body that grows when it is unpacked meets the same limit as a plain one."""
     packed = gzip.compress(bytes(20_000_000))
     head = JSON + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
@@ -217,7 +217,7 @@ async def test_a_client_that_takes_nothing(server: BatchServer, raw: Raw) -> Non
             await gone(server)
 
 
-async def test_a_file_that_was_cut_behind_the_counter(server: BatchServer, raw: Raw) -> None:
+async def test_a_file_that_was_cut_on_disk(server: BatchServer, raw: Raw) -> None:
     """A file shorter than its record ends the connection; it neither hangs nor passes as whole."""
     file = await raw.upload(chat_file(5))
     server.store.files.items[file["id"]].path.write_bytes(b"{")

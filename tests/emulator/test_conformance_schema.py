@@ -41,7 +41,7 @@ def root(server: BatchServer) -> str:
 
 @pytest.mark.parametrize("mode", list(schemathesis.GenerationMode), ids=lambda mode: mode.value)
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.label)
-async def test_every_operation_keeps_its_word(server: BatchServer, operation: Any, mode: Any) -> None:
+async def test_every_operation_fits_its_description(server: BatchServer, operation: Any, mode: Any) -> None:
     """Data that fits and data that does not get answers that the description knows, and never a 5xx."""
     checks = CHECKS if operation.label in LENIENT else [*CHECKS, negative_data_rejection]
 
@@ -53,7 +53,7 @@ async def test_every_operation_keeps_its_word(server: BatchServer, operation: An
     await asyncio.to_thread(ask)
 
 
-async def test_operations_in_a_row_keep_their_word(server: BatchServer) -> None:
+async def test_operations_in_a_row_fit_their_description(server: BatchServer) -> None:
     """Ids of answers lead into the following requests: files into batches, uploads into parts, all into their ends."""
     base_url = root(server)
 

@@ -138,7 +138,7 @@ WALKS: list[tuple[str, str, dict[str, Any], list[tuple[Any, str, dict[str, int],
 
 
 @pytest.mark.parametrize(("options", "steps"), [row[2:] for row in WALKS], ids=[row[1] for row in WALKS])
-async def test_walks(make_raw: MakeRaw, options: Any, steps: Any) -> None:
+async def test_states_one_after_the_other(make_raw: MakeRaw, options: Any, steps: Any) -> None:
     """In each state exactly the timestamps of the states before it are set, and everything else of a batch fits."""
     chosen = {"executor": execute, "timings": TIMINGS, **options}
     content = chosen.pop("content", chat_file(LINES))

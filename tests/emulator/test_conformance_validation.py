@@ -168,7 +168,7 @@ async def test_all_errors_of_a_file_come_at_once(server: BatchServer, raw: Raw, 
 
 
 @pytest.mark.parametrize("limit", [None, 5])
-async def test_what_is_said_has_an_end(make_raw: MakeRaw, limit: Any) -> None:
+async def test_the_number_of_errors_is_bounded(make_raw: MakeRaw, limit: Any) -> None:
     """U: lines beyond the limit of lines are counted and not judged, so that no file fills the memory with errors."""
     async with BatchServer(clock=SteppedClock(), max_lines=3, choices=Choices(max_batch_errors=limit)) as server:
         raw = make_raw(server)
@@ -280,7 +280,7 @@ UPLOADS = [
 @pytest.mark.parametrize(
     ("filename", "content", "message"), [row[2:] for row in UPLOADS], ids=[row[1] for row in UPLOADS]
 )
-async def test_the_glance_at_upload(make_raw: MakeRaw, filename: Any, content: Any, message: Any) -> None:
+async def test_the_check_at_upload(make_raw: MakeRaw, filename: Any, content: Any, message: Any) -> None:
     """O: what does not look like batch input is refused at once, with a second `detail` key, and nothing is kept."""
     async with BatchServer(clock=SteppedClock(), max_file_bytes=10_000) as server:
         status, body, _ = await make_raw(server)("POST", "/files", data=form(content, filename, purpose="batch"))

@@ -70,7 +70,7 @@ async def test_everything_that_was_answered_is_there(serve: Serve, kill: Any, ma
     assert (await make_raw(after, "sk-bob")("GET", "/files"))[1]["data"] == []
 
 
-async def test_an_act_whose_answer_was_lost_is_as_durable(serve: Serve, kill: Any, make_raw: MakeRaw) -> None:
+async def test_a_change_whose_answer_was_lost_is_durable(serve: Serve, kill: Any, make_raw: MakeRaw) -> None:
     """A fault loses the answer of what was done, not the deed."""
     raw = make_raw(server := await serve(faults=Fault.lost_answer(method="POST", path="batches")))
     file = await raw.upload(chat_file(1))
@@ -127,7 +127,7 @@ async def test_a_batch_in_progress(serve: Serve, kill: Any, make_raw: MakeRaw) -
     assert sorted(line["custom_id"] for line in lines) == sorted(set(executor.asked) - {"r1"})
 
 
-async def test_a_line_that_a_crash_tore(serve: Serve, kill: Any, make_raw: MakeRaw) -> None:
+async def test_an_incomplete_line_after_a_crash(serve: Serve, kill: Any, make_raw: MakeRaw) -> None:
     """A half-written result is no result: its line is asked again."""
     raw = make_raw(server := await serve(timings=Timings(line_s=1)))
     batch = await raw.create((await raw.upload(chat_file(4)))["id"])
@@ -201,7 +201,7 @@ def upload(content: bytes) -> aiohttp.FormData:
     return made
 
 
-async def test_a_window_that_closed_while_nobody_was_there(serve: Serve, kill: Any, make_raw: MakeRaw) -> None:
+async def test_a_window_that_closed_between_two_servers(serve: Serve, kill: Any, make_raw: MakeRaw) -> None:
     """Lines that were due before the window closed are done, the others expired."""
     raw = make_raw(server := await serve(timings=Timings(line_s=43_000)))
     batch = await raw.create((await raw.upload(chat_file(3)))["id"])
@@ -337,7 +337,7 @@ async def test_an_upload_ends_once(serve: Serve, make_raw: MakeRaw, tmp_path: Pa
         assert len(list(server.store.folder.iterdir())) == len(server.store.files.items)
 
 
-async def test_ids_do_not_come_again(serve: Serve, kill: Any, make_raw: MakeRaw) -> None:
+async def test_no_id_is_used_twice(serve: Serve, kill: Any, make_raw: MakeRaw) -> None:
     """A seed makes the ids of a first run those of every first run, and those of a second run others."""
     ids = []
     data = None
@@ -369,9 +369,7 @@ async def test_time_does_not_run_backwards(serve: Serve, kill: Any, make_raw: Ma
     assert server.clock.now() > shown > START + 5000
 
 
-async def test_the_wall_clock_needs_no_writing(
-    serve: Serve, make_raw: MakeRaw, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_wall_clock_is_not_stored(serve: Serve, make_raw: MakeRaw, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading writes nothing, as time goes on by itself."""
     raw = make_raw(server := await serve(clock=RealClock()))
     await raw("GET", "/batches")

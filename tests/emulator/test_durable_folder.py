@@ -80,7 +80,7 @@ async def test_a_newer_version_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "emulator.sqlite3").read_bytes() == before
 
 
-async def test_a_database_of_somebody_else_is_refused(tmp_path: Path) -> None:
+async def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
     """Another program's database is not touched, whatever it is called."""
     change(tmp_path, "CREATE TABLE theirs (x)")
     with pytest.raises(DataFolderError, match="no database of the emulator"):
@@ -125,7 +125,7 @@ async def test_a_damaged_database(tmp_path: Path, make_raw: MakeRaw, place: Any)
 
 
 @pytest.mark.parametrize("place", ["folder", "database", "contents"])
-async def test_something_else_in_the_way(tmp_path: Path, place: Any) -> None:
+async def test_other_things_where_the_emulators_files_belong(tmp_path: Path, place: Any) -> None:
     """Where a folder or a file cannot be, the error names it."""
     data = tmp_path / "data"
     if place == "folder":
@@ -173,7 +173,7 @@ async def test_a_read_only_database(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         await start(tmp_path)
 
 
-async def test_leftovers_go(tmp_path: Path, make_raw: MakeRaw) -> None:
+async def test_unknown_contents_are_removed(tmp_path: Path, make_raw: MakeRaw) -> None:
     """Contents that no record speaks of are removed at the start, and what is not ours is not."""
     async with BatchServer(clock=SteppedClock(), data=tmp_path) as server:
         file = await make_raw(server).upload(chat_file(1))
@@ -195,7 +195,7 @@ def everything(folder: Path) -> dict[str, bytes | None]:
 
 
 @pytest.mark.parametrize("mine", ["files", "emulator.contents"])
-def test_a_folder_of_somebody_keeps_what_is_in_it(tmp_path: Path, mine: str) -> None:
+def test_other_files_in_a_data_folder_stay(tmp_path: Path, mine: str) -> None:
     """A folder that was not the emulator's is served from, or refused, but nothing in it is lost."""
     (tmp_path / mine).mkdir()
     (tmp_path / mine / "1.spool").write_bytes(b"mine")
@@ -226,7 +226,7 @@ def test_contents_are_not_reached_through_a_link(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lost", ["emulator.sqlite3", "emulator.contents"])
-async def test_one_half_without_the_other(tmp_path: Path, make_raw: MakeRaw, lost: str) -> None:
+async def test_one_half_of_a_data_folder(tmp_path: Path, make_raw: MakeRaw, lost: str) -> None:
     """Neither contents without records nor records without contents are thrown away: the other half may come back."""
     async with BatchServer(clock=SteppedClock(), data=tmp_path / "data") as server:
         file = await make_raw(server).upload(chat_file(1))
@@ -240,7 +240,7 @@ async def test_one_half_without_the_other(tmp_path: Path, make_raw: MakeRaw, los
         assert await make_raw(server).content(file["id"]) == chat_file(1)
 
 
-async def test_a_start_that_fails_leaves_nothing(tmp_path: Path) -> None:
+async def test_a_start_that_fails_leaves_nothing_on_disk(tmp_path: Path) -> None:
     """Where the server cannot listen, its folder is not made either, and one of before stays."""
     async with BatchServer(data=tmp_path / "kept") as other:
         port = int(other.base_url.rpartition(":")[2].partition("/")[0])
@@ -346,7 +346,7 @@ async def test_many_changes_share_a_transaction(tmp_path: Path, monkeypatch: pyt
         assert writes == [10, 1, 1]
 
 
-async def test_whoever_waits_may_go_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_commit_goes_on_without_its_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A write goes on without the one who waited for it, and a failure is then told to nobody but the next."""
     async with BatchServer(clock=SteppedClock(), data=tmp_path) as server:
         database = server.store._commits._database

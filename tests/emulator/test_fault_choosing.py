@@ -12,7 +12,7 @@ from support.asking import MakeRaw, Raw, chat_file
 
 from openai_batches.emulator import BatchServer, Fault, Faults, SteppedClock
 from openai_batches.emulator.faults.kinds import KINDS, SELECTING
-from openai_batches.emulator.faults.schedule import ScheduledDice
+from openai_batches.emulator.faults.schedule import ScheduledNumbers
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ async def test_every_firing_is_told(server: BatchServer, raw: Raw) -> None:
     assert (list(server.faults), first.fired, second.fired) == ([second], 1, 1)
 
 
-async def test_what_changes_an_answer_meets_what_breaks_it(server: BatchServer, raw: Raw) -> None:
-    """A changed record can be lost too; the first fault that breaks the road wins, and leaves the next its turn."""
+async def test_changed_answers_can_be_lost(server: BatchServer, raw: Raw) -> None:
+    """A changed record can be lost too; the first fault on requests wins, and the next one has its turn later."""
     await raw.create("file-x")
     server.faults.add(Fault.missing_has_more(times=2), Fault.error_after(502), Fault.error_after(503))
     assert await asked(raw, 2) == [502, 503]
@@ -128,33 +128,35 @@ PLAN = {"error_before": 0.2, "rate_limited": 0.1}
 
 
 async def test_a_schedule_does_not_depend_on_other_requests(make_raw: MakeRaw) -> None:
-    """The n-th request to a path has the same fate, whatever is asked in between, and whichever ids were drawn."""
-    fates = []
+    """The n-th request to a path has the same answer, whatever is asked in between, and whichever ids were drawn."""
+    answers = []
     for others in (0, 3):
         async with BatchServer(clock=SteppedClock(), faults=Faults.schedule(seed=3, **PLAN)) as server:
             raw = make_raw(server)
-            fate = []
+            answer = []
             for _ in range(40):
-                fate += await asked(raw, 1)
+                answer += await asked(raw, 1)
                 await asked(raw, others, "/files")
-            fate += await asked(raw, 20, f"/batches/batch_{id(server)}")
-            fates.append(fate)
-    assert fates[0] == fates[1]
-    assert {200, 404, 429, 500} == set(fates[0])
-    assert fates[0][:20] != fates[0][20:40]
+            answer += await asked(raw, 20, f"/batches/batch_{id(server)}")
+            answers.append(answer)
+    assert answers[0] == answers[1]
+    assert {200, 404, 429, 500} == set(answers[0])
+    assert answers[0][:20] != answers[0][20:40]
 
 
 async def test_a_schedule_does_not_depend_on_faults_outside(make_raw: MakeRaw) -> None:
-    """A request that another fault takes counts as one; its fate is not handed on to the next."""
-    fates = []
+    """A request that another fault takes counts as one; its answer is not handed on to the next."""
+    answers = []
     for extra in ([], [Fault.error_before(501, after_n=5)]):
         async with BatchServer(clock=SteppedClock(), faults=[*extra, *Faults.schedule(seed=3, **PLAN)]) as server:
-            fates.append(await asked(make_raw(server), 40))
-    assert [(before, after) for before, after in zip(*fates, strict=True) if before != after] == [(fates[0][5], 501)]
+            answers.append(await asked(make_raw(server), 40))
+    assert [(before, after) for before, after in zip(*answers, strict=True) if before != after] == [
+        (answers[0][5], 501)
+    ]
 
 
 async def test_a_schedule_keeps_its_shares(make_raw: MakeRaw) -> None:
-    """Each request has one fault at most, and the shares come out; requests at once have the same fates in all."""
+    """Each request has one fault at most, and the shares come out; requests at once have the same answers in all."""
     counted = []
     for at_once in (1, 20):
         faults = Faults.schedule(seed=1, path="batches", method="get", **PLAN)
@@ -170,7 +172,7 @@ async def test_a_schedule_keeps_its_shares(make_raw: MakeRaw) -> None:
 
 
 async def test_a_schedule_of_faults_of_batches(server: BatchServer, raw: Raw) -> None:
-    """Batches are thrown for once in their life, and fail by their share."""
+    """Batches are drawn for once in their life, and fail by their share."""
     given = Fault.token_limit_exceeded(limit=5, probability=0.5, times=None)
     server.faults.add(*Faults.schedule(given, seed=4, stuck=0.25))
     file = await raw.upload(chat_file(1))
@@ -195,15 +197,15 @@ def test_a_schedule_that_cannot_be(shares: Any, complaint: str) -> None:
         Faults.schedule(seed=1, **shares)
 
 
-def test_dice_are_fair_and_differ_by_seed() -> None:
-    """Throws fill the range evenly, and another seed throws otherwise."""
-    dice = [ScheduledDice(seed) for seed in range(4)]
-    thrown = [each.shows(f"batch_{number}") for each, number in itertools.product(dice, range(500))]
-    assert len(set(thrown)) == len(thrown)
-    assert math.isclose(sum(thrown) / len(thrown), 0.5, abs_tol=0.05)
+def test_drawn_numbers_are_even_and_differ_by_seed() -> None:
+    """Numbers fill the range evenly, and another seed gives others."""
+    numbers = [ScheduledNumbers(seed) for seed in range(4)]
+    drawn = [each.of(f"batch_{number}") for each, number in itertools.product(numbers, range(500))]
+    assert len(set(drawn)) == len(drawn)
+    assert math.isclose(sum(drawn) / len(drawn), 0.5, abs_tol=0.05)
 
 
-async def test_dice_for_a_path_that_is_no_route(server: BatchServer, raw: Raw) -> None:
-    """What the server does not know is thrown for by its path."""
+async def test_a_schedule_for_a_path_that_is_no_route(server: BatchServer, raw: Raw) -> None:
+    """What the server does not know is drawn for by its path."""
     server.faults.add(*Faults.schedule(seed=2, error_before=0.5))
     assert set(await asked(raw, 20, "/nothing")) == {404, 500}

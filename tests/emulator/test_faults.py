@@ -13,7 +13,7 @@ from openai_batches.emulator import BatchServer, Fault
 CREATE = {"input_file_id": "file-x", "endpoint": "/v1/chat/completions", "completion_window": "24h"}
 
 
-async def test_a_lost_answer_was_an_act(server: BatchServer, raw: Raw) -> None:
+async def test_a_lost_answer_comes_after_the_change(server: BatchServer, raw: Raw) -> None:
     """The batch is made, and the connection is reset without an answer."""
     server.faults.add(Fault.lost_answer(method="POST"))
     with pytest.raises(aiohttp.ClientConnectionError):
@@ -23,7 +23,7 @@ async def test_a_lost_answer_was_an_act(server: BatchServer, raw: Raw) -> None:
     assert (await raw("POST", "/batches", json=CREATE))[0] == 200
 
 
-async def test_a_reset_before_is_no_act(server: BatchServer, raw: Raw) -> None:
+async def test_a_reset_before_changes_nothing(server: BatchServer, raw: Raw) -> None:
     """The connection is reset and nothing is made."""
     server.faults.add(Fault.reset_before(times=2))
     for _ in range(2):
@@ -117,7 +117,7 @@ async def test_a_body_is_cut(server: BatchServer, raw: Raw) -> None:
             assert len(received) == announced // 2
 
 
-async def test_a_hangup_is_not_cut(server: BatchServer, raw: Raw) -> None:
+async def test_a_reset_connection_is_not_cut(server: BatchServer, raw: Raw) -> None:
     """An answer that is already broken stays as it is, and an unread file is closed."""
     file = await raw.upload(chat_file(1))
     server.faults.add(Fault.lost_answer(path="content", times=2), Fault.error_after(502, path="content"))
@@ -127,7 +127,7 @@ async def test_a_hangup_is_not_cut(server: BatchServer, raw: Raw) -> None:
     assert (await raw("GET", f"/files/{file['id']}/content"))[0] == 502
 
 
-async def test_a_hangup_has_no_body_to_cut(server: BatchServer, raw: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_reset_connection_has_no_body(server: BatchServer, raw: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that is lost already is not cut."""
 
     def lost(*_: Any) -> None:

@@ -102,7 +102,7 @@ async def test_a_batch_is_stuck_for_a_while(slow: BatchServer, raw: Raw) -> None
 
 
 async def test_a_stuck_batch_expires_and_can_be_cancelled(slow: BatchServer, raw: Raw) -> None:
-    """The window closes over it, and who cancels it is heard."""
+    """It expires with its window, and can be cancelled."""
     slow.faults.add(Fault.stuck("in_progress", times=None))
     first, second = await start(raw), await start(raw)
     await slow.advance(seconds=10)
@@ -111,7 +111,7 @@ async def test_a_stuck_batch_expires_and_can_be_cancelled(slow: BatchServer, raw
     assert (await status(raw, first), await status(raw, second)) == ("expired", "cancelled")
 
 
-async def test_faults_that_are_taken_away_let_go(slow: BatchServer, raw: Raw) -> None:
+async def test_removed_faults_release_their_batches(slow: BatchServer, raw: Raw) -> None:
     """Removing one fault, or all, releases what they hold; a fault that is not there cannot be removed."""
     first, second = Fault.stuck("validating"), Fault.stuck("validating")
     slow.faults.add(first, second)
@@ -142,7 +142,7 @@ async def test_a_stuck_batch_is_not_waited_for(make_raw: MakeRaw) -> None:
         assert await status(raw, first) == "completed"
 
 
-async def test_a_stuck_batch_is_taken_up_by_the_next_server(tmp_path: Path, make_raw: MakeRaw) -> None:
+async def test_a_stuck_batch_goes_on_in_the_next_server(tmp_path: Path, make_raw: MakeRaw) -> None:
     """A fault ends with its server, and the batch goes on from the state in which it was stuck."""
     clock = SteppedClock()
     for faults, ended in (
@@ -256,7 +256,7 @@ async def test_lines_are_missing_doubled_and_foreign(slow: BatchServer, raw: Raw
 
 
 @shows("unparseable_lines", "status_zero_lines")
-async def test_lines_that_say_nothing(slow: BatchServer, raw: Raw) -> None:
+async def test_lines_without_an_answer(slow: BatchServer, raw: Raw) -> None:
     """A line breaks off, one has a status of 0 and no body, and faults of lines meet in one file."""
     output, errors, _ = await results(slow, raw, Fault.unparseable_lines(), Fault.status_zero_lines(file="error"))
     assert [type(line) for line in output].count(bytes) == 1
@@ -267,7 +267,7 @@ async def test_lines_that_say_nothing(slow: BatchServer, raw: Raw) -> None:
     assert [line["response"]["status_code"] for line in output] == [0, 0, 0]
 
 
-async def test_a_file_without_lines_stays_away(slow: BatchServer, raw: Raw) -> None:
+async def test_a_file_without_lines_is_not_made(slow: BatchServer, raw: Raw) -> None:
     """Where there is no file, there is nothing to spoil."""
     slow.faults.add(Fault.foreign_lines(file="error"))
     batch_id = await start(raw, lines=1)

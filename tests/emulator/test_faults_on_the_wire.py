@@ -58,7 +58,7 @@ async def page(raw: Raw, query: str = "limit=2") -> Any:
 
 
 @shows("lost_answer")
-async def test_a_lost_answer_was_an_act_and_is_a_reset(server: BatchServer) -> None:
+async def test_a_lost_answer_comes_after_the_change_and_resets(server: BatchServer) -> None:
     """Not a byte comes back, the connection is reset, and the batch is there."""
     server.faults.add(Fault.lost_answer(method="post", path="/batches$"))
     assert await talk(server, "POST", "/batches", body=json.dumps(CREATE).encode()) == ("", b"", True)
@@ -66,7 +66,7 @@ async def test_a_lost_answer_was_an_act_and_is_a_reset(server: BatchServer) -> N
 
 
 @shows("reset_before")
-async def test_a_reset_before_comes_before_the_act(server: BatchServer) -> None:
+async def test_a_reset_before_changes_nothing_here(server: BatchServer) -> None:
     """Not a byte comes back, and nothing was done."""
     server.faults.add(Fault.reset_before())
     assert await talk(server, "POST", "/batches", body=json.dumps(CREATE).encode()) == ("", b"", True)
@@ -269,7 +269,7 @@ async def test_json_that_ends_in_its_middle(server: BatchServer, raw: Raw) -> No
 
 
 @shows("blank_file_ids", "lying_counts", "null_counts", "unknown_status")
-async def test_records_that_lie(server: BatchServer, raw: Raw) -> None:
+async def test_records_with_wrong_values(server: BatchServer, raw: Raw) -> None:
     """Faults of records meet in one answer, and touch the batches of a page as well as one alone."""
     (batch_id,) = await batches(server, raw, 1)
     server.store.batches.items[batch_id].counts.total = 9
@@ -316,7 +316,7 @@ async def test_pages_that_repeat_themselves(server: BatchServer, raw: Raw) -> No
 
 
 @shows("missing_has_more", "missing_page_ids")
-async def test_pages_that_say_too_little(server: BatchServer, raw: Raw) -> None:
+async def test_pages_without_cursors_or_ends(server: BatchServer, raw: Raw) -> None:
     """The fields are not null, they are not there; listings of files are struck too."""
     server.faults.add(Fault.missing_has_more(times=2), Fault.missing_page_ids())
     assert set(await page(raw)) == {"object", "data"}

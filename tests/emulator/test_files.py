@@ -180,7 +180,7 @@ async def test_parts_become_a_file(server: BatchServer, raw: Raw) -> None:
     assert (await raw("POST", f"/uploads/{upload}/parts", data=part(b"x")))[0] == 400
 
 
-async def test_an_upload_whose_time_comes_while_it_is_joined(
+async def test_an_upload_that_expires_while_it_is_joined(
     server: BatchServer, raw: Raw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It expires, although its parts were all there, and leaves no file."""

@@ -12,7 +12,7 @@ from support.asking import MakeRaw, Raw, chat_file, chat_line, jsonl, records
 from openai_batches.emulator import BatchServer, RealClock, SteppedClock, Timings
 
 
-async def test_a_day_passes_in_milliseconds(server: BatchServer, raw: Raw) -> None:
+async def test_a_batch_passes_through_its_states(server: BatchServer, raw: Raw) -> None:
     """Each state lasts as long as the timings say, and each is stamped when it begins."""
     file = await raw.upload(chat_file(4))
     batch = await raw.create(file["id"], metadata={"job": "nightly"})
@@ -249,9 +249,9 @@ async def test_a_batch_cancelled_while_it_is_validated_is_cancelled(
     server: BatchServer, raw: Raw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A verdict that comes too late changes nothing."""
-    import openai_batches.emulator.batches.lifecycle as room
+    import openai_batches.emulator.batches.lifecycle as module
 
-    real, loop = room.validate, asyncio.get_running_loop()
+    real, loop = module.validate, asyncio.get_running_loop()
     batch = await raw.create((await raw.upload(chat_file(2)))["id"])
 
     def validate(path: Any, **options: Any) -> Any:
@@ -261,7 +261,7 @@ async def test_a_batch_cancelled_while_it_is_validated_is_cancelled(
             pass
         return real(path, **options)
 
-    monkeypatch.setattr(room, "validate", validate)
+    monkeypatch.setattr(module, "validate", validate)
     await server.advance(minutes=1)
     batch = await raw.batch(batch["id"])
     assert (batch["status"], batch["in_progress_at"]) == ("cancelled", None)
@@ -348,7 +348,7 @@ async def test_output_lives_as_long_as_asked(server: BatchServer, raw: Raw) -> N
     assert len(server.store.files.items) == 1
 
 
-async def test_the_same_seed_lives_the_same_life(make_raw: MakeRaw) -> None:
+async def test_the_same_seed_gives_the_same_records(make_raw: MakeRaw) -> None:
     """With a stepped clock and a seed every byte of the results is repeatable."""
     lives = []
     for _ in range(2):
@@ -400,7 +400,7 @@ async def test_closing_stops_what_runs(make_raw: MakeRaw) -> None:
         server.store.new_path()
 
 
-def test_clocks_refuse_nonsense() -> None:
+def test_clocks_refuse_impossible_times() -> None:
     """Time neither stands still at a speed nor runs backwards."""
     with pytest.raises(ValueError, match="above 0"):
         RealClock(speed=0)

@@ -132,7 +132,9 @@ class TestOptions:
             ("--version", [f"{__version__}\n"]),
         ],
     )
-    def test_what_it_tells(self, option: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    def test_options_that_print_and_end(
+        self, option: str, words: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
         """Who asks gets an answer and no server."""
         with pytest.raises(SystemExit) as ended:
             program.main([option])
@@ -199,7 +201,7 @@ class TestOptions:
 
     @pytest.mark.parametrize("broken", ["closed", "full"])
     @pytest.mark.parametrize("arguments", [["--port", "0"], ["--version"]])
-    def test_nobody_can_be_told(
+    def test_a_request_without_a_receiver(
         self, arguments: list[str], broken: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """A standard output that is closed or full ends the program with a sentence."""
@@ -226,7 +228,7 @@ class TestOptions:
         monkeypatch.setattr(program, "read_options", interrupted)
         assert program.main([]) == 130
 
-    def test_a_server_that_makes_no_sense(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_server_with_unusable_parameters(self, capsys: pytest.CaptureFixture[str]) -> None:
         """What only the server knows to be wrong is told likewise."""
         assert program.main(["--host", "", "--api-key", "sk-test"]) == 2
         assert capsys.readouterr().err == "python -m openai_batches.emulator: host must not be empty\n"
@@ -246,7 +248,7 @@ class TestOptions:
         assert "address already in use" in told
         assert "--port chooses another" in told
 
-    def test_a_folder_that_is_none(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_data_folder_that_is_no_folder(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """So does a data folder that cannot be used."""
         (tmp_path / "file").write_text("", "utf-8")
         assert program.main(["--port", "0", "--data", str(tmp_path / "file")]) == 1

@@ -48,7 +48,7 @@ def test_one_fault_needs_no_list() -> None:
     assert list(BatchServer(faults=fault).faults) == [fault]
 
 
-def test_a_faults_method_may_be_small() -> None:
+def test_a_faults_method_may_be_in_lower_case() -> None:
     """A method is matched whatever its case; otherwise the fault would never fire, and the test prove nothing."""
     assert Fault.reset_before(method="post").method == "POST"
 
@@ -60,7 +60,7 @@ def test_a_fault_answers_with_a_status(status: Any) -> None:
         Fault.error_before(status)
 
 
-def test_a_port_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_that_is_out_of_range(capsys: pytest.CaptureFixture[str]) -> None:
     """The program names its argument instead of showing a traceback."""
     with pytest.raises(SystemExit):
         main(["--port", "99999"])
@@ -160,7 +160,7 @@ NAN, INFINITE = float("nan"), float("inf")
         ({"api_keys": [5]}, TypeError, "an API key must be a str, not int"),
     ],
 )
-def test_what_a_server_cannot_be_told(options: Any, error: Any, message: str) -> None:
+def test_parameters_that_a_server_refuses(options: Any, error: Any, message: str) -> None:
     """What would fail later, or be taken for something else, is refused where it is given, by its name."""
     with pytest.raises(error, match=message):
         BatchServer(**options)

@@ -254,7 +254,7 @@ class TestGroq:
 
 
 class TestSiliconflow:
-    async def test_it_queues(self, play: Play) -> None:
+    async def test_lines_wait_in_a_queue(self, play: Play) -> None:
         """A batch waits in a queue, in which nothing is counted, and its lines need little."""
         client = await play("siliconflow")
         line = {"custom_id": "a", "body": {"messages": [{"role": "user", "content": "hi"}]}}
@@ -294,7 +294,7 @@ class TestVllm:
         assert lines[1]["error"]["object"] == "error"
         assert "messages" in lines[1]["error"]["message"]
 
-    async def test_what_broke_is_said_in_plain_words(self, play: Play) -> None:
+    async def test_upstream_errors_are_sentences(self, play: Play) -> None:
         """The error of a line may be text alone."""
 
         async def broken(url: str, body: dict[str, Any], custom_id: str) -> tuple[int, dict[str, Any]]:
@@ -378,7 +378,7 @@ class TestOgx:
 
 class TestResultStyles:
     @pytest.mark.parametrize("name", ["azure", "vllm", "ogx"])
-    def test_twice_is_once(self, name: str, tmp_path: Path) -> None:
+    def test_rewriting_twice_is_the_same(self, name: str, tmp_path: Path) -> None:
         """What was rewritten already, before a crash, stays as it is."""
         good = {"status_code": 200, "request_id": "f" * 32, "body": {"choices": [{"index": 0}]}}
         bad = {"status_code": 400, "request_id": "e" * 32, "body": {"error": {"message": "no", "type": "t"}}}
@@ -433,7 +433,7 @@ async def test_a_file_in_an_upload_is_a_file_like_any_other(play: Play, name: st
     assert done["file"] == (await client("GET", f"/files/{done['file']['id']}"))[1]
 
 
-def test_where_nothing_differs_nothing_is_done() -> None:
+def test_files_in_openais_style_are_not_rewritten() -> None:
     """OpenAI's profile shapes nothing."""
     shapes = (OPENAI.batch, OPENAI.file, OPENAI.refusal, OPENAI.results.line)
     assert shapes == (None, None, None, None)

@@ -82,7 +82,7 @@ async def test_a_text_for_a_line_that_cannot_be_answered() -> None:
     assert status == 400
 
 
-async def test_a_default(make_raw: MakeRaw) -> None:
+async def test_the_default_of_a_script(make_raw: MakeRaw) -> None:
     """Lines that the script does not know get what `default` says."""
     found = await answers(
         ScriptExecutor({"r0": "x"}, default=(404, {"error": {"message": "not in the script"}})), make_raw, chat_file(2)

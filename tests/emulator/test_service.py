@@ -127,7 +127,7 @@ class TestKeys:
         async with stepped(api_keys=[ApiKey("sk-a", scopes=())], choices=choices) as server:
             assert (await make_raw(server, "sk-a")("GET", "/files"))[0] == 401
 
-    def test_a_key_that_makes_no_sense_is_refused(self) -> None:
+    def test_an_unusable_key_is_refused(self) -> None:
         """And no key is shown."""
         with pytest.raises(ValueError, match=r"unknown scope 'files'; there are api\.batch\.read"):
             ApiKey("sk-a", scopes=["files"])

@@ -110,7 +110,7 @@ async def test_refusals_are_answers(upstream: LittleUpstream, status: int) -> No
 
 
 @pytest.mark.parametrize("trouble", [429, 500, 502, 503, 504, 408, 409, ConnectionError])
-async def test_trouble_that_passes(upstream: LittleUpstream, trouble: Any) -> None:
+async def test_failures_that_end_are_retried(upstream: LittleUpstream, trouble: Any) -> None:
     """What may be over soon is tried again, and leaves no trace."""
     upstream.script += [ConnectionError if trouble is ConnectionError else refusal(trouble) for _ in range(3)]
     assert (await ask(upstream)).status == 200
@@ -118,7 +118,7 @@ async def test_trouble_that_passes(upstream: LittleUpstream, trouble: Any) -> No
 
 
 @pytest.mark.parametrize(("trouble", "status"), [(500, 500), (504, 504), (ConnectionError, 503)])
-async def test_trouble_that_may_be_the_lines_own(upstream: LittleUpstream, trouble: Any, status: int) -> None:
+async def test_failures_of_a_line_are_retried_a_few_times(upstream: LittleUpstream, trouble: Any, status: int) -> None:
     """A request that breaks the upstream each time is not sent for ever; its last word is the answer."""
     upstream.script += [ConnectionError if trouble is ConnectionError else refusal(trouble) for _ in range(9)]
     answer = await ask(upstream, attempts=3)
@@ -128,7 +128,7 @@ async def test_trouble_that_may_be_the_lines_own(upstream: LittleUpstream, troub
 
 
 @pytest.mark.parametrize("status", [429, 502, 503])
-async def test_patience_ends(upstream: LittleUpstream, status: int) -> None:
+async def test_retries_end_after_the_patience(upstream: LittleUpstream, status: int) -> None:
     """An upstream that says "not now" is asked again for a stated time, however often that is, but not longer."""
     upstream.script += [refusal(status) for _ in range(1000)]
     started = time.monotonic()
@@ -138,7 +138,7 @@ async def test_patience_ends(upstream: LittleUpstream, status: int) -> None:
     assert time.monotonic() - started >= 1
 
 
-async def test_a_used_up_quota_is_no_matter_of_patience(upstream: LittleUpstream) -> None:
+async def test_a_used_up_quota_is_not_retried(upstream: LittleUpstream) -> None:
     """A 429 that says that the money is gone is final."""
     error = {"error": {"message": "pay", "type": "insufficient_quota", "param": None, "code": "insufficient_quota"}}
     upstream.script.append(web.json_response(error, status=429))
@@ -158,7 +158,7 @@ async def test_the_pause_that_is_asked_for(upstream: LittleUpstream, headers: An
     assert time.monotonic() - started >= least_s
 
 
-async def test_a_pause_longer_than_patience(upstream: LittleUpstream) -> None:
+async def test_a_pause_longer_than_the_patience(upstream: LittleUpstream) -> None:
     """Whoever is sent away for an hour tries a last time when patience ends."""
     upstream.script += [refusal(429, **{"Retry-After": "3600"}) for _ in range(9)]
     assert (await ask(upstream, patience_s=0.03)).status == 429

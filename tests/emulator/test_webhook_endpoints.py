@@ -152,7 +152,7 @@ async def test_a_test_event(sdk: openai.AsyncOpenAI, server: BatchServer, receiv
         ({"event_types": ...}, "event_types"),
     ],
 )
-async def test_endpoints_that_make_no_sense(server: BatchServer, raw: Raw, changes: Any, param: str) -> None:
+async def test_unusable_endpoints(server: BatchServer, raw: Raw, changes: Any, param: str) -> None:
     """Are refused with the parameter at fault, and not made."""
     wanted = {"name": "a", "url": "http://127.0.0.1:9/", "event_types": ["batch.failed"], **changes}
     wanted = {name: value for name, value in wanted.items() if value is not ...}

@@ -96,7 +96,7 @@ async def test_each_end_has_its_event(make_raw: MakeRaw, receiver: Receiver) -> 
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-async def test_the_official_client_believes_it(make_raw: MakeRaw, receiver: Receiver, is_async: Any) -> None:
+async def test_the_official_client_accepts_the_signature(make_raw: MakeRaw, receiver: Receiver, is_async: Any) -> None:
     """`unwrap` and `verify_signature` accept what was sent, and nothing that was changed or is old."""
     make: Any = openai.AsyncOpenAI if is_async else openai.OpenAI
     client = make(api_key="sk-x", webhook_secret=SECRET)
@@ -182,7 +182,7 @@ def test_several_secrets_sign_in_their_order() -> None:
         ({"timestamps": "x"}, "timestamps"),
     ],
 )
-def test_an_endpoint_that_makes_no_sense_is_refused(arguments: Any, message: str) -> None:
+def test_an_unusable_endpoint_is_refused(arguments: Any, message: str) -> None:
     """Mistakes show when the endpoint is made, not when the first batch ends."""
     with pytest.raises(ValueError, match=message):
         WebhookEndpoint(**{"url": "https://localhost/x", **arguments})
@@ -221,7 +221,7 @@ async def test_it_gives_up_after_three_days(make_raw: MakeRaw, receiver: Receive
     assert WebhookRetries(first_s=1).pause_s(10_000) == 4 * 3600
 
 
-async def test_a_dead_receiver_disturbs_no_batch(make_raw: MakeRaw, receiver: Receiver) -> None:
+async def test_a_dead_receiver_delays_no_batch(make_raw: MakeRaw, receiver: Receiver) -> None:
     """Where nobody listens, or nobody answers in time, the batch completes and the log says why."""
 
     async def hang(_: web.Request) -> web.StreamResponse:
@@ -311,7 +311,7 @@ async def test_settling_on_a_running_clock_does_not_wait_for_retries(make_raw: M
 
 
 async def test_events_of_one_project_can_be_picked(make_raw: MakeRaw, receiver: Receiver) -> None:
-    """An endpoint of a project hears of that project's batches only."""
+    """An endpoint of a project gets events of that project's batches only."""
     async with stepped(WebhookEndpoint(receiver.url, project="sk-bob")) as server:
         await finish(server, make_raw(server))
         assert receiver.got == []
@@ -319,7 +319,7 @@ async def test_events_of_one_project_can_be_picked(make_raw: MakeRaw, receiver: 
         assert [event["data"]["id"] for event in receiver.events] == [batch["id"]]
 
 
-async def test_endpoints_come_and_go(make_raw: MakeRaw, receiver: Receiver) -> None:
+async def test_endpoints_are_added_and_removed(make_raw: MakeRaw, receiver: Receiver) -> None:
     """An endpoint can be added to a running server; what waits for one that was removed is dropped."""
     endpoint = WebhookEndpoint(receiver.url)
     async with BatchServer(clock=SteppedClock()) as server:
@@ -355,7 +355,7 @@ def test_a_delivery_without_an_answer_is_not_accepted() -> None:
     assert accepted == [False, False, True, True, False]
 
 
-async def test_a_plan_that_fails_is_not_the_batchs_trouble(
+async def test_a_plan_that_fails_does_not_fail_the_batch(
     make_raw: MakeRaw, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is told in the log, and the batch ends as it would have."""
@@ -468,7 +468,7 @@ class TestRestarts:
     async def test_projects_are_known_by_their_keys(
         self, make_raw: MakeRaw, receiver: Receiver, tmp_path: Path
     ) -> None:
-        """No key is written to a data folder, and yet its endpoint hears of its batches."""
+        """No key is written to a data folder, and yet its endpoint gets the events of its batches."""
         async with self.server(tmp_path, WebhookEndpoint(receiver.url, project="sk-alice")) as server:
             await finish(server, make_raw(server, "sk-bob"))
             batch = await finish(server, make_raw(server))

@@ -41,7 +41,7 @@ async def test_the_bound_holds_over_all_batches(maker: WorkMaker) -> None:
     assert sum(len(ids_of(work.run.output)) for work in works) == len(watched.answered) == 300
 
 
-async def test_two_hundred_batches_take_turns(maker: WorkMaker) -> None:
+async def test_two_hundred_batches_take_turns_with_lines(maker: WorkMaker) -> None:
     """Lines are let in by the order of asking, and each batch asks for one at a time: all go on together."""
     gate = asyncio.Event()
     watched = Watched(concurrency=8, gate=gate)
@@ -92,7 +92,7 @@ async def test_an_answer_is_written_when_it_is_there(maker: WorkMaker) -> None:
     assert ids_of(work.run.output)[-1] == "batch_1-0"
 
 
-async def test_a_place_is_kept_until_the_answer_is_written(maker: WorkMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slot_is_taken_until_the_answer_is_written(maker: WorkMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a crash can lose is never more than runs at once: an unwritten answer counts as running."""
     watched = Watched(concurrency=4)
     work = maker.work(watched, lines=40)
@@ -256,7 +256,7 @@ async def test_stopping_does_not_wait_for_other_batches(maker: WorkMaker) -> Non
     assert len(ids_of(second.run.errors)) == 10
 
 
-async def test_stopped_with_its_place_in_hand(maker: WorkMaker) -> None:
+async def test_stopping_with_a_free_slot(maker: WorkMaker) -> None:
     """A batch that is stopped in the moment its turn comes gives its place to the next."""
     handle = ExecutorHandle(Watched(concurrency=1))
     work = maker.work(handle)
@@ -386,7 +386,7 @@ async def test_memory_is_flat(maker: WorkMaker, executor: Any) -> None:
     assert peak_bytes < 4_000_000
 
 
-async def test_the_gate_passes_over_those_who_left() -> None:
+async def test_the_limit_skips_calls_that_left_the_queue() -> None:
     """A place goes to the first in the queue who still wants it."""
     limit = CallLimit(1)
     assert limit.acquire().done()

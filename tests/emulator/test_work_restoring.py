@@ -58,7 +58,7 @@ async def test_nothing_was_written(maker: WorkMaker) -> None:
 
 
 @pytest.mark.parametrize("name", ["output", "errors"])
-async def test_a_line_torn_anywhere_is_asked_again(maker: WorkMaker, name: Any) -> None:
+async def test_an_incomplete_line_is_executed_again(maker: WorkMaker, name: Any) -> None:
     """Wherever in its last line a file ends, that line alone is asked again, and all is as without the crash."""
     whole = maker.work(Picky(), lines=4)
     await whole.run_to(4)
@@ -77,7 +77,7 @@ async def test_a_line_torn_anywhere_is_asked_again(maker: WorkMaker, name: Any) 
 
 
 @pytest.mark.parametrize("hole", [b"\0" * 50 + b"\n", b"{}\n", b'{"custom_id": 1}\n', b"\xff\n", b"\n"])
-async def test_a_hole_ends_what_is_believed(maker: WorkMaker, hole: Any) -> None:
+async def test_lines_behind_a_hole_are_executed_again(maker: WorkMaker, hole: Any) -> None:
     """Behind a line that a power failure made unreadable, lines are asked again, so that each is there once."""
     work = maker.work(Picky())
     await work.run_to(10)
@@ -92,7 +92,7 @@ async def test_a_hole_ends_what_is_believed(maker: WorkMaker, hole: Any) -> None
     assert again._counts == work._counts
 
 
-async def test_a_file_of_nothing_whole_goes(maker: WorkMaker) -> None:
+async def test_a_result_file_without_a_complete_line_is_removed(maker: WorkMaker) -> None:
     """A file that has not one whole line is as if it had never been made."""
     work = maker.work(Watched())
     work.run.errors.write_bytes(b'{"custom_id": "batch_1-3", "respon')

@@ -8,7 +8,7 @@ import attrs
 from aiohttp import web
 
 from openai_batches.emulator.faults.kinds import KINDS, SELECTING, Kind, field, read_value, written_value
-from openai_batches.emulator.faults.schedule import ScheduledDice
+from openai_batches.emulator.faults.schedule import ScheduledNumbers
 from openai_batches.emulator.store.records import StoredBatch
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
@@ -57,7 +57,7 @@ class AimedFault:
     seed: int = field(default=0)
     fired: int = attrs.field(default=0, init=False)
     # The random choice of a schedule, and the range of its numbers that belongs to this fault.
-    share: tuple[ScheduledDice, float, float] | None = attrs.field(default=None, init=False)
+    share: tuple[ScheduledNumbers, float, float] | None = attrs.field(default=None, init=False)
     _seen: int = attrs.field(default=0, init=False)
     _random: random.Random = attrs.field(init=False)
     _pattern: re.Pattern[str] = attrs.field(init=False)
@@ -91,7 +91,7 @@ class AimedFault:
 
     def __getattr__(self, name: str) -> Any:
         # `copy` asks for attributes before there are parameters.
-        if name.startswith("_") or name == "parameters" or name not in self.about.parameters:
+        if name.startswith("_") or name in {"kind", "parameters"} or name not in self.about.parameters:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self.parameters, name)
 
@@ -156,8 +156,8 @@ class AimedFault:
         if self._seen <= self.after_n or (self.times is not None and self.fired >= self.times):
             return False
         if self.share is not None:
-            dice, low, high = self.share
-            if not low <= dice.shows(subject) < high:
+            numbers, low, high = self.share
+            if not low <= numbers.of(subject) < high:
                 return False
         elif self._random.random() >= self.probability:
             return False

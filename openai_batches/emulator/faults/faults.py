@@ -22,7 +22,7 @@ from openai_batches.emulator.faults.lines import LineFaults, spoil_lines
 from openai_batches.emulator.faults.pages import PageFaults
 from openai_batches.emulator.faults.records import RecordFaults
 from openai_batches.emulator.faults.refusals import RefusalFaults
-from openai_batches.emulator.faults.schedule import ScheduledDice
+from openai_batches.emulator.faults.schedule import ScheduledNumbers
 from openai_batches.emulator.store.records import StoredBatch
 from openai_batches.emulator.validation import Verdict
 
@@ -146,16 +146,16 @@ class Faults:
     def schedule(
         *faults: Fault | str, seed: int = 0, method: str | None = None, path: str | None = None, **shares: float
     ) -> list[Fault]:
-        """Return faults that share one throw of dice per request, so that each request has at most one of them.
+        """Return faults that share one random number per request, so that each request has at most one of them.
 
         Which fault the n-th request to a method and route has depends on the seed and on n alone, not on the time, on
         requests to other routes, or on faults that are not of the schedule. Ids in a path count by the order in which
         they were first asked for at their route. Requests of the same method, route and id that are on their way at
-        once may change places. Batches are thrown for once in their life, by the order in which they were made.
+        once may change places. For each batch one number is drawn, in the order in which they were made.
 
         Args:
             faults: Faults with parameters of their own; `probability` is their share, `times` their number.
-            seed: Makes the throws repeatable.
+            seed: Makes the numbers repeatable.
             method: HTTP method of the requests that the named kinds strike.
             path: Regular expression of the paths that the named kinds strike.
             shares: The share of requests, 0 to 1, that a kind strikes, without end.
@@ -163,11 +163,11 @@ class Faults:
         Raises:
             ValueError: A kind does not exist, a share is wrong, or all shares are more than 1 together.
         """
-        dice, low = ScheduledDice(seed), 0.0
+        numbers, low = ScheduledNumbers(seed), 0.0
         given = _each(faults)
         named = [_of_share(name, share, method, path) for name, share in shares.items()]
         for fault in (*given, *named):
-            fault.share = (dice, low, low + fault.probability)
+            fault.share = (numbers, low, low + fault.probability)
             low += fault.probability
         if low > 1 + 1e-9:
             raise ValueError(f"the shares of a schedule must be at most 1 together, not {low:g}")
@@ -202,14 +202,14 @@ class Faults:
     async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer through the faults that strike the request, or undisturbed."""
         faults = tuple(self)
-        thrown = {fault.share[0] for fault in faults if fault.share is not None}
-        for dice in thrown:
-            dice.roll(request)
+        drawn = {fault.share[0] for fault in faults if fault.share is not None}
+        for numbers in drawn:
+            numbers.draw(request)
         try:
             return await self._answer(faults, request, handler)
         finally:
-            for dice in thrown:
-                dice.forget(request)
+            for numbers in drawn:
+                numbers.forget(request)
 
     async def _answer(self, faults: Sequence[Fault], request: web.Request, handler: Handler) -> web.StreamResponse:
         async def changed(request: web.Request) -> web.StreamResponse:
@@ -234,7 +234,7 @@ class Faults:
         for fault in self:
             if fault.share is not None:
                 # Drawn now, so that the order in which batches were made decides.
-                fault.share[0].shows(batch.id)
+                fault.share[0].of(batch.id)
         if (first := self._first(batch, "creation")) is not None:
             first.act(batch)
 

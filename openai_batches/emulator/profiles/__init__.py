@@ -1,5 +1,5 @@
-"""Other services that the emulator plays.
+"""Other services that the emulator imitates.
 
-Begin with ``profiles``, one value for each service; ``shaping`` changes the records, ``paths`` the addresses.
-Imports the emulator's JSON values.
+Begin with ``profiles``, one value for each service; ``shaping`` changes the records, ``result_style`` the result files.
+Imports the emulator's store, rules, atomic files and JSON values.
 """

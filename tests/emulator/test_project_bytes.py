@@ -17,8 +17,8 @@ async def try_upload(raw: Raw, content: bytes = b"{}\n") -> int:
     return status
 
 
-async def test_the_room_of_files_that_expired(make_raw: MakeRaw) -> None:
-    """What has expired takes no room from that very second."""
+async def test_expired_files_do_not_count(make_raw: MakeRaw) -> None:
+    """What has expired does not count from that very second."""
     async with BatchServer(clock=SteppedClock(), max_project_bytes=7) as server:
         raw = make_raw(server)
         await raw.upload(b"{}\n", **EXPIRY)
@@ -30,8 +30,8 @@ async def test_the_room_of_files_that_expired(make_raw: MakeRaw) -> None:
         assert await try_upload(raw) == 400
 
 
-async def test_the_room_after_a_restart(make_raw: MakeRaw, tmp_path: Path) -> None:
-    """A data folder's files take room in the next run too, those whose bytes are gone do not."""
+async def test_bytes_after_a_restart(make_raw: MakeRaw, tmp_path: Path) -> None:
+    """A data folder's files count in the next run, too; those whose bytes are gone do not."""
     async with BatchServer(clock=SteppedClock(), data=tmp_path) as server:
         raw = make_raw(server)
         await raw.upload(b"{}\n")
@@ -43,10 +43,10 @@ async def test_the_room_after_a_restart(make_raw: MakeRaw, tmp_path: Path) -> No
         assert await try_upload(make_raw(server)) == 400
 
 
-async def test_uploads_at_once_share_the_room(
+async def test_uploads_at_the_same_time_count_each_other(
     make_raw: MakeRaw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of uploads that come together, no more are taken than there is room for."""
+    """Of uploads at the same time, no more are accepted than the limit allows."""
     async with BatchServer(clock=SteppedClock(), data=tmp_path, max_project_bytes=7) as server:
         raw, secure, all_here = make_raw(server), server.store.secure, asyncio.Barrier(4)
 
@@ -59,8 +59,8 @@ async def test_uploads_at_once_share_the_room(
         assert sorted(answers) == [200, 200, 400, 400]
 
 
-async def test_uploads_in_parts_share_the_room(make_raw: MakeRaw) -> None:
-    """Two files that had room when they were announced have none together when they are complete."""
+async def test_uploads_in_parts_count_when_they_are_complete(make_raw: MakeRaw) -> None:
+    """Two files that were within the limit when they were announced may exceed it when they are complete."""
     async with BatchServer(clock=SteppedClock(), max_project_bytes=5) as server:
         raw = make_raw(server)
         wanted = {"filename": "a.jsonl", "purpose": "batch", "bytes": 3, "mime_type": "text/jsonl"}
