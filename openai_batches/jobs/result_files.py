@@ -63,6 +63,7 @@ class AttemptFiles:
         result_files: its output file, then its error file, those of them that there are.
         resent: the requests of the next attempt, which are those sent again; None where there is none.
         is_plain: whether each line of the files is the only one of a request of this attempt, and none lacks its line.
+        lacks_lines: whether the files would be plain if no request lacked its line.
         refused: the batch, where the service failed it as a whole.
         was_sent: whether there was a batch at all.
         sizes: what the sizes of these files must be, where the journal knows it.
@@ -72,6 +73,7 @@ class AttemptFiles:
     result_files: tuple[Path, ...] = ()
     resent: Path | None = None
     is_plain: bool = True
+    lacks_lines: bool = False
     refused: Batch | None = None
     was_sent: bool = True
     sizes: Mapping[Path, int] = attrs.field(factory=dict[Path, int])
@@ -93,6 +95,8 @@ def attempt_results(files: AttemptFiles, body_type: object = None) -> Generator[
     """Yield the result of each request that an attempt settled, in the order of its files where they allow it."""
     if files.is_plain and files.refused is None:
         pieces: Iterator[list[BatchResult]] = chain.from_iterable(_results_of(files, body_type))
+    elif files.lacks_lines and files.result_files:
+        pieces = _with_missing(files.ids(), chain.from_iterable(_results_of(files, body_type)))
     else:
         pieces = shard_results([files], body_type)
     yield from _without(_resent(files), pieces)
@@ -107,6 +111,17 @@ def _file_results(blocks: Iterator[bytes], body_type: object) -> Iterator[list[B
     reader = ResultReader(body_type=body_type)
     for block in blocks:
         yield reader.read(block)
+
+
+def _with_missing(ids: list[str], pieces: Iterator[list[BatchResult]]) -> Iterator[list[BatchResult]]:
+    """Yield results as they come, and after them those of the requests that had no line."""
+    found: set[str | None] = set()
+    for piece in pieces:
+        found.update(result.custom_id for result in piece)
+        yield piece
+    missing = [custom_id for custom_id in ids if custom_id not in found]
+    for start in range(0, len(missing), _PIECE_ITEMS):
+        yield list(map(missing_result, missing[start : start + _PIECE_ITEMS]))
 
 
 def _resent(files: AttemptFiles) -> frozenset[str]:

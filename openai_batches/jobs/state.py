@@ -94,7 +94,7 @@ class JobState:
         requests, results = (make(self.directory, self.job.job_id) for make in (requests_folder, results_folder))
         files = ((attempt.output_name, attempt.output_bytes), (attempt.error_name, attempt.error_bytes))
         names = [name for name, _ in files if name is not None]
-        following = self.attempts.get((attempt.shard, attempt.number + 1))
+        following, tally = self.attempts.get((attempt.shard, attempt.number + 1)), attempt.tally
         sizes = {requests / attempt.name: attempt.bytes}
         sizes.update({results / name: size for name, size in files if name is not None and size is not None})
         if following is not None:
@@ -104,7 +104,8 @@ class JobState:
             requests=requests / attempt.name,
             result_files=tuple(results / name for name in names),
             resent=None if following is None else requests / following.name,
-            is_plain=attempt.tally is not None and attempt.tally.is_plain,
+            is_plain=tally is not None and tally.is_plain,
+            lacks_lines=tally is not None and not (tally.is_plain or tally.doubled or tally.foreign),
             refused=attempt.batch if was_refused else None,
             was_sent=attempt.batch is not None and (bool(names) or attempt.batch.status != BatchStatus.CANCELLED),
             sizes=sizes,

@@ -117,7 +117,7 @@ def test_every_request_comes_out_once_however_often_it_was_sent(
     """Attempt by attempt, and shard by shard in order: the same results, and those that were counted."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        ids, wanted, tallies, harvests = list(IDS), {}, [], []
+        ids, wanted, tallies, attempts = list(IDS), {}, [], []
         requests = requests_file(folder / "requests-1.jsonl", ids)
         for attempt_number in range(1, number + 1):
             contents = data.draw(files), data.draw(files)
@@ -130,17 +130,21 @@ def test_every_request_comes_out_once_however_often_it_was_sent(
             following = folder / f"requests-{attempt_number + 1}.jsonl" if found.resent else None
             if following is not None:
                 assert write_requests(requests, following, found.resent) == following.stat().st_size
-            harvests.append(
+            attempts.append(
                 AttemptFiles(
-                    requests=requests, result_files=tuple(paths), resent=following, is_plain=found.tally.is_plain
+                    requests=requests,
+                    result_files=tuple(paths),
+                    resent=following,
+                    is_plain=found.tally.is_plain,
+                    lacks_lines=not (found.tally.is_plain or found.tally.doubled or found.tally.foreign),
                 )
             )
             if following is None:
                 break
             ids, requests = resent_of(ends, rule), following
             assert custom_ids(following) == ids
-        ordered = [result for piece in shard_results(harvests) for result in piece]
-        unordered = [result for harvest in harvests for piece in attempt_results(harvest) for result in piece]
+        ordered = [result for piece in shard_results(attempts) for result in piece]
+        unordered = [result for one in attempts for piece in attempt_results(one) for result in piece]
     assert [result.custom_id for result in ordered] == IDS
     assert {result.custom_id: str(result.outcome) for result in ordered} == wanted
     assert sorted(unordered, key=lambda result: result.custom_id or "") == ordered

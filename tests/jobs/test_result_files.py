@@ -114,6 +114,20 @@ def test_what_was_refused_first_may_succeed_later(tmp_path: Path, requests: Path
     ]
 
 
+def test_requests_without_a_line_are_missing_after_the_others(tmp_path: Path) -> None:
+    """The lines are given in their order, and read once, though some requests have none."""
+    ids = [f"r{number}" for number in range(3_000)]
+    requests = write_requests(tmp_path / "many.jsonl", ids)
+    output = file(tmp_path, "output", *map(success_line, reversed(ids[:500])))
+    files = AttemptFiles(requests=requests, result_files=(output,), is_plain=False, lacks_lines=True)
+    pieces = list(attempt_results(files))
+    assert said(pieces) == [
+        *((custom_id, Outcome.SUCCEEDED) for custom_id in reversed(ids[:500])),
+        *((custom_id, Outcome.MISSING) for custom_id in ids[500:]),
+    ]
+    assert max(map(len, pieces)) == 1_024
+
+
 def test_many_results_come_in_pieces(tmp_path: Path) -> None:
     ids = [f"r{number}" for number in range(2_500)]
     requests = write_requests(tmp_path / "many.jsonl", ids)
