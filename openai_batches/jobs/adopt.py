@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from openai_batches._threads import in_thread
 from openai_batches.errors import InputError, JournalError
 from openai_batches.jobs.journal.records import Attempt, JobRecord, Step
-from openai_batches.jobs.plan import JOB_PREFIX, begin, draft_of, make_folders, remove_draft, requests_folder
+from openai_batches.jobs.plan import JOB_PREFIX, begin, draft_of, make_folders, remove_draft, requests_folder, settled
 from openai_batches.jobs.result_files import custom_ids
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from openai_batches.jobs.context import Service
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
     from openai_batches.jobs.state import JobState
     from openai_batches.models import Batch
 
-__all__ = ["adopted", "begun_with", "empty_job"]
+__all__ = ["adopted", "begun_with"]
 
 
-def empty_job(base_url: str, options: dict[str, object], now_s: float) -> JobRecord:
+def _empty_job(base_url: str, options: dict[str, object], now_s: float) -> JobRecord:
     """Return a job without requests of its own, which batches can be adopted into."""
     return JobRecord(
         job_id=f"{JOB_PREFIX}{secrets.token_hex(6)}",
@@ -39,7 +40,7 @@ def empty_job(base_url: str, options: dict[str, object], now_s: float) -> JobRec
     )
 
 
-async def begun_with(session: Service, journal: Journal, batch: Batch | str, job: JobRecord) -> None:
+async def begun_with(session: Service, journal: Journal, batch: Batch | str, options: Mapping[str, Any]) -> None:
     """Begin a job with a batch that is made part of it: with the batch and its requests, or not at all.
 
     Raises:
@@ -50,6 +51,7 @@ async def begun_with(session: Service, journal: Journal, batch: Batch | str, job
         OSError: the disk is full.
     """
     found = await _found(session, batch)
+    job = _empty_job(session.base_url, settled(options), session.now())
     draft = draft_of(job.job_id)
     try:
         attempt, _ = await _fetched(session, found, journal.directory, draft, 1)

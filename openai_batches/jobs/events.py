@@ -1,15 +1,25 @@
-"""What a job tells while it runs."""
+"""The events of a job, and how they reach its callback and its iterators."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import datetime as dt
 import enum
+from collections import deque
+from typing import TYPE_CHECKING
 
 import attrs
 
 from openai_batches.models import Batch
 
-__all__ = ["JobEvent", "JobEventKind"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["EventStream", "JobEvent", "JobEventKind"]
+
+# So many events are kept for an iterator that does not take them.
+_MAX_EVENTS = 10_000
 
 
 class JobEventKind(enum.StrEnum):
@@ -57,3 +67,35 @@ class JobEvent:
 
     def __str__(self) -> str:
         return self.message
+
+
+class EventStream:
+    """Passes each event of a job to its callback, and to all who iterate over its events.
+
+    Attributes:
+        next_event: set when the next event comes; then there is a new one.
+    """
+
+    def __init__(self, on_event: Callable[[JobEvent], object] | None) -> None:
+        self.next_event = asyncio.Event()
+        self._on_event = on_event
+        self._queues: dict[int, deque[JobEvent]] = {}
+
+    def tell(self, event: JobEvent) -> None:
+        """Pass an event on."""
+        if self._on_event is not None:
+            self._on_event(event)
+        for queue in self._queues.values():
+            queue.append(event)
+        came, self.next_event = self.next_event, asyncio.Event()
+        came.set()
+
+    @contextlib.contextmanager
+    def queue(self) -> Iterator[deque[JobEvent]]:
+        """Give a queue of the events from now on, of which the newest are kept."""
+        queue: deque[JobEvent] = deque(maxlen=_MAX_EVENTS)
+        self._queues[id(queue)] = queue
+        try:
+            yield queue
+        finally:
+            del self._queues[id(queue)]

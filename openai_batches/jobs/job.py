@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import deque
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -13,17 +12,17 @@ import attrs
 from openai_batches._arguments import checked_expiry
 from openai_batches._threads import in_thread
 from openai_batches.errors import InputError, JobError, JobStoppedError
-from openai_batches.jobs.adopt import adopted, begun_with, empty_job
+from openai_batches.jobs.adopt import adopted, begun_with
 from openai_batches.jobs.arguments import check_job, checked_pairs, job_directory
 from openai_batches.jobs.context import Settings
-from openai_batches.jobs.events import JobEvent, JobEventKind
+from openai_batches.jobs.events import EventStream, JobEventKind
 from openai_batches.jobs.iterate import JobWalk, first_of
 from openai_batches.jobs.journal.sqlite import journal_path
 from openai_batches.jobs.ledger import Ledger
 from openai_batches.jobs.ownership import Hold, hold
 from openai_batches.jobs.plan import Plan, discard, planned, settled
 from openai_batches.jobs.runner import Runner
-from openai_batches.jobs.signals import checked_signals, stopped_elsewhere, stopping
+from openai_batches.jobs.signals import checked_signals, stop_task, stopped_elsewhere, stopping
 from openai_batches.jobs.state import JobState
 from openai_batches.models import Batch
 
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 
     from openai_batches._arguments import ExpiresAfter
     from openai_batches.jobs.context import Service
+    from openai_batches.jobs.events import JobEvent
     from openai_batches.jobs.journal.sqlite import Journal
     from openai_batches.policies import PollPolicy
     from openai_batches.requests.packing import ShardLimits
@@ -45,7 +45,6 @@ __all__ = ["BatchJob"]
 
 T = TypeVar("T")
 
-_MAX_EVENTS = 10_000
 # In so many turns an event loop has begun to close an iterator that was left.
 _TURNS = 3
 
@@ -120,9 +119,6 @@ class BatchJob:
         self._session = session
         self._source = source
         self._directory = job_directory(source, directory)
-        self._endpoint, self._limits, self._strict = endpoint, limits, strict
-        # What decides about requests and money, and may not change half way.
-        self._options: dict[str, Any] = {"completion_window": completion_window}
         self._settings = Settings(
             concurrency=concurrency,
             max_open=max_open,
@@ -135,10 +131,17 @@ class BatchJob:
             stall_after=stall_after,
         )
         check_job(self._settings, session=session, limits=limits, strict=strict, patience_s=patience_s, told=on_event)
+        self._plan = Plan(
+            base_url=session.base_url,
+            provider=session.provider,
+            endpoint=endpoint,
+            limits=limits,
+            strict=strict,
+            options={"completion_window": completion_window},
+            now_s=0.0,
+        )
         self._patience_s = patience_s
-        self._on_event = on_event
-        self._listeners: dict[int, deque[JobEvent]] = {}
-        self._told = asyncio.Event()
+        self._events = EventStream(on_event)
         self._hold: Hold | None = None
         self._state: JobState | None = None
         self._runner: Runner | None = None
@@ -173,7 +176,7 @@ class BatchJob:
         if self._hold is not None:
             self._hold.is_leaving = True
         if self._task is not None:
-            await _stop(self._task)
+            await stop_task(self._task)
         async with self._opening:
             await self._let_go()
 
@@ -235,7 +238,7 @@ class BatchJob:
                 await (task if is_ours else asyncio.shield(task))
         finally:
             if is_ours:
-                await _stop(task)
+                await stop_task(task)
         return await self.summary()
 
     async def events(self) -> AsyncGenerator[JobEvent, None]:
@@ -245,24 +248,20 @@ class BatchJob:
             BatchesError: as ``run``.
             OSError: as ``run``.
         """
-        queue: deque[JobEvent] = deque(maxlen=_MAX_EVENTS)
-        self._listeners[id(queue)] = queue
-        mine: asyncio.Task[None] | None = None
-        try:
+        with self._events.queue() as queue:
             task, is_ours = await self._started()
-            mine = task if is_ours else None
-            while True:
-                while queue:
-                    yield queue.popleft()
-                if task.done():
-                    with stopped_elsewhere():
-                        task.result()
-                    return
-                await first_of(task, self._told)
-        finally:
-            del self._listeners[id(queue)]
-            if mine is not None:
-                await _stop(mine)
+            try:
+                while True:
+                    while queue:
+                        yield queue.popleft()
+                    if task.done():
+                        with stopped_elsewhere():
+                            task.result()
+                        return
+                    await first_of(task, self._events.next_event)
+            finally:
+                if is_ours:
+                    await stop_task(task)
 
     async def results(self, *, ordered: bool = False, body_type: Any = None) -> AsyncGenerator[BatchResult, None]:
         """Yield one result for each request, from the moment on at which the first shard is done.
@@ -280,7 +279,7 @@ class BatchJob:
         """
         task, is_ours = await self._started()
         try:
-            walk = JobWalk(task, lambda: self._state, lambda: self._told, body_type)
+            walk = JobWalk(task, lambda: self._state, lambda: self._events.next_event, body_type)
             pieces = walk.ordered() if ordered else walk.unordered()
             async with aclosing(pieces):
                 async for piece in pieces:
@@ -290,7 +289,7 @@ class BatchJob:
                 await asyncio.shield(task)
         finally:
             if is_ours:
-                await _stop(task)
+                await stop_task(task)
 
     async def summary(self) -> Ledger:
         """Return what became of the requests so far.
@@ -351,9 +350,8 @@ class BatchJob:
             raise InputError("A batch is adopted before the job is run, or after it has been stopped")
         journal = await self._open_journal()
         if self._source is None and await in_thread(journal.job) is None:
-            job = empty_job(self._session.base_url, settled(self._options), self._session.now())
             async with self._opening:
-                await self._or_let_go(begun_with(self._session, journal, batch, job))
+                await self._or_let_go(begun_with(self._session, journal, batch, self._plan.options))
         await adopted(self._session, await self._opened(), batch)
 
     async def _started(self) -> tuple[asyncio.Task[None], bool]:
@@ -415,42 +413,10 @@ class BatchJob:
         async with self._opening:
             if self._state is None:
                 is_new = await in_thread(journal.job) is None
-                job = await self._or_let_go(planned(journal, self._source, self._plan()))
-                state = JobState(journal, job, on_event=self._tell, patience_s=self._patience_s, now=self._session.now)
+                now, plan = self._session.now, attrs.evolve(self._plan, now_s=self._session.now())
+                job = await self._or_let_go(planned(journal, self._source, plan))
+                state = JobState(journal, job, on_event=self._events.tell, patience_s=self._patience_s, now=now)
                 await state.open()
                 self._state = state
-                self._announce(state, is_new=is_new)
+                state.tell_opened(is_new=is_new)
             return self._state
-
-    def _announce(self, state: JobState, *, is_new: bool) -> None:
-        ledger = Ledger.of(state.attempts.values())
-        if is_new:
-            state.tell(JobEventKind.PLANNED, f"{ledger.inputs:,} requests in {len(ledger.shards):,} shards")
-        else:
-            state.tell(JobEventKind.RESUMED, f"{ledger.unfinished:,} of {ledger.inputs:,} requests are left")
-
-    def _plan(self) -> Plan:
-        return Plan(
-            base_url=self._session.base_url,
-            provider=self._session.provider,
-            endpoint=self._endpoint,
-            limits=self._limits,
-            strict=self._strict,
-            options=self._options,
-            now_s=self._session.now(),
-        )
-
-    def _tell(self, event: JobEvent) -> None:
-        if self._on_event is not None:
-            self._on_event(event)
-        for queue in self._listeners.values():
-            queue.append(event)
-        told, self._told = self._told, asyncio.Event()
-        told.set()
-
-
-async def _stop(task: asyncio.Task[None]) -> None:
-    """Stop a task where the job can go on from, unless it has ended."""
-    if not task.done():
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

@@ -13,7 +13,7 @@ from openai_batches.errors import InputError, JobStoppedError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["checked_signals", "stopped_elsewhere", "stopping"]
+__all__ = ["checked_signals", "stop_task", "stopped_elsewhere", "stopping"]
 
 _GOES_ON = "the batches that it has created, if any, go on at the service, and it goes on when it is run again"
 
@@ -83,3 +83,10 @@ def stopping(task: asyncio.Task[None], signals: Collection[signal.Signals]) -> I
     finally:
         for number in watched:
             loop.remove_signal_handler(number)
+
+
+async def stop_task(task: asyncio.Task[None]) -> None:
+    """Cancel the task of a job, and wait for its end."""
+    if not task.done():
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -14,6 +14,7 @@ from openai_batches.errors import AmbiguousCreateError, APIError, BatchesError, 
 from openai_batches.http.failures import can_pass, is_out_of_quota
 from openai_batches.jobs.events import JobEvent, JobEventKind
 from openai_batches.jobs.journal.records import Attempt, Step
+from openai_batches.jobs.ledger import Ledger
 from openai_batches.jobs.plan import requests_folder, results_folder
 from openai_batches.jobs.result_files import AttemptFiles
 from openai_batches.models import BatchStatus
@@ -154,6 +155,14 @@ class JobState:
         if self.pause is None:
             self.pause = reason
             self.tell(JobEventKind.PAUSED, f"The account has no quota left, nothing more is created: {reason}")
+
+    def tell_opened(self, *, is_new: bool) -> None:
+        """Tell how many requests are planned, or are left of a job that goes on."""
+        if is_new:
+            self.tell(JobEventKind.PLANNED, f"{self.job.requests:,} requests in {len(self.attempts):,} shards")
+            return
+        ledger = Ledger.of(self.attempts.values())
+        self.tell(JobEventKind.RESUMED, f"{ledger.unfinished:,} of {ledger.inputs:,} requests are left")
 
     def tell(
         self,

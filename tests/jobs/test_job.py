@@ -125,7 +125,7 @@ class TestRun:
             assert shop.asked("POST", "/v1/files") == 2
 
     async def test_no_more_batches_are_open_than_is_wanted(self, tmp_path: Path) -> None:
-        async with open_shop(tmp_path, requests=30) as shop, shop.job(max_open=2) as job:
+        async with open_shop(tmp_path, requests=30) as shop:
             most = 0
 
             def note(_: object) -> None:
@@ -134,8 +134,8 @@ class TestRun:
                     most, sum(not one.status.startswith("comp") for one in shop.server.store.batches.items.values())
                 )
 
-            job._on_event = note
-            assert (await job.run()).succeeded == 30
+            async with shop.job(max_open=2, on_event=note) as job:
+                assert (await job.run()).succeeded == 30
             assert most == 2
 
     async def test_a_thousand_shards_take_no_quadratic_time(self, tmp_path: Path) -> None:
