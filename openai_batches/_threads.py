@@ -83,7 +83,7 @@ async def in_threads(generator: Generator[T, None, None]) -> AsyncGenerator[T, N
 async def in_daemon_thread(function: Callable[[], T]) -> T:
     """Return what a function returns, run in a thread that the end of the program does not wait for.
 
-    A thread that waits for a reader of a pipe, or for a person, may wait for ever.
+    A thread that waits for a reader of a pipe, or for a person, may never end.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
@@ -99,7 +99,7 @@ async def in_daemon_thread(function: Callable[[], T]) -> T:
             value = function()
         except BaseException as error:  # noqa: BLE001  # it is raised where it is waited for
             setter, value = future.set_exception, error
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and so nothing waits for it
             loop.call_soon_threadsafe(settle, setter, value)
 
     threading.Thread(target=run, daemon=True).start()
@@ -126,7 +126,7 @@ class OneThread:
     async def run(self, function: Callable[..., T], *args: Any) -> T:
         """Return what a function returns; it runs to its end also where the caller is cancelled."""
         future = asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
-        # Where the caller is cancelled, nobody else asks how it ended.
+        # Where the caller is cancelled, nothing else retrieves the exception.
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(future)
 

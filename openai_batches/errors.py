@@ -22,7 +22,7 @@
     │   └── InvalidRequestsError      ... in the requests of an input file, problem by problem
     ├── BatchFailedError              the service refused the whole batch
     ├── RequestFailedError            one request of a batch did not succeed
-    ├── AmbiguousCreateError          nobody can tell whether the batch was created
+    ├── AmbiguousCreateError          it is not known whether the batch was created
     ├── JobError                      a job cannot go on as it is; what it did is in its journal
     │   ├── JobPausedError            ... until the account has quota again
     │   ├── JobStoppedError           ... since a signal told it to stop
@@ -183,7 +183,7 @@ class RateLimitError(APIError):
 
 
 class InternalServerError(APIError):
-    """500 and above: the service, or something before it, is in trouble."""
+    """500 and above: the service, or a proxy before it, has a problem of its own."""
 
 
 class DecodeError(BatchesError):
@@ -284,7 +284,7 @@ class AmbiguousCreateError(BatchesError):
     Look for it before creating it again: it may be running, and be paid for.
 
     Attributes:
-        idempotency_key: the key to look for in the ``metadata`` of listed batches; None if there was no room for one.
+        idempotency_key: the key to look for in the ``metadata`` of listed batches; None if the metadata was full.
     """
 
     def __init__(self, message: str = "", *, idempotency_key: str | None = None) -> None:
@@ -309,7 +309,7 @@ class JobPausedError(JobError):
 
 
 class JobStoppedError(JobError):
-    """A signal, or whoever had started it, stopped the job: its batches go on, and so does it when it is run again."""
+    """A signal, or its program, stopped the job: its batches go on, and so does it when it is run again."""
 
 
 class JournalError(JobError):

@@ -1,7 +1,8 @@
 """Lists at the service that are fetched page by page, to their end.
 
 A list ends where the service says so. Servers are known to repeat a cursor, to ignore it, to send pages that overlap,
-empty pages in the middle, and ``has_more`` for ever; none of that makes a list silently short, or a loop endless.
+empty pages in the middle, and ``has_more`` without end. Where a list cannot be followed, an error is raised: items are
+neither left out in silence nor asked for endlessly.
 
 Source: https://platform.openai.com/docs/api-reference/batch/list
 """
@@ -46,7 +47,7 @@ class AsyncPaginator(Generic[T]):
     starts afresh. ``await paginator`` gives the first page. Nothing is held open between two items.
 
     An item that comes again (pages that overlap, a list that moves) is yielded once: the ids of at least the last
-    10,000 items are remembered, the cursors of the whole walk. Where the service says that there is more but gives no
+    10,000 items are remembered, and all cursors. Where the service says that there is more but gives no
     way on (no cursor, a cursor already followed, a page of nothing new), ``PaginationError`` is raised after what came
     before it was yielded; its ``after`` is the cursor that led there. Where the service does not say whether there is
     more, the list ends with an empty page, or one that leads nowhere new.
@@ -147,7 +148,7 @@ class _Items(Generic[T]):
             for item in self._items:
                 return item
             async with self._lock:
-                # Of several tasks that share this walk one fetches, and the others find what it brought.
+                # Of several tasks that share this iterator, one fetches, and the others find what it brought.
                 for item in self._items:
                     return item
                 self._items = iter((await self._pages.next_page()).data)

@@ -93,9 +93,9 @@ class RetryPolicy:
 class PollPolicy:
     """How long to wait before a batch is asked about again: young batches often, old ones rarely.
 
-    The pause is a share of the batch's age, kept between a floor and a ceiling, so that the end of a batch is noticed
-    late by a small part of its life, never by more than ``max_delay_s``. Where its progress lets its end be foreseen,
-    the pause is at most half of the time until then, so that the questions close in on it.
+    The pause is a share of the batch's age, between a shortest and a longest pause, so that the end of a batch is
+    noticed late by a small part of its life, never by more than ``max_delay_s``. Where its progress lets its end be
+    foreseen, the pause is at most half of the time until then, so that the questions close in on it.
 
     Args:
         min_delay_s: the shortest pause, in seconds.
@@ -104,7 +104,7 @@ class PollPolicy:
         jitter: the share of the pause, 0 to 1, that is taken off at random, so that many waiters spread out.
 
     Raises:
-        InputError: a number is out of its range, or the floor lies above the ceiling.
+        InputError: a number is out of its range, or the shortest pause lies above the longest.
     """
 
     min_delay_s: float = attrs.field(default=5.0, validator=_positive)

@@ -135,7 +135,7 @@ def _variables_of_others() -> set[str]:
 
 
 class _Lease:
-    """Closes a session no later than the event loop in which it was used, whoever runs and closes that loop.
+    """Closes a session no later than the event loop in which it was used, whatever runs and closes that loop.
 
     Fixtures that are coroutines would need to know the plugin that runs them. A loop, however, ends its asynchronous
     generators before it closes, and asking for the key is the first thing that a session does in a loop.

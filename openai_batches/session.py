@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import ipaddress
-import os
-import platform
 import time
-import warnings
-from collections.abc import Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode
 
 import msgspec
-from yarl import URL
 
 from openai_batches._arguments import check_flags, check_seconds
-from openai_batches.errors import BatchesWarning, InputError
-from openai_batches.http.client import Exchange, Secret, checked_key, client_timeout
+from openai_batches.errors import InputError
+from openai_batches.http.client import Exchange, Secret, client_timeout
+from openai_batches.http.configuration import (
+    check_encryption,
+    check_types,
+    checked_headers,
+    service_address,
+    service_headers,
+    service_key,
+)
 from openai_batches.http.failures import Repeat
 from openai_batches.http.retries import Transport
 from openai_batches.http.wire import Answer, Request, clean_path, query_string
@@ -25,10 +27,10 @@ from openai_batches.policies import RetryPolicy
 from openai_batches.providers import OPENAI, Provider
 from openai_batches.resources.batches import Batches
 from openai_batches.resources.files import Files
-from openai_batches.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+    import os
+    from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
     from types import TracebackType
 
     import aiohttp
@@ -110,9 +112,9 @@ class BatchSession:
     ) -> None:
         if isinstance(api_key, str):
             api_key = Secret(api_key)  # a mistake in another argument must not show it among the local variables
-        _check_types(retry, headers, provider)
-        url = _base_url(_given_address(base_url) or _address_in_environment(provider) or provider.base_url, provider)
-        _check_encryption(url, require_tls=require_tls)
+        check_types(retry, headers, provider)
+        url = service_address(base_url, provider)
+        check_encryption(url, require_tls=require_tls)
         own_options = {
             "connector": connector,
             "proxy": proxy,
@@ -126,7 +128,7 @@ class BatchSession:
             base_url=url,
             query=urlencode(provider.query),
             auth_header=provider.auth_header,
-            headers=_headers(headers, organization, project, provider),
+            headers=service_headers(headers, organization, project, provider),
             timeout=client_timeout(timeout),
             session=session,
             session_options=given,
@@ -134,7 +136,7 @@ class BatchSession:
         )
         self._transport = Transport(
             self._exchange,
-            api_key=_key(api_key, provider),
+            api_key=service_key(api_key, provider),
             auth_prefix=provider.auth_prefix,
             retry=retry or RetryPolicy(),
             now=now,
@@ -181,7 +183,7 @@ class BatchSession:
     async def close(self) -> None:
         """Close our own ``aiohttp.ClientSession``, never a borrowed one. Closing twice does nothing.
 
-        Whoever still waits for a batch gets an ``InputError`` that says so; the batches go on.
+        Calls that still wait for a batch raise an ``InputError`` that says so; the batches go on.
         """
         await self.batches.close()
         await self._exchange.close()
@@ -217,7 +219,7 @@ class BatchSession:
         from openai_batches.jobs.job import BatchJob  # noqa: PLC0415  # a session without jobs does not load them
 
         job = BatchJob(self, source, directory=directory, **options)
-        # The job is closed first, so that whoever wants the directory next knows that it will be free.
+        # The job is closed first, so that another one that waits for its directory knows that it will be free.
         async with aclosing(job.results(ordered=ordered, body_type=body_type)) as results, job:
             async for result in results:
                 yield result
@@ -229,7 +231,7 @@ class BatchSession:
         stalled_after_s: float = 26 * 3_600.0,
         expiring_within_s: float = 3 * 86_400.0,
     ) -> Diagnosis:
-        """Return what is at the service that nobody needs or knows, seen from some jobs; nothing is changed.
+        """Return what is at the service that none of some jobs needs or knows; nothing is changed.
 
         All batches and files are listed: a request for every 100 batches and every 1,000 files.
 
@@ -342,107 +344,7 @@ class BatchSession:
             returns=object,
             repeat=Repeat.SAFELY if safely else Repeat.ONLY_UNDONE,
             body=body,
-            headers=_checked_headers(headers, "a request"),
+            headers=checked_headers(headers, "a request"),
             max_bytes=max_bytes,
         )
         return await self._transport.answer(request)
-
-
-def _check_types(retry: object, headers: object, provider: object) -> None:
-    """Refuse what would otherwise fail at the first call, with a message that is harder to understand."""
-    if not isinstance(provider, Provider):
-        raise InputError(f"provider must be a Provider, such as openai_batches.AZURE, not {provider!r}")
-    if retry is not None and not isinstance(retry, RetryPolicy):
-        raise InputError(f"retry must be a RetryPolicy, such as RetryPolicy(attempts=3), not {retry!r}")
-    if headers is not None and not isinstance(headers, Mapping):
-        raise InputError(f"headers must be a mapping of str to str, not {type(headers).__name__}")
-
-
-def _key(api_key: ApiKey | None, provider: Provider) -> ApiKey:
-    if api_key is None:
-        api_key = Secret(os.environ.get(provider.api_key_env, ""))
-        if not api_key:
-            variable = f", or set the environment variable {provider.api_key_env}" if provider.api_key_env else ""
-            raise InputError(f"No API key for {provider.name}: pass api_key=…{variable}")
-    return api_key if callable(api_key) else checked_key(api_key)
-
-
-def _given_address(base_url: str | None) -> str | None:
-    """Return the address that was given; with an empty one, the key would be sent to a service that was not meant."""
-    if base_url == "":
-        raise InputError("base_url is empty: leave it out for the service's own address, or pass the one you mean")
-    return base_url
-
-
-def _address_in_environment(provider: Provider) -> str:
-    """Return the address that the provider's variable holds, or ``""``."""
-    address = os.environ.get(provider.base_url_env, "").strip().rstrip("/")
-    if not address or address.endswith(provider.base_url_path):
-        return address
-    return address + provider.base_url_path
-
-
-def _base_url(text: str, provider: Provider) -> str:
-    if not text:
-        variable = f", or set the environment variable {provider.base_url_env}" if provider.base_url_env else ""
-        raise InputError(f"{provider.name} has no address that is everybody's: pass base_url=…{variable}")
-    try:
-        url = URL(text.strip())
-        url.origin()
-    except (ValueError, TypeError, AttributeError):
-        url = URL()
-    if url.scheme not in {"http", "https"} or not url.host:
-        raise InputError(f"base_url must be an address such as https://api.openai.com/v1, not {text!r}")
-    if url.user or url.password:
-        raise InputError("base_url must not hold a user name or a password: the key travels in a header")
-    if url.query_string or url.fragment:
-        raise InputError(f"base_url must not have a query or a fragment: {text!r}")
-    return str(url).rstrip("/")
-
-
-def _check_encryption(base_url: str, *, require_tls: bool) -> None:
-    url = URL(base_url)
-    if url.scheme == "https" or _is_loopback(url.host or ""):
-        return
-    if require_tls:
-        raise InputError(f"require_tls is set, and base_url is plain http to {url.host}")
-    text = f"The API key travels unencrypted to {url.host}: use https (require_tls=True refuses plain http)"
-    warnings.warn(text, BatchesWarning, stacklevel=3)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _headers(
-    headers: Mapping[str, str] | None, organization: str | None, project: str | None, provider: Provider
-) -> dict[str, str]:
-    for name, value in {"organization": organization, "project": project}.items():
-        if value is not None and not isinstance(value, str):
-            raise InputError(f"{name} must be a str, not {type(value).__name__}")
-    given = _checked_headers(headers, "the session")
-    if provider.auth_header.lower() in {name.lower() for name in given}:
-        raise InputError(f"{provider.auth_header} is set from the key: pass it as api_key=…, not among headers")
-    environment: Mapping[str, str] = os.environ if provider.api_key_env == OPENAI.api_key_env else {}
-    ours = {
-        "Accept": "application/json",
-        "User-Agent": f"openai_batches/{__version__} Python/{platform.python_version()}",
-        "OpenAI-Organization": organization or environment.get("OPENAI_ORG_ID"),
-        "OpenAI-Project": project or environment.get("OPENAI_PROJECT_ID"),
-    }
-    theirs = {name.lower() for name in given}
-    return {name: value for name, value in ours.items() if value and name.lower() not in theirs} | given
-
-
-def _checked_headers(headers: Mapping[str, str] | None, whose: str) -> dict[str, str]:
-    for name, value in (headers or {}).items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise InputError(f"the headers of {whose} must be str, {name!r} is {type(value).__name__}")
-        if not name.isascii() or not name.isprintable() or any(character in value for character in "\r\n\0"):
-            raise InputError(f"the header {name!r} of {whose} cannot be sent")
-    return dict(headers or {})

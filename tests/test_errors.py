@@ -143,7 +143,7 @@ def test_the_text_of_an_api_error(fields: dict[str, Any], text: str) -> None:
 
 
 def test_defaults_claim_nothing() -> None:
-    """An attribute that nobody set is None; a failure nobody explained may have been sent, and may pass."""
+    """An attribute that was not set is None; a failure without a reason may have been sent, and may pass."""
     error = APIError("m", status=500)
     for name in ("code", "type", "param", "request_id", "retry_after", "should_retry", "body"):
         assert getattr(error, name) is None
@@ -173,7 +173,7 @@ def test_the_tree_in_the_pages_is_the_tree() -> None:
 
 
 def test_the_tree_in_the_docstring_is_the_tree() -> None:
-    """The picture at the top of the room names every class, under its parent."""
+    """The tree at the top of the module names every class, under its parent."""
     lines = [line for line in (errors.__doc__ or "").splitlines() if "Error" in line or "Warning" in line]
     drawn = {
         next(word for word in line.split() if word.isidentifier()): line for line in lines if line.startswith("    ")

@@ -65,7 +65,7 @@ def test_every_module_lists_its_names_in_order() -> None:
 
 
 def test_a_public_name_is_offered_by_the_package_or_used_by_another_module() -> None:
-    """Nobody has to import from a module: what is there for users is in the package, the very same object."""
+    """What is for users can be imported from the package; no other module has to be known."""
     imported = _imported_names()
     assert [
         f"{module.__name__}.{name}"

@@ -171,7 +171,7 @@ def test_a_fixed_interval() -> None:
     ("remaining", "pause"), [(0, 5), (9, 5), (40, 20), (600, 180), (math.inf, 180), (math.nan, 5), (None, 180)]
 )
 def test_an_end_that_is_foreseen_is_closed_in_on(remaining: float | None, pause: float) -> None:
-    """The pause is at most half of the time that is left, and never below the floor."""
+    """The pause is at most half of the time that is left, and never below the shortest pause."""
     assert PollPolicy().delay_s(age_s=3_600, remaining_s=remaining) == pause
 
 
@@ -188,7 +188,7 @@ def test_what_a_caller_means_by_poll() -> None:
 
 @given(policy=poll_policies, age=seconds, younger=share, chance=share)
 def test_polling_is_bounded_and_slows_down(policy: PollPolicy, age: float, younger: float, chance: float) -> None:
-    """A pause lies between floor and ceiling, less jitter, and never shrinks with age."""
+    """A pause lies between the shortest and the longest, less jitter, and never shrinks with age."""
     pause = policy.delay_s(age_s=age, chance=chance)
     assert policy.min_delay_s * (1 - policy.jitter) <= pause * (1 + 1e-9)
     assert pause <= policy.max_delay_s

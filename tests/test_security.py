@@ -432,7 +432,7 @@ class TestTheWayThere:
         ],
     )
     def test_loopback_and_https_do_not(self, base_url: str) -> None:
-        """What stays on this machine, and what is encrypted, is nobody's worry, also with require_tls."""
+        """What stays on this machine, and what is encrypted, is allowed, also with require_tls."""
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             BatchSession(KEY, base_url=base_url)

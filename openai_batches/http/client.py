@@ -20,7 +20,7 @@ from openai_batches.errors import InputError, TransportError, TransportTimeoutEr
 from openai_batches.http.multipart import frame
 from openai_batches.http.wire import MultipartBody, Request
 
-__all__ = ["ApiKey", "ByteStream", "Exchange", "Secret", "checked_key", "client_timeout", "transport_error"]
+__all__ = ["ApiKey", "ByteStream", "Exchange", "Secret", "checked_key", "client_timeout"]
 
 ApiKey = str | Callable[[], Awaitable[str]]
 

@@ -61,12 +61,12 @@ _LATEST_S = 1e11
 
 
 def make_converter() -> cattrs.Converter:
-    """Return a new cattrs converter that structures the API's records, in every known dialect.
+    """Return a new cattrs converter that structures the API's records, also in the variants that services send.
 
-    It is msgspec's preconfigured converter, so that ``dumps`` and ``loads`` speak JSON, and it is yours: hooks you add
-    touch nobody else.
+    It is msgspec's preconfigured converter, so that ``dumps`` and ``loads`` speak JSON, and it is yours: hooks you
+    add change no other converter.
     """
-    from cattrs.preconf.msgspec import make_converter as make  # noqa: PLC0415  # only dialects need cattrs
+    from cattrs.preconf.msgspec import make_converter as make  # noqa: PLC0415  # only what msgspec refuses needs cattrs
 
     converter = make()
     configure_converter(converter)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import attrs
 
-__all__ = ["Frame", "frame"]
+__all__ = ["frame"]
 
 
 @attrs.frozen(kw_only=True)

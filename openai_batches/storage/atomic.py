@@ -2,7 +2,7 @@
 
 Until then such a file is called like the target with ``.part`` behind it, is readable by its owner alone, and is locked
 where the system can lock, so that two writers of one target do not write into each other. What a crashed process left
-is overwritten from its start, since nobody can tell what it is.
+is overwritten from its start, since it is not known what it is.
 """
 
 from __future__ import annotations
@@ -280,7 +280,7 @@ def _opened_part(target: Path) -> int:
         except BaseException:
             os.close(descriptor)
             raise
-        os.close(descriptor)  # whoever had it gave it its name, or removed it, while we waited for the lock
+        os.close(descriptor)  # its writer renamed or removed it while we waited for the lock
 
 
 def _lock(descriptor: int, path: Path) -> None:

@@ -548,7 +548,7 @@ class TestErrorsOfTheNetwork:
         assert "ssl" not in str(caught.value)
 
     async def test_a_name_that_does_not_resolve(self, open_session: OpenSession) -> None:
-        """A host that nobody knows is a TransportError that names it, and nothing was sent."""
+        """An unknown host is a TransportError that names it, and nothing was sent."""
 
         class NoResolver(aiohttp.abc.AbstractResolver):
             async def resolve(self, host: str, port: int = 0, family: int = socket.AF_INET) -> Any:

@@ -1,4 +1,4 @@
-"""Bytes into records: the fast path, the tolerant path, and that nobody can tell which one was taken."""
+"""Bytes become the same records on the fast path and on the tolerant one."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ json_value = st.recursive(
 
 
 def documents(cls: type, required: dict[str, Any], optional: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """Documents with every required field, any of the optional ones, in any order, and fields nobody has heard of."""
+    """Documents with every required field, any of the optional ones, in any order, and unknown fields."""
     known = {field.name for field in attrs.fields(cls)}
     unknown = st.dictionaries(text.filter(lambda name: name not in known), json_value, max_size=2)
     told = st.fixed_dictionaries(required, optional=optional)

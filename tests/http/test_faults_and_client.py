@@ -285,7 +285,7 @@ async def test_an_error_page_keeps_its_status(server: BatchServer, open_session:
 
 @shows("blank_file_ids", "null_counts", "unknown_status")
 async def test_odd_records_are_read(server: BatchServer, session: BatchSession) -> None:
-    """`""` is no file, null counts are no counts, and a status that nobody knows is not the end."""
+    """`""` is no file, null counts are no counts, and an unknown status is not the end."""
     batch = await begin(session)
     everything = [Fault.blank_file_ids(), Fault.null_counts(), Fault.unknown_status("on_hold")]
     server.faults.add(*everything, Fault.null_counts(has_members=True, after_n=1))
@@ -360,7 +360,7 @@ async def test_a_list_is_whole_all_the_same(server: BatchServer, session: BatchS
 
 @pytest.mark.needs("cursors")
 async def test_an_empty_page_in_the_middle_is_passed(server: BatchServer, session: BatchSession) -> None:
-    """A page without items that says where to go on does not end the list; what it withheld nobody can know."""
+    """A page without items that says where to go on does not end the list; what it left out is not known."""
     made = await many(server, session)
     server.faults.add(Fault.empty_page(after_n=1))
     assert await listed(session) == made[:2] + made[4:]

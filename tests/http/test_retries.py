@@ -83,7 +83,7 @@ class TestByVerb:
 
     @pytest.mark.parametrize("verb", VERBS)
     async def test_a_broken_connection(self, verb: str, open_session: OpenSession) -> None:
-        """A broken connection repeats a verb, unless nobody knows whether its deed was done."""
+        """After a broken connection a call is repeated, unless it may have been done, and twice would do harm."""
 
         async def handler(asked: Asked) -> bytes | None:
             if len(server.asked) < 3:

@@ -220,7 +220,7 @@ class TestPendingFiles:
 
 class TestListsInOnePiece:
     async def test_an_item_that_is_not_in_the_list(self, open_session: Callable[..., Any]) -> None:
-        """Nobody knows what stands behind an item that is not there."""
+        """What follows an item that is not in the list is not known."""
         async with BatchServer(clock=SteppedClock(), profile="groq") as server:
             with pytest.raises(PaginationError, match="no item 'batch_gone'"):
                 await open_session(server).batches.list(after="batch_gone").collect()

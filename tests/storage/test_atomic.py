@@ -1,4 +1,4 @@
-"""A new file has its name when it is whole; what is beside it until then is one file, and nobody else's."""
+"""A new file gets its name when it is whole; until then it is one file beside it, of one writer."""
 
 from __future__ import annotations
 
