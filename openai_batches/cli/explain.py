@@ -49,7 +49,7 @@ from openai_batches.cli.errors import CommandError, ExitCode, UnknownOptionError
 from openai_batches.cli.output.terminal import say_advice, say_error
 from openai_batches.cli.output.texts import lasting_text, one_line, path_text
 from openai_batches.http.failures import is_out_of_quota
-from openai_batches.jobs.admission import has_no_room
+from openai_batches.jobs.admission import lacks_capacity
 
 if TYPE_CHECKING:
     from cyclopts.argument import Argument
@@ -154,7 +154,7 @@ def _special_advice(error: BaseException) -> str:
     """Return better advice than that of the error's class, if there is."""
     if isinstance(error, APIError) and is_out_of_quota(error.code):
         return _QUOTA_ADVICE
-    if isinstance(error, APIError) and has_no_room(error):
+    if isinstance(error, APIError) and lacks_capacity(error):
         return "Try again when some of your batches have ended, or use `openai-batches run`, which waits for that"
     if isinstance(error, APIError) and error.status == _TOO_LARGE:
         return "Send less at once: a smaller --max-bytes (run, split), or in parts (files upload --parts)"

@@ -42,7 +42,7 @@ from openai_batches.cli.output.signals import interruptible
 from openai_batches.cli.output.terminal import check_output, note, say
 from openai_batches.cli.output.texts import cut, one_line, path_text, size_text, words
 from openai_batches.http.failures import is_refusal
-from openai_batches.jobs.admission import has_no_room
+from openai_batches.jobs.admission import lacks_capacity
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -200,7 +200,7 @@ def _is_refusal(error: BatchesError) -> bool:
     """Return whether a batch of this file is of no use: it was refused, and trying again would not help."""
     if not isinstance(error, APIError):
         return isinstance(error, InputError)
-    return is_refusal(error) and not has_no_room(error)
+    return is_refusal(error) and not lacks_capacity(error)
 
 
 async def _delete(session: "BatchSession", file_id: str, service: Service) -> None:
