@@ -95,6 +95,17 @@ class AimedFault:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self.parameters, name)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {one.name: getattr(self, one.name) for one in attrs.fields(AimedFault)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        about = KINDS[state["kind"]]
+        if "parameters" not in state:  # an earlier version kept the parameters of all kinds side by side
+            own = {name: state[name] for name in about.parameters}
+            state = {**state, "parameters": None if about.shape is None else about.shape(**own)}
+        for one in attrs.fields(AimedFault):
+            setattr(self, one.name, state[one.name])
+
     def __repr__(self) -> str:
         return f"<Fault {self.text}, fired {self.fired}>"
 
