@@ -35,12 +35,7 @@ _OUTPUT_FLAGS = frozenset({"-o", "--output"})
 
 
 def command_line(*words: str, service: "Service") -> str:
-    """Return a command line with the options that name the service.
-
-    Args:
-        words: the command and its arguments.
-        service: the service that is meant.
-    """
+    """Return a command line with the options that name the service."""
     return shlex.join([*_program(), *words, *service_options(service)])
 
 
@@ -76,23 +71,12 @@ def resume_command() -> str:
 
 
 def command_without(source: str, directory: Path) -> str:
-    """Return the command line of this run with a job's directory in the place of its source.
-
-    Args:
-        source: the source, as it was typed.
-        directory: the directory; where it was typed as well, nothing stands in the source's place.
-    """
+    """Return the command line of this run with a job's directory in the place of its source."""
     return _command_with(source, [] if _is_typed("--directory") else [str(directory)])
 
 
 def command_of_file(source: str, file_id: str, *, endpoint: str) -> str:
-    """Return the command line that was typed with a file at the service in the place of its source.
-
-    Args:
-        source: the source, as it was typed.
-        file_id: the file's id.
-        endpoint: where its requests go, which need not be looked for then.
-    """
+    """Return the command line that was typed with a file at the service in the place of its source."""
     return _command_with(source, [file_id], [] if _is_typed("--endpoint") else ["--endpoint", endpoint])
 
 

@@ -27,13 +27,7 @@ class _Command(App):
 
 
 def command(name: str, *, examples: str = "", help: str | None = None) -> App:
-    """Return the app of one command, to which ``default`` binds its function; the function's docstring is its help.
-
-    Args:
-        name: what the person types.
-        examples: lines that can be typed, each with a comment, for the end of ``--help``.
-        help: what stands above the commands of a family, which has no function of its own.
-    """
+    """Return the app of one command, to which ``default`` binds its function; the function's docstring is its help."""
     return _Command(
         name=name,
         help=help,

@@ -20,14 +20,7 @@ class ExitCode(enum.IntEnum):
 
 
 class CommandError(Exception):
-    """A command cannot be carried out.
-
-    Args:
-        message: what happened, in one sentence.
-        advice: what to do about it, in one sentence.
-        code: what the shell is told.
-        details: lines between the two, such as one for each problem of a file.
-    """
+    """A command cannot be carried out."""
 
     def __init__(
         self,
@@ -44,12 +37,7 @@ class CommandError(Exception):
 
 
 class UnknownOptionError(CommandError):
-    """What was typed where a file or an id stands looks like an option, and the command has none of that name.
-
-    Args:
-        option: what was typed.
-        advice: what else may have been meant, in a sentence without its first word's capital.
-    """
+    """What was typed where a file or an id stands looks like an option, and the command has none of that name."""
 
     def __init__(self, option: str, advice: str = "") -> None:
         super().__init__(f"Unknown option: {option}", advice)

@@ -127,12 +127,7 @@ _QUOTA_ADVICE = "Add credit, or raise the limit of the account: waiting does not
 
 
 def explain(error: BaseException, tokens: Sequence[str] = ()) -> Explanation:
-    """Return what a person is told of an error that ends the program.
-
-    Args:
-        error: the error.
-        tokens: the command line, for advice that names the command.
-    """
+    """Return what a person is told of an error that ends the program."""
     # What failed beside the first one failed because of it, or would be told next.
     while group := cast("tuple[BaseException, ...]", getattr(error, "exceptions", ())):
         error = group[0]

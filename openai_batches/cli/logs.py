@@ -6,17 +6,13 @@ import warnings
 
 from openai_batches.cli.output.terminal import note, progress_is_shown, warn
 
-__all__ = ["hush", "relay"]
+__all__ = ["relay", "silence"]
 
-_is_hushed = contextvars.ContextVar("_is_hushed", default=False)
+_is_silenced = contextvars.ContextVar("_is_silenced", default=False)
 
 
 def relay(*, is_debugging: bool) -> None:
-    """Let the library's warnings and log lines reach the person.
-
-    Args:
-        is_debugging: whether all lines do.
-    """
+    """Let the library's warnings and log lines reach the person."""
     warnings.showwarning = lambda message, *_, **__: _tell(str(message))
     logger = logging.getLogger("openai_batches")
     # A person who watches is told that a request is tried again; a log file is not filled with it.
@@ -26,13 +22,13 @@ def relay(*, is_debugging: bool) -> None:
     logger.propagate = False
 
 
-def hush() -> None:
+def silence() -> None:
     """Keep them from this command, which says nothing but errors."""
-    _is_hushed.set(True)
+    _is_silenced.set(True)
 
 
 def _tell(text: str) -> None:
-    if not _is_hushed.get():
+    if not _is_silenced.get():
         warn(text)
 
 
@@ -40,5 +36,5 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING:
             _tell(record.getMessage())
-        elif not _is_hushed.get():
+        elif not _is_silenced.get():
             note(f"{record.levelname.lower()}: {record.getMessage()}")

@@ -12,16 +12,16 @@ from openai_batches.cli.app import app
 from openai_batches.cli.errors import ClosedPipeError, CommandError, ExitCode
 from openai_batches.cli.logs import relay
 from openai_batches.cli.options.environment import DEBUG, variable
-from openai_batches.cli.output.signals import heard_as_interrupts
+from openai_batches.cli.output.signals import signals_as_interrupts
 from openai_batches.cli.output.terminal import (
     check_output,
+    discard_errors,
+    discard_output,
     flush,
-    give_up_errors,
-    give_up_output,
+    flush_or_discard_output,
     note,
     say_advice,
     say_error,
-    settle_output,
     stdout,
 )
 
@@ -32,19 +32,15 @@ _WORDS = frozenset({"--help", "-h", "--version"})
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Run a command line, and return its exit code.
-
-    Args:
-        argv: the arguments; None: the process's own.
-    """
+    """Run a command line, and return its exit code."""
     tokens = list(sys.argv[1:] if argv is None else argv)
     is_debugging = "--debug" in tokens or variable(DEBUG) is not None
     relay(is_debugging=is_debugging)
-    _let_anything_be_written()
+    _escape_unencodable()
     TYPED.set(tokens)
-    with heard_as_interrupts():
+    with signals_as_interrupts():
         code = _ended(tokens, is_debugging=is_debugging)
-    give_up_errors()
+    discard_errors()
     return code
 
 
@@ -54,12 +50,12 @@ def _ended(tokens: Sequence[str], *, is_debugging: bool) -> int:
         code = _called(tokens)
         flush()
     except ClosedPipeError:
-        give_up_output()
+        discard_output()
         return ExitCode.UNREAD
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else ExitCode.DONE if end.code is None else ExitCode.MISUSED
     except BaseException as error:  # noqa: BLE001  # whatever it is, a person is told of it
-        settle_output()
+        flush_or_discard_output()
         if isinstance(error, KeyboardInterrupt) and not is_debugging:
             # It may have come before the rooms that explain errors could be loaded.
             say_error("Interrupted")
@@ -68,7 +64,7 @@ def _ended(tokens: Sequence[str], *, is_debugging: bool) -> int:
     return code
 
 
-def _let_anything_be_written() -> None:
+def _escape_unencodable() -> None:
     """Write what the person's encoding does not have as an escape, rather than not at all."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # None, where the shell has closed it

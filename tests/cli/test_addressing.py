@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from openai_batches import AZURE, GROQ, OPENAI
-from openai_batches.cli.options.service import Service, addressed, confirm_above_usd, local_data
+from openai_batches.cli.options.service import Service, confirm_above_usd, local_data, resolve_service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -124,7 +124,7 @@ def test_whose_key_goes_where(monkeypatch: pytest.MonkeyPatch, way: str, field: 
             service = Service(config=Path("c.toml"), **flags)  # type: ignore[arg-type]
             _, profile = service.configured()
             known = {"groq": GROQ, "azure": AZURE}
-            found = addressed(
+            found = resolve_service(
                 service.flags(), profile, known.get(flags.get("provider") or profile.provider or "", OPENAI)
             )
         assert (found.api_key_env is None) != (found.api_key_file is None)

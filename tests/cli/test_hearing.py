@@ -17,7 +17,7 @@ from support.batch_stage import submit
 from support.machine_needs import needs_bash
 from support.request_lines import request_lines
 
-from openai_batches.cli.output.signals import heard_as_interrupts, left_at_ctrl_z
+from openai_batches.cli.output.signals import cleared_at_ctrl_z, signals_as_interrupts
 from openai_batches.emulator import Fault, SteppedClock
 
 if TYPE_CHECKING:
@@ -92,12 +92,12 @@ def test_where_nobody_could_let_it_go_on_ctrl_z_stops_nothing(terminal: Terminal
 
 async def test_where_ctrl_z_is_ignored_it_stays_so() -> None:
     """Afterwards the signal is as it was."""
-    with left_at_ctrl_z(lambda: None, lambda: None):
+    with cleared_at_ctrl_z(lambda: None, lambda: None):
         assert signal.getsignal(signal.SIGTSTP) is not signal.SIG_DFL
     assert signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL
     signal.signal(signal.SIGTSTP, signal.SIG_IGN)
     try:
-        with left_at_ctrl_z(lambda: None, lambda: None):
+        with cleared_at_ctrl_z(lambda: None, lambda: None):
             assert signal.getsignal(signal.SIGTSTP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
@@ -126,7 +126,7 @@ def test_only_what_nobody_has_decided_about_is_changed() -> None:
     """A signal that is ignored, as under nohup, stays ignored; afterwards all is as before."""
     kept = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with heard_as_interrupts():
+        with signals_as_interrupts():
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(signal.SIGTERM)
@@ -139,7 +139,7 @@ def test_where_ctrl_c_is_ignored_sigterm_is_not() -> None:
     """As in the background of a script."""
     kept = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with heard_as_interrupts(), pytest.raises(KeyboardInterrupt):
+        with signals_as_interrupts(), pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
     finally:
         signal.signal(signal.SIGINT, kept)
@@ -149,7 +149,7 @@ def test_another_thread_changes_nothing() -> None:
     """No thread but the main one may, and none hears signals."""
 
     def enter() -> None:
-        with heard_as_interrupts():
+        with signals_as_interrupts():
             seen.append(signal.getsignal(signal.SIGTERM))
 
     seen: list[object] = []

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Cli = Callable[..., Finished]
 
-TABLE = "order,text,language\nk1,Boils in a minute.,French\nk2,Arrived broken.,Basque\n"
+TABLE = "order,text,language\nk1,Boils in a minute.,French\nk2,ReceivedWebhook broken.,Basque\n"
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_requests_go_to_standard_output(cli: Cli, table: Path) -> None:
     """And what is said about them to standard error, so that a pipe gets requests alone."""
     done = cli("requests", table, "-m", "gpt", "-t", "- {text}", "--id", "order")
     assert done.code == 0
-    assert prompts_in(done.out) == ["- Boils in a minute.", "- Arrived broken."]
+    assert prompts_in(done.out) == ["- Boils in a minute.", "- ReceivedWebhook broken."]
     assert [request["custom_id"] for request in requests_in(done.out)] == ["k1", "k2"]
     assert done.err == f"reviews.csv: 2 requests, {len(done.out)} B\n"
 

@@ -18,9 +18,11 @@ from support.run_stage import CHAT, LOCAL, ask_often, write_requests
 from openai_batches import Batch, BatchStatus, JobEvent, JobEventKind, Ledger, RequestCounts, Step
 from openai_batches.cli.advice import TYPED, resume_command
 from openai_batches.cli.options.local import announced
-from openai_batches.cli.run import display as display_module, messages as messages_module, run as run_module
-from openai_batches.cli.run.display import Picture
-from openai_batches.cli.run.messages import EventTeller, ledger_lines
+from openai_batches.cli.run import display as display_module
+from openai_batches.cli.run import messages as messages_module
+from openai_batches.cli.run import run as run_module
+from openai_batches.cli.run.display import Frame
+from openai_batches.cli.run.messages import EventMessages, ledger_lines
 from openai_batches.cli.run.progress import JobProgress, Pace
 from openai_batches.costs.prices import PRICES
 from openai_batches.emulator import BackgroundServer, SteppedClock
@@ -75,13 +77,13 @@ def event(kind: JobEventKind, shard: int | None = None, seen: Batch | None = Non
 
 def progress_of(*attempts: Attempt) -> JobProgress:
     progress = JobProgress()
-    progress.remember(JournalView(job=job_record(), attempts=attempts, is_cancelled=False, is_finished=False))
+    progress.add_journal(JournalView(job=job_record(), attempts=attempts, is_cancelled=False, is_finished=False))
     progress.update(Ledger.of(attempts))
     return progress
 
 
 def drawn(progress: JobProgress, columns: int, rows: int, **fields: Any) -> list[str]:
-    picture = Picture(**{"progress": progress, "left_s": None, "elapsed_s": 61.0, **fields})
+    picture = Frame(**{"progress": progress, "left_s": None, "elapsed_s": 61.0, **fields})
     console = Console(width=columns, height=rows, record=True, file=Path("/dev/null").open("w"), legacy_windows=False)  # noqa: SIM115
     console.print(picture.drawn(columns, rows))
     console.file.close()
@@ -117,13 +119,13 @@ class TestProgress:
         """A batch is asked for between two steps of the journal; counts that are none are no counts."""
         first = attempt(1, Step.CREATED, batch=batch("a"))
         progress = progress_of(first)
-        progress.heed(event(JobEventKind.CHANGED, 1, batch("a", completed=7)))
+        progress.add_event(event(JobEventKind.CHANGED, 1, batch("a", completed=7)))
         progress.update(Ledger.of([first]))
         assert progress.done == 7
-        progress.heed(event(JobEventKind.CHANGED, 1, attrs.evolve(batch("a"), request_counts=None)))
+        progress.add_event(event(JobEventKind.CHANGED, 1, attrs.evolve(batch("a"), request_counts=None)))
         progress.update(Ledger.of([first]))
         assert progress.done == 0
-        progress.heed(event(JobEventKind.CHANGED, 1, batch("of an attempt that is not known yet")))
+        progress.add_event(event(JobEventKind.CHANGED, 1, batch("of an attempt that is not known yet")))
         progress.update(Ledger.of([first]))
         assert progress.rows[0].state == "validating"
 
@@ -131,7 +133,7 @@ class TestProgress:
         """The second attempt counts from what the first one left."""
         tally = Tally(outcomes={"succeeded": 6}, resent=4)
         progress = progress_of(attempt(1, Step.VERIFIED, tally=tally), attempt(1, number=2, requests=4))
-        progress.heed(event(JobEventKind.RESENT, 1))
+        progress.add_event(event(JobEventKind.RESENT, 1))
         (row,) = progress.rows
         assert (row.done, row.attempt, row.state, progress.resent) == (6, 2, "waiting", 1)
 
@@ -140,11 +142,11 @@ class TestProgress:
         first = attempt(1, Step.UPLOADED)
         progress = progress_of(first)
         assert progress.rows[0].state == "uploaded"
-        progress.heed(event(JobEventKind.REFUSED, 1))
+        progress.add_event(event(JobEventKind.REFUSED, 1))
         progress.update(Ledger.of([first]))
         assert progress.rows[0].state == "no room"
-        progress.heed(event(JobEventKind.CREATED, 1))
-        progress.heed(event(JobEventKind.FINISHED))
+        progress.add_event(event(JobEventKind.CREATED, 1))
+        progress.add_event(event(JobEventKind.FINISHED))
         progress.update(Ledger.of([first]))
         assert progress.rows[0].state == "uploaded"
 
@@ -195,7 +197,7 @@ class TestPicture:
         """The whole line of each shard with its id, and numbers below each other."""
         done = attempt(1, Step.VERIFIED, batch=batch("a" * 32), tally=Tally(outcomes={"succeeded": 8, "failed": 2}))
         progress = progress_of(done, attempt(2, Step.CREATED, batch=batch("b" * 32, completed=5)), attempt(3))
-        progress.heed(event(JobEventKind.RESENT, 1))
+        progress.add_event(event(JobEventKind.RESENT, 1))
         lines = drawn(progress, 80, 24, left_s=130.0, cost=0.01, expected=0.5)
         assert lines[0].endswith("  15/30   50 %  2m 10s left")
         assert lines[1] == "1m 1s · 1 of 3 batches · 2 failed · 1 retry · $0.01 of at most $0.50"
@@ -249,7 +251,7 @@ class TestTelling:
         """A network that is down does not fill the screen, and is not kept quiet either."""
         said: list[str] = []
         now = [0.0]
-        teller = EventTeller(said.append, lambda: now[0])
+        teller = EventMessages(said.append, lambda: now[0])
         teller.tell(event(JobEventKind.CREATED))
         for _ in range(3):
             teller.tell(event(JobEventKind.POSTPONED, message="no\nnetwork"))
@@ -375,11 +377,11 @@ class TestDrawing:
         asked, frames = 0, 0
         is_enough = asyncio.Event()
 
-        async def picture() -> Picture:
+        async def picture() -> Frame:
             nonlocal frames
             frames += 1
             await asyncio.sleep(0)
-            return Picture(progress=progress_of(attempt(1)), left_s=None, elapsed_s=1.0)
+            return Frame(progress=progress_of(attempt(1)), left_s=None, elapsed_s=1.0)
 
         def is_new() -> bool:
             nonlocal asked
@@ -403,15 +405,15 @@ class TestDrawing:
         self, cli: Callable[..., Finished], service: BackgroundServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The picture of such a job says so."""
-        seen: list[Picture] = []
-        whole = Picture.drawn
+        seen: list[Frame] = []
+        whole = Frame.drawn
 
-        def note(picture: Picture, columns: int, rows: int) -> Any:
+        def note(picture: Frame, columns: int, rows: int) -> Any:
             seen.append(picture)
             service.advance(minutes=10)
             return whole(picture, columns, rows)
 
         write_requests(Path("requests.jsonl"), model="house-model")
-        monkeypatch.setattr(Picture, "drawn", note)
+        monkeypatch.setattr(Frame, "drawn", note)
         assert cli("run", "requests.jsonl", "--yes").code == 0
         assert seen[0].expected is None

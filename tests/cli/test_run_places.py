@@ -27,7 +27,7 @@ from openai_batches import (
     TransportError,
 )
 from openai_batches.cli.errors import CommandError, ExitCode
-from openai_batches.cli.output import terminal as terminal_of_program
+from openai_batches.cli.output import terminal as terminal_module
 from openai_batches.cli.output.streams import OutputStream
 from openai_batches.cli.run import run as run_module
 from openai_batches.cli.run.save import Output
@@ -194,7 +194,7 @@ class TestEnds:
             def print(self, *_: object, **__: object) -> None:
                 raise OSError(5, "Input/output error")
 
-        monkeypatch.setattr(terminal_of_program, "stderr", Gone)
+        monkeypatch.setattr(terminal_module, "stderr", Gone)
         assert cli("run", "requests.jsonl", "-o", "out.jsonl", *LOCAL).code == 0
         assert sorted(ids_in(Path("out.jsonl").read_text())) == IDS
 
@@ -219,17 +219,17 @@ class TestEnds:
             await asyncio.sleep(0.01)
             Path("report.html").write_text("whole")  # noqa: ASYNC240
 
-        reported = run_module.Errand._reported
+        reported = run_module.RunCommand._write_report
 
         waiting: list[asyncio.Task[object]] = []
 
-        async def report(errand: run_module.Errand) -> None:
+        async def report(command: run_module.RunCommand) -> None:
             task = asyncio.current_task()
             assert task is not None
             waiting.append(task)
-            await reported(errand)
+            await reported(command)
 
-        monkeypatch.setattr(run_module.Errand, "_reported", report)
+        monkeypatch.setattr(run_module.RunCommand, "_write_report", report)
         monkeypatch.setattr(run_module, "write_report", write)
         before = signal.getsignal(signal.SIGINT)
         try:

@@ -19,8 +19,8 @@ import pytest
 from support.machine_needs import needs_full_device
 
 from openai_batches.cli.app import app
-from openai_batches.cli.commands import serve as serve_room
-from openai_batches.cli.commands.serve import Emulated
+from openai_batches.cli.commands import serve as serve_module
+from openai_batches.cli.commands.serve import EmulatorOptions
 from openai_batches.emulator import options
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ def test_no_option_of_the_emulator_is_missing() -> None:
 
 def test_every_option_reaches_the_emulator() -> None:
     """Each field is handed on under its name; what was not given is left to the emulator."""
-    assert serve_room.Emulated().argv() == ["--host=127.0.0.1", "--port=8080", "--speed=1.0"]
-    names = {field.name for field in attrs.fields(serve_room.Emulated)}
-    given = serve_room.Emulated(fault=("a", "b"), upstream_model=("m=n",), webhook_secret_env="V")
+    assert serve_module.EmulatorOptions().argv() == ["--host=127.0.0.1", "--port=8080", "--speed=1.0"]
+    names = {field.name for field in attrs.fields(serve_module.EmulatorOptions)}
+    given = serve_module.EmulatorOptions(fault=("a", "b"), upstream_model=("m=n",), webhook_secret_env="V")
     assert given.argv()[3:] == ["--fault=a", "--fault=b", "--upstream-model=m=n", "--webhook-secret-env=V"]
     assert {f"--{name.replace('_', '-')}" for name in names} < set(options._parser()._option_string_actions)
 
@@ -225,7 +225,7 @@ def test_standard_output_that_is_full_is_an_error_of_two_lines() -> None:
 def test_times_are_written_as_for_every_command(cli: Cli) -> None:
     """The emulator gets them in seconds."""
     assert "--upstream-timeout TIME" in cli("serve", "--help").out
-    assert "--upstream-timeout=90.0" in Emulated(upstream_timeout=90.0).argv()
+    assert "--upstream-timeout=90.0" in EmulatorOptions(upstream_timeout=90.0).argv()
     done = cli("serve", "--upstream-timeout", "2 parsecs")
     assert (done.code, done.out) == (2, "")
     assert "is no length of time" in done.err
@@ -235,7 +235,7 @@ def test_an_error_of_the_system_is_told_in_its_words(cli: Cli, monkeypatch: pyte
     async def broken(*_: object, **__: object) -> None:
         raise OSError(errno.EIO, "Input/output error", "disk")
 
-    monkeypatch.setattr(serve_room, "serve_until_stopped", broken)
+    monkeypatch.setattr(serve_module, "serve_until_stopped", broken)
     done = cli("serve", "--port", "0")
     assert done.code == 2
     assert "error: disk: Input/output error\n" in done.err

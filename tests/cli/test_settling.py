@@ -17,7 +17,7 @@ from support.batch_stage import in_terminal
 from openai_batches.cli.output import terminal
 from openai_batches.cli.output.documents import write_document
 from openai_batches.cli.output.signals import interruptible
-from openai_batches.cli.output.terminal import busy, say, settle_output, table, write
+from openai_batches.cli.output.terminal import busy, flush_or_discard_output, say, table, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def test_what_was_written_before_an_error_is_kept(capfd: pytest.CaptureFixture[str]) -> None:
     """The lines that were done are done."""
     write(b"one line\n")
-    settle_output()
+    flush_or_discard_output()
     assert capfd.readouterr().out == "one line\n"
 
 
@@ -37,7 +37,7 @@ def test_what_nobody_takes_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None
     with os.fdopen(writing, "w") as stream:
         monkeypatch.setattr(terminal.sys, "stdout", stream)
         write(b"one line\n")
-        settle_output()
+        flush_or_discard_output()
         terminal.flush()
 
 

@@ -14,7 +14,7 @@ from support.full_pipes import wait_until_full
 from support.machine_needs import needs_bash, needs_full_device
 
 from openai_batches.cli.errors import ClosedPipeError, CommandError
-from openai_batches.cli.output import terminal as terminal_room
+from openai_batches.cli.output import terminal as terminal_module
 from openai_batches.cli.output.terminal import note, out_is_file, out_is_terminal, say, table, warn, write
 
 if TYPE_CHECKING:
@@ -66,10 +66,10 @@ def run(redirect: str, *, env: dict[str, str] | None = None, rows: int = 3) -> s
 @pytest.fixture(autouse=True)
 def fresh_consoles() -> Iterator[None]:
     """Consoles are made once in the life of a program, and here once in the life of a test."""
-    for make in (terminal_room.stdout, terminal_room.stderr):
+    for make in (terminal_module.stdout, terminal_module.stderr):
         make.cache_clear()
     yield
-    for make in (terminal_room.stdout, terminal_room.stderr):
+    for make in (terminal_module.stdout, terminal_module.stderr):
         make.cache_clear()
 
 
@@ -226,8 +226,8 @@ class TestErrorsOfTheSystem:
             "say": lambda: say("x"),
             "terminal": lambda: say("x"),
             "write": lambda: write(b"x"),
-            "flush": terminal_room.flush,
-            "through": lambda: terminal_room.write_through(b"x"),
+            "flush": terminal_module.flush,
+            "through": lambda: terminal_module.write_through(b"x"),
         }
         with pytest.raises(expected):
             act[use]()

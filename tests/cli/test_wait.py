@@ -13,7 +13,7 @@ from rich.console import Console
 from support.batch_stage import ask, asked, every_state, held, in_terminal, interrupted_when, submit
 
 from openai_batches.cli.commands import _follow as follow_module
-from openai_batches.cli.commands._follow import Following
+from openai_batches.cli.commands._follow import BatchWaiter
 from openai_batches.cli.explain import Failures
 from openai_batches.cli.options.service import Service
 from openai_batches.cli.output import live
@@ -69,14 +69,14 @@ def test_a_timeout_is_code_4_and_touches_nothing(
     ids = every_state(service)
     limits: list[asyncio.Timeout] = []
     taken: list[str] = []
-    take = Following._take
+    take = BatchWaiter._take
 
     def timeout(seconds: float) -> asyncio.Timeout:
         assert seconds == 1
         limits.append(asyncio.timeout(None))
         return limits[0]
 
-    def take_and_end(self: Following, drawing: Any, batch_id: str, said: Any) -> None:
+    def take_and_end(self: BatchWaiter, drawing: Any, batch_id: str, said: Any) -> None:
         take(self, drawing, batch_id, said)
         taken.append(batch_id)
         if len(taken) == 3:
@@ -84,7 +84,7 @@ def test_a_timeout_is_code_4_and_touches_nothing(
 
     # The second is over when each has been asked about once, however long that takes.
     monkeypatch.setattr(follow_module, "asyncio", SimpleNamespace(timeout=timeout))
-    monkeypatch.setattr(Following, "_take", take_and_end)
+    monkeypatch.setattr(BatchWaiter, "_take", take_and_end)
     done = cli("wait", ids["completed"], ids["in_progress"], ids["validating"], "--timeout", "1s")
     assert done.code == 4
     assert done.out == f"{ids['completed']}\tcompleted\n"
@@ -270,7 +270,7 @@ def test_a_batch_that_is_known_is_not_asked_about(service: BackgroundServer) -> 
     async def follow(session: BatchSession) -> int:
         batch = await session.batches.retrieve(ids["completed"])
         before = len(service.requests)
-        following = Following(session=session, failures=Failures(), on_end=lambda ended: said.append(ended.id))
+        following = BatchWaiter(session=session, failures=Failures(), on_end=lambda ended: said.append(ended.id))
         assert await following.follow([batch])
         assert len(service.requests) == before
         return following.code(has_time_left=True)

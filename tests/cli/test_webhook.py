@@ -26,11 +26,11 @@ from aiohttp import web
 from openai import OpenAI
 
 from openai_batches import Batch, InputError, RequestCounts, make_converter, sign_webhook
-from openai_batches.cli.commands import webhook as webhook_room
-from openai_batches.cli.commands.webhook import Arrivals, HandingOn
+from openai_batches.cli.commands import webhook as webhook_module
+from openai_batches.cli.commands.webhook import EventCommand, WebhookQueue
 from openai_batches.cli.errors import CommandError
 from openai_batches.cli.options.local import announced
-from openai_batches.cli.output import terminal as terminal_room
+from openai_batches.cli.output import terminal as terminal_module
 from openai_batches.emulator import BackgroundServer, WebhookEndpoint
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def hear(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Finished]:
         done: Finished | None = None
 
         def note(text: str) -> None:
-            terminal_room.note(text)
+            terminal_module.note(text)
             if text.startswith("Listening at "):
                 address.set_result(text.removeprefix("Listening at ").partition(" ")[0])
 
@@ -97,7 +97,7 @@ def hear(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Finished]:
                 if not is_over.is_set():
                     os.kill(os.getpid(), end)
 
-        monkeypatch.setattr(webhook_room, "note", note)
+        monkeypatch.setattr(webhook_module, "note", note)
         monkeypatch.setenv("OPENAI_WEBHOOK_SECRET", SECRET)
         with ThreadPoolExecutor(1) as pool:
             told = pool.submit(tell)
@@ -203,7 +203,7 @@ def test_what_is_said_of_a_batch(counts: RequestCounts | None, text: str) -> Non
     """Its state, and how far it is; some services do not count."""
     record = {"id": "batch_1", "object": "batch", "endpoint": "/v1/x", "status": "completed", "created_at": 1}
     batch = make_converter().structure(record, Batch)
-    assert webhook_room._batch_text(attrs.evolve(batch, request_counts=counts)) == text
+    assert webhook_module._batch_text(attrs.evolve(batch, request_counts=counts)) == text
 
 
 def test_a_command_for_each_event(hear: Callable[..., Finished], tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_what_runs_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_few_commands_run_at_once(capfd: pytest.CaptureFixture[str]) -> None:
     """A thousand events at once start four commands, not a thousand; one that cannot be started is told."""
-    handing_on = HandingOn("sleep 60")
+    handing_on = EventCommand("sleep 60")
     for number in range(4):
         await handing_on.start(b"{}", f"evt_{number}")
     with pytest.raises(TimeoutError):
@@ -255,7 +255,7 @@ async def test_few_commands_run_at_once(capfd: pytest.CaptureFixture[str]) -> No
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    gone = HandingOn("sleep 60")
+    gone = EventCommand("sleep 60")
     await gone.finish()
     gone._argv = ["/nowhere/at-all"]
     await gone.start(b"{}", "evt_5")
@@ -265,8 +265,8 @@ async def test_few_commands_run_at_once(capfd: pytest.CaptureFixture[str]) -> No
 
 async def test_more_than_can_wait_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where events pile up, the service is asked to send the next one again later, instead of it being lost."""
-    monkeypatch.setattr(webhook_room, "_MOST_WAITING", 0)
-    answer = await Arrivals(SECRET).handle(None)  # type: ignore[arg-type]
+    monkeypatch.setattr(webhook_module, "_MOST_WAITING", 0)
+    answer = await WebhookQueue(SECRET).handle(None)  # type: ignore[arg-type]
     assert isinstance(answer, web.Response)
     assert answer.status == 503
 
@@ -276,14 +276,14 @@ def test_with_a_local_emulator(hear: Callable[..., Finished], monkeypatch: pytes
     told = threading.Event()
 
     def say(text: str) -> None:
-        terminal_room.say(text)
+        terminal_module.say(text)
         told.set()
 
     def story(url: str) -> None:
         make_batch(Path("openai-batches-local", "emulator.address").read_text("utf-8"), LINE)
         assert told.wait(30)
 
-    monkeypatch.setattr(webhook_room, "say", say)
+    monkeypatch.setattr(webhook_module, "say", say)
     done = hear("--local", "--fetch", "--local-speed", "100", story=story)
     assert done.code == 0
     assert "  batch.completed  batch_" in done.out
@@ -293,7 +293,7 @@ def test_with_a_local_emulator(hear: Callable[..., Finished], monkeypatch: pytes
 
 def test_the_emulator_ends(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who listens to another command's emulator is told when that has ended, instead of waiting for ever."""
-    monkeypatch.setattr(webhook_room, "_LOOK_S", 0.01)
+    monkeypatch.setattr(webhook_module, "_LOOK_S", 0.01)
     monkeypatch.setattr("openai_batches.policies.RetryPolicy.delay_s", lambda *_, **__: None)
     data = Path("openai-batches-local")
     with contextlib.ExitStack() as stack:
@@ -374,11 +374,11 @@ def test_an_address_of_another_machine(
 
 def test_addresses() -> None:
     """What listens everywhere is called on this machine."""
-    with webhook_room.listener("0.0.0.0", 0) as opened:
-        assert webhook_room.address_of(opened, "/x").startswith("http://127.0.0.1:")
+    with webhook_module.listener("0.0.0.0", 0) as opened:
+        assert webhook_module.url_of(opened, "/x").startswith("http://127.0.0.1:")
     try:
-        with webhook_room.listener("::1", 0) as opened:
-            assert webhook_room.address_of(opened, "/x").startswith("http://[::1]:")
+        with webhook_module.listener("::1", 0) as opened:
+            assert webhook_module.url_of(opened, "/x").startswith("http://[::1]:")
     except CommandError:
         pytest.skip("no IPv6 loopback")
 
@@ -386,7 +386,7 @@ def test_addresses() -> None:
 async def test_a_receiver_without_a_session() -> None:
     """It checks, and wakes nobody; what is no session is still refused."""
     body = event_of(1)
-    arrivals: Any = Arrivals(SECRET)
+    arrivals: Any = WebhookQueue(SECRET)
     event = await arrivals.receive(signed(body, "wh_1"), body)
     assert event.batch_id == "batch_1"
     with pytest.raises(InputError, match="takes a BatchSession"):

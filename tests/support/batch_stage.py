@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from support.request_lines import request_lines
 
 from openai_batches import BatchSession
-from openai_batches.cli.output import terminal as terminal_of_program
+from openai_batches.cli.output import terminal as terminal_module
 from openai_batches.emulator import Fault, SteppedClock, Timings
 
 if TYPE_CHECKING:
@@ -89,9 +89,9 @@ def every_state(service: BackgroundServer) -> dict[str, str]:
 @contextlib.contextmanager
 def in_terminal(monkeypatch: pytest.MonkeyPatch, *, columns: int = 80, rows: int = 30) -> Iterator[None]:
     """Have this process believe that its output goes to a terminal."""
-    consoles = (terminal_of_program.stdout, terminal_of_program.stderr)
+    consoles = (terminal_module.stdout, terminal_module.stderr)
     with monkeypatch.context() as patch:
-        patch.setattr(type(terminal_of_program.stdout()), "is_terminal", property(lambda _: True))
+        patch.setattr(type(terminal_module.stdout()), "is_terminal", property(lambda _: True))
         patch.setenv("COLUMNS", str(columns))
         patch.setenv("LINES", str(rows))
         for console in consoles:

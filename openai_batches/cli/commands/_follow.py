@@ -29,7 +29,7 @@ from openai_batches.cli.output.texts import lasting_text, one_line
 if TYPE_CHECKING:
     from openai_batches import BatchSession
 
-__all__ = ["Following", "say_status", "status_line"]
+__all__ = ["BatchWaiter", "say_status", "status_line"]
 
 _STATUS_WIDTH = 11
 _COUNTS_WIDTH = 13
@@ -55,14 +55,8 @@ def say_status(batch: Batch) -> None:
 
 
 @attrs.define(kw_only=True)
-class Following:
+class BatchWaiter:
     """Batches that are waited for.
-
-    Args:
-        session: the session.
-        failures: where it is told of batches that cannot be asked about.
-        on_end: says that a batch has ended.
-        poll_s: seconds between two questions; None: as the session does.
 
     Attributes:
         open: those that have not ended, by their ids, as they were last seen; None: not yet.
@@ -77,12 +71,7 @@ class Following:
     all_went_well: bool = True
 
     async def follow(self, batches: Sequence[Batch | str], *, timeout_s: float | None = None) -> bool:
-        """Wait for batches; return whether that has not taken longer than it may.
-
-        Args:
-            batches: batches, or their ids.
-            timeout_s: seconds after which to wait no longer; the batches go on.
-        """
+        """Wait for batches; return whether that has not taken longer than it may."""
         policy = None if self.poll_s is None else PollPolicy.every(self.poll_s)
         watch = self.session.batches.poller.watch(poll=policy)
         for batch in batches:

@@ -8,7 +8,7 @@ from cyclopts import App
 from openai_batches import Batch, BatchesError
 from openai_batches.cli.advice import command_line
 from openai_batches.cli.command import command
-from openai_batches.cli.commands._follow import Following, say_status
+from openai_batches.cli.commands._follow import BatchWaiter, say_status
 from openai_batches.cli.errors import ExitCode
 from openai_batches.cli.explain import Failures
 from openai_batches.cli.options.amounts import Seconds, check_interval
@@ -55,7 +55,7 @@ async def cancel(
     async with connected(service) as session:
         cancelled = await _cancelled(session, wanted, failures, is_said=not wait)
         if wait:
-            following = Following(session=session, failures=failures, poll_s=interval)
+            following = BatchWaiter(session=session, failures=failures, poll_s=interval)
             with interruptible() as interruption:
                 await following.follow(cancelled)
             if interruption.has_come:

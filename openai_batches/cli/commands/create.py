@@ -30,7 +30,7 @@ from openai_batches._text import as_count
 from openai_batches._threads import in_thread
 from openai_batches.cli.advice import command_line, command_of_file
 from openai_batches.cli.command import command
-from openai_batches.cli.commands._follow import Following, status_line
+from openai_batches.cli.commands._follow import BatchWaiter, status_line
 from openai_batches.cli.errors import ClosedPipeError, CommandError, ExitCode
 from openai_batches.cli.explain import Failures
 from openai_batches.cli.options.amounts import Seconds, check_interval, checked_life
@@ -245,7 +245,7 @@ async def _handed_over(
     if not is_waiting:
         note(f"To wait for it: {command_line('wait', batch.id, service=service)}")
         return ExitCode.DONE
-    following = Following(session=session, failures=Failures(), on_end=_note_end, poll_s=order.interval_s)
+    following = BatchWaiter(session=session, failures=Failures(), on_end=_note_end, poll_s=order.interval_s)
     with interruptible() as interruption:
         await following.follow([batch])
     if interruption.has_come:
@@ -278,19 +278,7 @@ def is_file_id(source: str) -> bool:
 async def request_file(
     source: str, *, provider: "Provider", endpoint: str | None, is_checked: bool
 ) -> "AsyncGenerator[RequestFile]":
-    """Give a request file that makes one batch, whatever it was: packed, from standard input, or with blank lines.
-
-    Args:
-        source: a path, or ``-`` for standard input.
-        provider: the service, for its limits.
-        endpoint: where the requests go; None: what the first one says.
-        is_checked: whether what the service would refuse is looked for.
-
-    Raises:
-        CommandError: it is no file, or makes more than one batch.
-        InvalidRequestsError: the service would refuse it.
-        OSError: it cannot be read.
-    """
+    """Give a request file that makes one batch, whatever it was: packed, from standard input, or with blank lines."""
     with tempfile.TemporaryDirectory() as folder:
         room, path = Path(folder), Path(source)
         name = _service_name(path)
@@ -312,12 +300,7 @@ async def request_file(
 
 
 async def endpoint_at_service(session: "BatchSession", file_id: str) -> str:
-    """Return where the first request of a file at the service goes.
-
-    Raises:
-        CommandError: the file cannot be read, or its first line is no request.
-        NotFoundError: there is no such file.
-    """
+    """Return where the first request of a file at the service goes."""
     advice = "Name the endpoint: --endpoint /v1/chat/completions"
     await session.files.retrieve(file_id)
     try:

@@ -99,10 +99,10 @@ def _empty(name: str, unreadable: int) -> CommandError:
     if not unreadable:
         return CommandError(f"There is no request in {source_name(name)}", "Put one on each line, as JSON")
     lines = "its only line cannot" if unreadable == 1 else f"none of its {unreadable:,} lines can"
-    return CommandError(f"There is no request in {source_name(name)}: {lines} be read as one", _judging(name))
+    return CommandError(f"There is no request in {source_name(name)}: {lines} be read as one", _validate_advice(name))
 
 
-def _judging(name: str) -> str:
+def _validate_advice(name: str) -> str:
     return f"{shlex.join(['openai-batches', 'validate', name])} judges each line"
 
 
@@ -120,7 +120,7 @@ def _tell(name: str, found: "Estimate", output_tokens: int | None, *, is_single:
     for text in uncounted(found):
         warn(text)
     if found.unreadable_lines:
-        note(_judging(name))
+        note(_validate_advice(name))
     if found.requests_without_maximum and output_tokens is None:
         requests = as_count(found.requests_without_maximum, "request sets", "requests set")
         note(f"{requests} no maximum of output: --output-tokens N says what to take for it")

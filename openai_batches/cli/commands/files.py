@@ -225,11 +225,7 @@ async def upload(
 
 
 def _checked_name(path: str, name: str | None, purpose: str) -> str:
-    """Return what the service shall call the file.
-
-    Raises:
-        CommandError: it does not take that.
-    """
+    """Return what the service shall call the file."""
     own = "upload" if path == STDIN else Path(path).name
     called = name or ("requests.jsonl" if path == STDIN and purpose == _BATCH else own)
     if purpose != _BATCH or called.endswith(".jsonl"):
@@ -311,10 +307,6 @@ async def _path(session: "BatchSession", id: str, output: Path, *, force: bool) 
     """Return where to put a file; in a folder, it has its own name.
 
     Its record is asked for in any case: what has none is no file, whatever is answered in its place.
-
-    Raises:
-        CommandError: nothing can be written there.
-        APIError: the service knows no such file.
     """
     is_folder = await in_thread(output.is_dir)
     if not is_folder:

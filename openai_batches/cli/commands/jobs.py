@@ -32,7 +32,7 @@ from openai_batches.cli.output.terminal import (
 )
 from openai_batches.cli.output.texts import age_text, money_text, one_line, path_text, time_text
 from openai_batches.cli.run.job_on_disk import FoundJob, found_jobs, has_journal, jobs_below
-from openai_batches.cli.run.messages import EventTeller, ledger_lines, say_summary
+from openai_batches.cli.run.messages import EventMessages, ledger_lines, say_summary
 from openai_batches.cli.run.places import check_report
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ async def cancel(directory: _Directory, /, *, service: Service = DEFAULT_SERVICE
     with stopped_by_signals(lambda: None, _left) as stopping:
         try:
             async with connected(service) as session:
-                ledger = await _cancelled(BatchJob(session, directory=directory, on_event=EventTeller().tell))
+                ledger = await _cancelled(BatchJob(session, directory=directory, on_event=EventMessages().tell))
         except asyncio.CancelledError:
             if not stopping.has_come:
                 raise

@@ -247,18 +247,7 @@ class ListView:
 async def watch_list(
     session: "BatchSession", wanted: BatchFilter, *, limit: int | None, interval_s: float, shows_metadata: bool
 ) -> None:
-    """Show the list until Ctrl-C, asking for one page of it each time; then leave the last rows on the terminal.
-
-    Args:
-        session: the session.
-        wanted: which batches are meant.
-        limit: how many rows at most; None: as many as there is room for.
-        interval_s: seconds between an answer and the next question.
-        shows_metadata: whether there is a column of metadata.
-
-    Raises:
-        BatchesError: the first question failed, or a later one in a way that does not pass.
-    """
+    """Show the list until Ctrl-C, asking for one page of it each time; then leave the last rows on the terminal."""
     console = stdout()
     view = ListView(limit=limit, interval_s=interval_s, shows_metadata=shows_metadata, seen_at=_now())
     with interruptible():

@@ -158,11 +158,7 @@ def _text(text: str | None, path: Path | None, name: str) -> str | Path | None:
 
 
 def _parameters(pairs: Sequence[str], body: str | None) -> dict[str, Any]:
-    """Return the further fields of the bodies.
-
-    Raises:
-        CommandError: they are not written as they should be, or one is given twice.
-    """
+    """Return the further fields of the bodies."""
     given: Any = {} if body is None else _json(body, None)
     if not isinstance(given, dict):
         raise CommandError("--body is no JSON object", """Write it as --body '{"temperature": 0}'""")
@@ -187,11 +183,7 @@ def _json(text: str, otherwise: Any) -> Any:
 
 
 def _checked_output(path: Path | None, *, force: bool) -> Path | None:
-    """Return the file to write, or None for standard output.
-
-    Raises:
-        CommandError: it cannot be written, or its name says that there is something else in it.
-    """
+    """Return the file to write, or None for standard output."""
     if path is None or path == STDOUT:
         return None
     suffix = (Path(path.stem) if path.suffix.lower() in _PACKED else path).suffix.lower()
@@ -204,14 +196,7 @@ def _checked_output(path: Path | None, *, force: bool) -> Path | None:
 async def _written(
     prompts: "Sequence[PromptSource]", output: Path | None, *, force: bool, **options: Any
 ) -> "RequestFile":
-    """Write the requests into a file, or to standard output once they are whole.
-
-    Raises:
-        InvalidRequestsError: something is wrong with the prompts.
-        CommandError: they cannot be made, or not be written there.
-        ClosedPipeError: nobody reads them.
-        OSError: a file cannot be read or written.
-    """
+    """Write the requests into a file, or to standard output once they are whole."""
     if output is not None:
         return await _made(prompts, output, overwrite=force, **options)
     with tempfile.TemporaryDirectory() as folder:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from openai_batches import Batch, BatchResult, BatchSession, RequestSource, ResultSummary
 
 
-__all__ = ["Resending", "app", "exit_code", "summary_text"]
+__all__ = ["ResendFile", "app", "exit_code", "summary_text"]
 
 app: App = command(
     "results",
@@ -45,14 +45,8 @@ openai-batches results batch_abc --raw | jq .response.body""",
 _SETTLED = frozenset({Outcome.SUCCEEDED, Outcome.FOREIGN})
 
 
-class Resending:
-    """Notes which requests are worth another try, and writes them to a file.
-
-    Args:
-        path: the file; None writes none.
-        takes_all: whether all that did not succeed are; otherwise, those that did not run, or failed for a reason that
-            may pass.
-    """
+class ResendFile:
+    """Notes which requests are worth another try, and writes them to a file."""
 
     def __init__(self, path: Path | None, *, takes_all: bool) -> None:
         self._path = path
@@ -81,18 +75,7 @@ class Resending:
     async def write(
         self, session: "BatchSession", summary: "ResultSummary", inputs: str | None, *, force: bool
     ) -> None:
-        """Write the file, of lines of the inputs as they are.
-
-        Args:
-            session: where the requests are taken from, if they are in no file.
-            summary: what all results came to.
-            inputs: the file of its requests, or None.
-            force: whether a file that exists is replaced.
-
-        Raises:
-            CommandError: it cannot be written, or these are the requests of another batch.
-            InputError: a request is not among the inputs any more.
-        """
+        """Write the file, of lines of the inputs as they are."""
         if self._path is None or summary.batch is None:
             return
         if summary.is_of_other_inputs:
@@ -165,7 +148,7 @@ async def results(
     """
     check_interval(interval, option="--wait", is_given=wait)
     shape = shape_of(output, format, raw=raw, text=text, ids=ids, null=null, failed=failed, is_quiet=resend is not None)
-    again = _checked_resending(resend, shape, inputs, force=force, resend_all=resend_all)
+    again = _checked_resend(resend, shape, inputs, force=force, resend_all=resend_all)
     async with connected(service) as session:
         async with result_sink(shape, force=force) as sink:
             batch = await _ended(session, id, inputs, wait=wait, interval_s=interval)
@@ -191,9 +174,9 @@ def _tell(summary: "ResultSummary", counts: Counts) -> None:
         warn(f"{what} several choices, of which only the first is written: --raw has all")
 
 
-def _checked_resending(
+def _checked_resend(
     path: Path | None, shape: Shape, inputs: str | None, *, force: bool, resend_all: bool
-) -> Resending:
+) -> ResendFile:
     if inputs is not None and inputs != STDIN and not Path(inputs).is_file():
         raise CommandError(
             f"There is no file {inputs}", "Check the path: --inputs names the requests that the batch was made of"
@@ -208,7 +191,7 @@ def _checked_resending(
             refuse_file(path, force=force)
         if inputs == STDIN:
             raise CommandError("--resend reads the requests once more, and standard input is read once", "Name a file")
-    return Resending(path, takes_all=resend_all)
+    return ResendFile(path, takes_all=resend_all)
 
 
 @contextlib.contextmanager
@@ -223,11 +206,7 @@ def _opened(inputs: str | None) -> "Generator[RequestSource | None]":
 async def _ended(
     session: "BatchSession", id: str, inputs: str | None, *, wait: bool, interval_s: float | None
 ) -> "Batch":
-    """Return the batch, once it has ended.
-
-    Raises:
-        CommandError: it has not, and is not to be waited for.
-    """
+    """Return the batch, once it has ended."""
     batch = await session.batches.retrieve(id)
     if batch.is_terminal:
         return batch

@@ -14,7 +14,7 @@ from openai_batches.cli.options.selection import pairs_of
 from openai_batches.cli.options.service import DEFAULT_SERVICE, Service, confirm_above_usd
 from openai_batches.cli.options.sources import refuse_options
 from openai_batches.cli.run.plan import ASSUMED_TOKENS
-from openai_batches.cli.run.run import Errand
+from openai_batches.cli.run.run import RunCommand
 from openai_batches.cli.run.save import DEFAULT_OUTPUT, Output
 
 if TYPE_CHECKING:
@@ -84,11 +84,7 @@ class JobOptions:
     ] = False
 
     def arguments(self, provider: "Provider") -> dict[str, Any]:
-        """Return what ``BatchJob`` takes of these.
-
-        Raises:
-            CommandError: a pair of metadata is none.
-        """
+        """Return what ``BatchJob`` takes of these."""
         return {
             "endpoint": self.endpoint,
             "limits": self._limits(provider),
@@ -158,7 +154,7 @@ async def run(
     """
     if json and output.is_stream:
         raise CommandError("--json and -o - both write to standard output", "Name a file: -o results.jsonl")
-    errand = await Errand.begun(
+    call = await RunCommand.prepared(
         source=source,
         directory=job.directory,
         output=output,
@@ -173,4 +169,4 @@ async def run(
         is_quiet=quiet,
         service=service,
     )
-    return await errand.run()
+    return await call.run()

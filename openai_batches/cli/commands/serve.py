@@ -53,7 +53,7 @@ def _profiles(_: object) -> list[str]:
 
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
-class Emulated:
+class EmulatorOptions:
     """What the emulator's own program takes, which checks it."""
 
     host: Annotated[
@@ -63,7 +63,7 @@ class Emulated:
     profile: Annotated[str | None, Parameter(metavar="NAME", completer=_profiles, help="Service to play (openai).")] = (
         None
     )
-    speed: Annotated[float, Parameter(metavar="X", help="Emulated seconds per second, up to 1e6 (1).")] = 1.0
+    speed: Annotated[float, Parameter(metavar="X", help="EmulatorOptions seconds per second, up to 1e6 (1).")] = 1.0
     data: Annotated[
         Path | None,
         Parameter(metavar="DIR", help="Keep batches and files in this folder, and go on with those that are there."),
@@ -123,7 +123,7 @@ class Emulated:
 
 @Parameter(name="*", group=_LOCAL)
 @attrs.frozen(kw_only=True)
-class _Sharing:
+class _LocalOptions:
     """Whether other commands use the server, and where its data is then."""
 
     local: Annotated[
@@ -148,10 +148,10 @@ class _Sharing:
 @app.default
 async def serve(
     *,
-    emulated: Emulated = Emulated(),
+    emulated: EmulatorOptions = EmulatorOptions(),
     list_faults: Annotated[bool, Parameter(group=_LISTS)] = False,
     list_profiles: Annotated[bool, Parameter(group=_LISTS)] = False,
-    sharing: _Sharing = _Sharing(),
+    sharing: _LocalOptions = _LocalOptions(),
 ) -> ExitCode:
     """Serve the Batch API on this machine, until Ctrl-C.
 
@@ -170,12 +170,14 @@ async def serve(
     options = read_options(emulated.argv(), refuse=_refuse)
     with _explained(emulated, folder):
         await serve_until_stopped(
-            _server(options, folder), options.exports, around=lambda server: _said(server, emulated, folder)
+            _server(options, folder),
+            options.exports,
+            around=lambda server: _announcing(server, emulated, folder),
         )
     return ExitCode.DONE
 
 
-def _folder(emulated: Emulated, sharing: _Sharing) -> Path | None:
+def _folder(emulated: EmulatorOptions, sharing: _LocalOptions) -> Path | None:
     """Return the folder that commands with ``--local`` use, if they are to use this server."""
     service = Service(local=sharing.local, local_data=sharing.local_data, config=sharing.config)
     if not sharing.local:
@@ -207,7 +209,7 @@ def _server(options: Options, folder: Path | None) -> BatchServer:
 
 
 @contextlib.contextmanager
-def _said(server: BatchServer, emulated: Emulated, folder: Path | None) -> Generator[None]:
+def _announcing(server: BatchServer, emulated: EmulatorOptions, folder: Path | None) -> Generator[None]:
     """Tell the person, and with ``--local`` other commands, where the server is."""
     what = f"the profile {emulated.profile}" if emulated.profile else "OpenAI's Batch API"
     with announced(folder, server.base_url) if folder is not None else contextlib.nullcontext():
@@ -218,7 +220,7 @@ def _said(server: BatchServer, emulated: Emulated, folder: Path | None) -> Gener
 
 
 @contextlib.contextmanager
-def _explained(emulated: Emulated, folder: Path | None) -> Generator[None]:
+def _explained(emulated: EmulatorOptions, folder: Path | None) -> Generator[None]:
     place = f"{emulated.host}, port {emulated.port}"
     try:
         yield

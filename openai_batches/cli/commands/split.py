@@ -78,7 +78,7 @@ async def split(
     provider = provider_of(service)
     endpoint = endpoint_of(endpoint, provider)
     limits = _limits(provider, max_requests=max_requests, max_bytes=max_bytes, max_tokens=max_tokens)
-    with request_source(file) as source, _room_in(_folder(file, directory)) as folder:
+    with request_source(file) as source, _prepared_folder(_folder(file, directory)) as folder:
         shards = await write_shards(source, folder, endpoint=endpoint, limits=limits, provider=provider, strict=not lax)
     if json:
         converter = make_converter()
@@ -112,7 +112,7 @@ def _folder(file: str, directory: Path | None) -> Path:
 
 
 @contextlib.contextmanager
-def _room_in(folder: Path) -> "Generator[Path]":
+def _prepared_folder(folder: Path) -> "Generator[Path]":
     """Refuse a folder with shards of others in it, and leave no empty one behind after a failure."""
     if folder.exists() and not folder.is_dir():
         raise CommandError(f"{folder} is a file", "Name a folder with -d DIR")

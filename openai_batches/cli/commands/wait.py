@@ -4,7 +4,7 @@ from cyclopts import App
 
 from openai_batches.cli.advice import command_line
 from openai_batches.cli.command import command
-from openai_batches.cli.commands._follow import Following
+from openai_batches.cli.commands._follow import BatchWaiter
 from openai_batches.cli.errors import ExitCode
 from openai_batches.cli.explain import Failures
 from openai_batches.cli.options.amounts import Seconds, check_times
@@ -45,7 +45,7 @@ async def wait(
     check_times(interval=interval, timeout=timeout)
     wanted = await batch_ids(ids)
     async with connected(service) as session:
-        following = Following(session=session, failures=Failures(), poll_s=interval)
+        following = BatchWaiter(session=session, failures=Failures(), poll_s=interval)
         with interruptible() as interruption:
             is_in_time = await following.follow(wanted, timeout_s=timeout)
         if interruption.has_come:

@@ -38,7 +38,16 @@ from openai_batches.emulator.webhooks.endpoints import EVENT_TYPES
 if TYPE_CHECKING:
     from openai_batches import Batch
 
-__all__ = ["Arrivals", "Arrived", "HandingOn", "LocalEndpoint", "address_of", "app", "arriving", "listener"]
+__all__ = [
+    "EventCommand",
+    "LocalEndpoint",
+    "ReceivedWebhook",
+    "WebhookQueue",
+    "app",
+    "listener",
+    "serving_webhooks",
+    "url_of",
+]
 
 _EXAMPLES = """\
 # Try it without a key; `openai-batches run FILE --local` in another terminal:
@@ -65,29 +74,25 @@ _AT_ONCE = 4
 _STDERR = 2
 
 
-class Arrived(msgspec.Struct, frozen=True):
+class ReceivedWebhook(msgspec.Struct, frozen=True):
     """A webhook whose signature was right: its event, and the event as the service wrote it."""
 
     event: WebhookEvent
     body: bytes
 
 
-class Arrivals(WebhookReceiver):
-    """Keeps what arrives, once each, for whoever takes it from the queue; None in the queue is the end.
-
-    Args:
-        secret: the secret of the endpoint.
-    """
+class WebhookQueue(WebhookReceiver):
+    """Keeps what arrives, once each, for whoever takes it from the queue; None in the queue is the end."""
 
     def __init__(self, secret: str) -> None:
         super().__init__(None, secret)
-        self.queue: asyncio.Queue[Arrived | None] = asyncio.Queue()
+        self.queue: asyncio.Queue[ReceivedWebhook | None] = asyncio.Queue()
 
     async def receive(self, headers: Mapping[str, str], body: bytes) -> WebhookEvent:
         """Return the event in a webhook, which waits in the queue if it is new."""
         event = await super().receive(headers, body)
         if not event.is_repeated:
-            self.queue.put_nowait(Arrived(event, body))
+            self.queue.put_nowait(ReceivedWebhook(event, body))
         return event
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -98,13 +103,7 @@ class Arrivals(WebhookReceiver):
 
 
 class LocalEndpoint:
-    """An endpoint at a local emulator, which calls an address.
-
-    Args:
-        session: the session with the emulator.
-        id: the endpoint's.
-        secret: what the emulator signs with.
-    """
+    """An endpoint at a local emulator, which calls an address."""
 
     def __init__(self, session: BatchSession, id: str, secret: str) -> None:
         self._session = session
@@ -136,16 +135,10 @@ class LocalEndpoint:
             await self._session.request("GET", self._path)
 
 
-class HandingOn:
+class EventCommand:
     """Runs a command for each event, at most four at a time, and tells of those that fail.
 
     No shell reads the command or the event. What the command writes goes to standard error.
-
-    Args:
-        command: a program and its arguments, quoted as for a shell.
-
-    Raises:
-        CommandError: there is no such program.
     """
 
     def __init__(self, command: str) -> None:
@@ -161,12 +154,7 @@ class HandingOn:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, event: bytes, name: str) -> None:
-        """Start the command, as soon as there is room for one more.
-
-        Args:
-            event: what it gets.
-            name: what the person is told the event by, should it fail.
-        """
+        """Start the command, as soon as there is room for one more."""
         await self._slots.acquire()
         task = asyncio.create_task(self._run(event, name))
         self._tasks.add(task)
@@ -237,48 +225,48 @@ async def listen(
     """
     if not path.startswith("/"):
         raise CommandError(f"--path must begin with a slash, not {path!r}", f"Try --path /{path}")
-    hand_on = None if exec is None else HandingOn(exec)
+    command = None if exec is None else EventCommand(exec)
     async with contextlib.AsyncExitStack() as stack:
         opened = stack.enter_context(listener(host, port))
-        address = address_of(opened, path)
+        address = url_of(opened, path)
         session = await stack.enter_async_context(connected(service)) if fetch or service.local else None
         endpoint = None
         if service.local and session is not None:
             endpoint = await stack.enter_async_context(LocalEndpoint.made(session, address))
-        arrivals = Arrivals(endpoint.secret) if endpoint is not None else _checked_by(secret_env)
-        telling = _Telling(session=session if fetch else None, hand_on=hand_on, is_jsonl=jsonl)
-        teller = asyncio.create_task(telling.tell_all(arrivals.queue))
+        arrivals = WebhookQueue(endpoint.secret) if endpoint is not None else _checked_by(secret_env)
+        writer = _EventWriter(session=session if fetch else None, command=command, is_jsonl=jsonl)
+        teller = asyncio.create_task(writer.tell_all(arrivals.queue))
         stack.push_async_callback(_ended, teller)
-        async with arriving(arrivals, opened, path):
+        async with serving_webhooks(arrivals, opened, path):
             await _until_stopped(address, teller, *([endpoint.watch()] if endpoint is not None else []))
         arrivals.queue.put_nowait(None)
         await teller
-        if hand_on is not None:
-            await hand_on.finish()
+        if command is not None:
+            await command.finish()
     return ExitCode.DONE
 
 
 @attrs.frozen(kw_only=True)
-class _Telling:
+class _EventWriter:
     """Tells of events one after the other.
 
     Attributes:
         session: where their batches are asked about; None does not ask.
-        hand_on: what else gets them.
+        command: what else gets them.
         is_jsonl: whether they are written for programs.
         out: where these read them.
     """
 
     session: "BatchSession | None"
-    hand_on: HandingOn | None
+    command: EventCommand | None
     is_jsonl: bool
     out: OutputStream = attrs.field(factory=OutputStream)
 
-    async def tell_all(self, queue: "asyncio.Queue[Arrived | None]") -> None:
+    async def tell_all(self, queue: "asyncio.Queue[ReceivedWebhook | None]") -> None:
         while (arrived := await queue.get()) is not None:
             await self._tell(arrived)
 
-    async def _tell(self, arrived: Arrived) -> None:
+    async def _tell(self, arrived: ReceivedWebhook) -> None:
         event = arrived.event
         batch = await self._batch(event.batch_id)
         record = msgspec.json.decode(arrived.body)
@@ -292,8 +280,8 @@ class _Telling:
             words = [when, event.type, event.batch_id or event.id, _batch_text(batch)]
             # Whoever reads it may be slow; what arrives is answered meanwhile.
             await in_daemon_thread(lambda: say("  ".join(one_line(word) for word in words if word)))
-        if self.hand_on is not None:
-            await self.hand_on.start(line + b"\n", event.id)
+        if self.command is not None:
+            await self.command.start(line + b"\n", event.id)
 
     async def _batch(self, id: str | None) -> "Batch | None":
         """Return what the service says of a batch; that it says nothing is no reason to stop."""
@@ -317,11 +305,11 @@ def _batch_text(batch: "Batch | None") -> str:
     return f"{batch.status}: {counts.completed:,} of {as_count(counts.total, 'request')}{failed}"
 
 
-def _checked_by(name: str) -> Arrivals:
+def _checked_by(name: str) -> WebhookQueue:
     """Return what checks webhooks with the secret in a variable."""
     if secret := os.environ.get(name, "").strip():
         try:
-            return Arrivals(secret)
+            return WebhookQueue(secret)
         except InputError as error:
             raise CommandError(f"{name} cannot be used: {error}", "Copy the whole secret of the endpoint") from error
     raise CommandError(
@@ -364,11 +352,7 @@ async def _ended(task: "asyncio.Future[Any]") -> None:
 
 @contextlib.contextmanager
 def listener(host: str, port: int) -> Generator[socket.socket]:
-    """Open a socket that listens.
-
-    Raises:
-        CommandError: the address cannot be listened on.
-    """
+    """Open a socket that listens."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         opened = socket.create_server((host, port), family=family, backlog=_BACKLOG)
@@ -380,7 +364,7 @@ def listener(host: str, port: int) -> Generator[socket.socket]:
         yield opened
 
 
-def address_of(opened: socket.socket, path: str) -> str:
+def url_of(opened: socket.socket, path: str) -> str:
     """Return the URL at which a socket is called from this machine."""
     own: tuple[str, int] = opened.getsockname()[:2]
     host, port = _WILDCARDS.get(own[0], own[0]), own[1]
@@ -388,7 +372,7 @@ def address_of(opened: socket.socket, path: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def arriving(arrivals: Arrivals, opened: socket.socket, path: str) -> AsyncGenerator[None]:
+async def serving_webhooks(arrivals: WebhookQueue, opened: socket.socket, path: str) -> AsyncGenerator[None]:
     """Take in what arrives at a socket meanwhile."""
     app = web.Application()
     app.router.add_post(path, arrivals.handle)

@@ -45,11 +45,7 @@ _AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)", re.ASCII)
 
 
 def seconds_of(text: str) -> float:
-    """Return ``90``, ``90s``, ``15m``, ``2h``, ``1h30m`` or ``7d`` in seconds.
-
-    Raises:
-        ValueError: it is no length of time.
-    """
+    """Return ``90``, ``90s``, ``15m``, ``2h``, ``1h30m`` or ``7d`` in seconds."""
     parts = _AMOUNT.findall(text)
     if not parts or _AMOUNT.sub("", text).strip() or (len(parts) > 1 and any(not unit for _, unit in parts)):
         raise ValueError(f"{text!r} is no length of time such as 90s, 15m, 2h or 7d")
@@ -57,46 +53,21 @@ def seconds_of(text: str) -> float:
 
 
 def check_times(**given: float | None) -> None:
-    """Check that times to wait are longer than nothing.
-
-    Args:
-        given: the seconds, by the name of the option; None where it was not given.
-
-    Raises:
-        CommandError: one is not.
-    """
+    """Check that times to wait are longer than nothing."""
     for name, seconds in given.items():
         if seconds is not None and not seconds > 0:
             raise CommandError(f"--{name} must be longer than nothing", "Write a time such as 5s or 2h")
 
 
 def check_interval(interval: float | None, *, option: str, is_given: bool) -> None:
-    """Check how often to ask: not without a pause, and only where there is more than one question.
-
-    Args:
-        interval: the seconds; None where it was not given.
-        option: the option that makes the command ask again and again.
-        is_given: that option was given.
-
-    Raises:
-        CommandError: it cannot be so, or nothing would come of it.
-    """
+    """Check how often to ask: not without a pause, and only where there is more than one question."""
     check_times(interval=interval)
     if interval is not None and not is_given:
         raise CommandError(f"--interval says how often {option} asks", f"Add {option}, or leave --interval out")
 
 
 def checked_life(seconds: float | None, *, option: str, range_s: tuple[int, int]) -> int | None:
-    """Return for how many seconds a file is to live; None where it was not said.
-
-    Args:
-        seconds: what was said.
-        option: the option that said it.
-        range_s: the shortest and the longest life that the service knows.
-
-    Raises:
-        CommandError: it is shorter or longer than that.
-    """
+    """Return for how many seconds a file is to live; None where it was not said."""
     shortest_s, longest_s = range_s
     if seconds is not None and not shortest_s <= int(seconds) <= longest_s:
         shortest, longest = lasting_text(shortest_s), lasting_text(longest_s)
@@ -106,11 +77,7 @@ def checked_life(seconds: float | None, *, option: str, range_s: tuple[int, int]
 
 
 def bytes_of(text: str) -> int:
-    """Return ``1000``, ``64kB``, ``200MB`` or ``1GiB`` in bytes.
-
-    Raises:
-        ValueError: it is no size.
-    """
+    """Return ``1000``, ``64kB``, ``200MB`` or ``1GiB`` in bytes."""
     match = _AMOUNT.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is no size such as 64kB, 200MB or 1GiB")
@@ -118,11 +85,7 @@ def bytes_of(text: str) -> int:
 
 
 def usd_of(text: str) -> float:
-    """Return ``5``, ``$5`` or ``0.50`` in dollars.
-
-    Raises:
-        ValueError: it is no amount of money.
-    """
+    """Return ``5``, ``$5`` or ``0.50`` in dollars."""
     match = _AMOUNT.fullmatch(text.strip().removeprefix("$"))
     if match is None or match[2]:
         raise ValueError(f"{text!r} is no amount of dollars such as 5 or 0.50")

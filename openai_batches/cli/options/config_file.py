@@ -68,11 +68,7 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 
 def configuration_path(given: Path | None) -> Path | None:
-    """Return which file to read: the one that was named, else the usual one if it is there.
-
-    Raises:
-        CommandError: the one that was named is not there.
-    """
+    """Return which file to read: the one that was named, else the usual one if it is there."""
     if (named := given or _named_in_environment()) is not None:
         if named.is_dir():
             raise CommandError(f"{named} is a folder, and no configuration file", "Name the file with --config")
@@ -85,12 +81,7 @@ def configuration_path(given: Path | None) -> Path | None:
 
 
 def read_configuration(path: Path | None) -> Configuration:
-    """Return what the file says; nothing, where there is none.
-
-    Raises:
-        CommandError: it cannot be read, is no TOML, or a field is unknown or of the wrong type; the message names the
-            file and the line or the field.
-    """
+    """Return what the file says; nothing, where there is none."""
     if path is None:
         return Configuration()
     advice = "Mend it, or name another file with --config"
@@ -147,11 +138,7 @@ def _first_problem(values: dict[str, Any]) -> tuple[str, str]:
 
 
 def chosen_profile(configuration: Configuration, name: str | None, path: Path | None) -> ServiceProfile:
-    """Return the profile of a name, or the file's own choice without one.
-
-    Raises:
-        CommandError: there is none of that name.
-    """
+    """Return the profile of a name, or the file's own choice without one."""
     name = name or configuration.profile
     if name is None:
         return ServiceProfile()

@@ -38,13 +38,6 @@ async def local_session(data: Path, *, speed: float | None = None) -> AsyncGener
     """Open a session with the emulator of a folder: with the one that runs, or with one that is started for this.
 
     One that was started for this stays until no other command uses it any more.
-
-    Args:
-        data: the folder.
-        speed: how many times faster than usual one that is started works; None: as fast as usual.
-
-    Raises:
-        CommandError: the folder cannot be used, or the emulator that ran was ended meanwhile.
     """
     if speed is not None and not speed > 0:
         raise CommandError(f"--local-speed must be more than 0, not {speed:g}", "1 is as usual, 100 is fast")
@@ -82,11 +75,7 @@ def local_timings(speed: float = _USUAL_SPEED) -> Timings:
 
 @contextlib.contextmanager
 def announced(data: Path, address: str) -> Generator[None]:
-    """Let commands that come meanwhile know where the emulator of a folder is.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
+    """Let commands that come meanwhile know where the emulator of a folder is."""
     path = data / _ADDRESS
     try:
         write_file(path, address.encode())

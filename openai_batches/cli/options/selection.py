@@ -33,14 +33,7 @@ def status_names(_: object) -> list[str]:
 
 
 def statuses_of(names: Iterable[str]) -> frozenset[str]:
-    """Return the statuses that are meant by their names, by ``open`` and by ``ended``.
-
-    Args:
-        names: names, or several with commas between them.
-
-    Raises:
-        CommandError: there is no such status.
-    """
+    """Return the statuses that are meant by their names, by ``open`` and by ``ended``."""
     meant: set[str] = set()
     for name in (part.strip().lower() for text in names for part in text.split(",")):
         if name in _GROUPS:
@@ -113,11 +106,7 @@ BatchId = Annotated[str, Parameter(metavar="ID", required=True, allow_leading_hy
 
 
 async def batch_ids(given: Sequence[str]) -> list[str]:
-    """Return ids, each once; ``-`` stands for the first words of the lines of standard input.
-
-    Raises:
-        CommandError: there is no id.
-    """
+    """Return ids, each once; ``-`` stands for the first words of the lines of standard input."""
     ids: dict[str, None] = {}
     for each in given:
         ids.update(dict.fromkeys(await in_thread(_read) if each == STDIN else [each]))
@@ -135,15 +124,7 @@ def _read() -> list[str]:
 
 
 def endpoint_of(text: str | None, provider: "Provider") -> str | None:
-    """Return the whole path of an endpoint that may be named without ``/v1``, or without a slash in front.
-
-    Args:
-        text: what was typed; None where nothing was.
-        provider: the service, which knows some endpoints; another one has to be named whole.
-
-    Raises:
-        CommandError: it is no path, and the service has no such endpoint.
-    """
+    """Return the whole path of an endpoint that may be named without ``/v1``, or without a slash in front."""
     known = provider.endpoints or OPENAI.endpoints
     if text is None or text in known:
         return text
@@ -159,11 +140,7 @@ def endpoint_of(text: str | None, provider: "Provider") -> str | None:
 
 
 def pairs_of(texts: Iterable[str]) -> dict[str, str]:
-    """Return ``key=value`` texts as a dict; the value may have further ``=`` in it, or be empty.
-
-    Raises:
-        CommandError: one has no key or no ``=``, or two have the same key.
-    """
+    """Return ``key=value`` texts as a dict; the value may have further ``=`` in it, or be empty."""
     pairs: dict[str, str] = {}
     for text in texts:
         key, sign, value = text.partition("=")

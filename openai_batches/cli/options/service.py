@@ -31,14 +31,14 @@ __all__ = [
     "DEFAULT_SERVICE",
     "PROVIDERS",
     "USUAL_LOCAL_DATA",
-    "Addressed",
     "Flags",
+    "ResolvedService",
     "Service",
-    "addressed",
     "confirm_above_usd",
     "connected",
     "local_data",
     "provider_of",
+    "resolve_service",
     "unconnected",
 ]
 
@@ -91,7 +91,7 @@ class Flags:
 
 
 @attrs.frozen(kw_only=True)
-class Addressed:
+class ResolvedService:
     """Where requests go, and as whose.
 
     Attributes:
@@ -152,11 +152,7 @@ class Service:
     debug: Annotated[bool, Parameter(help=f"Show tracebacks, and each request to the service ({DEBUG}).")] = False
 
     def __attrs_post_init__(self) -> None:
-        """Refuse options that would count for nothing, as another service is meant than they are for.
-
-        Raises:
-            CommandError: there are such.
-        """
+        """Refuse options that would count for nothing, as another service is meant than they are for."""
         there = {"--provider": self.provider, "--base-url": self.base_url, "--api-key-env": self.api_key_env}
         here = {"--local-data": self.local_data, "--local-speed": self.local_speed}
         unused = [name for name, value in (there if self.local else here).items() if value is not None]
@@ -185,22 +181,14 @@ class Service:
         )
 
     def configured(self) -> tuple[Configuration, ServiceProfile]:
-        """Return what the configuration file says, and the profile that is meant.
-
-        Raises:
-            CommandError: it cannot be used.
-        """
+        """Return what the configuration file says, and the profile that is meant."""
         path = configuration_path(self.config)
         configuration = read_configuration(path)
         return configuration, chosen_profile(configuration, self.profile_name(), path)
 
 
 def provider_of(service: Service) -> "Provider":
-    """Return the service as data.
-
-    Raises:
-        CommandError: no service of that name is known.
-    """
+    """Return the service as data."""
     _, profile = service.configured()
     return _provider(service, profile)
 
@@ -222,10 +210,6 @@ async def connected(service: Service) -> "AsyncGenerator[BatchSession]":
 
     Flags go before the environment, and that goes before the configuration file; a profile that was named by a flag or
     a variable is as good as flags.
-
-    Raises:
-        CommandError: it cannot be told which service is meant, or there is no key for it.
-        InputError: an address or a key cannot be right.
     """
     if service.local:
         from openai_batches.cli.options.local import local_session  # noqa: PLC0415
@@ -235,7 +219,7 @@ async def connected(service: Service) -> "AsyncGenerator[BatchSession]":
         return
     _, profile = service.configured()
     provider = _provider(service, profile)
-    meant = addressed(service.flags(), profile, provider)
+    meant = resolve_service(service.flags(), profile, provider)
     async with _session(
         _key(meant, provider),
         base_url=meant.base_url,
@@ -249,18 +233,14 @@ async def connected(service: Service) -> "AsyncGenerator[BatchSession]":
 
 @contextlib.asynccontextmanager
 async def unconnected(service: Service) -> "AsyncGenerator[BatchSession]":
-    """Open a session that nothing is sent with, such as for a plan: without a key, and without an emulator.
-
-    Raises:
-        CommandError: it cannot be told which service is meant, or its address cannot be right.
-    """
+    """Open a session that nothing is sent with, such as for a plan: without a key, and without an emulator."""
     if service.local:
         async with _session(_NO_KEY, base_url=_LOCAL_ADDRESS) as session:
             yield session
         return
     _, profile = service.configured()
     provider = _provider(service, profile)
-    base_url = addressed(service.flags(), profile, provider).base_url
+    base_url = resolve_service(service.flags(), profile, provider).base_url
     async with _session(_NO_KEY, base_url=base_url, provider=provider) as session:
         yield session
 
@@ -277,22 +257,14 @@ def _session(key: str, **options: Any) -> "BatchSession":
 
 
 def local_data(service: Service) -> Path:
-    """Return the folder of ``--local``.
-
-    Raises:
-        CommandError: the configuration file cannot be used.
-    """
+    """Return the folder of ``--local``."""
     configuration, _ = service.configured()
     named = service.local_data or variable(LOCAL_DATA) or configuration.local_data or USUAL_LOCAL_DATA
     return Path(named).expanduser()
 
 
 def confirm_above_usd(service: Service) -> float | None:
-    """Return above what cost ``run`` asks where no flag says it; None where nothing does.
-
-    Raises:
-        CommandError: the configuration file, or what the variable holds, cannot be used.
-    """
+    """Return above what cost ``run`` asks where no flag says it; None where nothing does."""
     _, profile = service.configured()
     text = variable(CONFIRM_ABOVE_USD)
     if text is None or (service.profile_name() is not None and profile.confirm_above_usd is not None):
@@ -303,7 +275,7 @@ def confirm_above_usd(service: Service) -> float | None:
         raise CommandError(f"{CONFIRM_ABOVE_USD}: {error}", "Mend the variable, or unset it") from error
 
 
-def _key(meant: Addressed, provider: "Provider") -> str:
+def _key(meant: ResolvedService, provider: "Provider") -> str:
     if (name := meant.api_key_env) is not None:
         if key := variable(name):
             return key
@@ -343,16 +315,11 @@ def _key_in(path: Path) -> str:
 DEFAULT_SERVICE = Service()
 
 
-def addressed(flags: Flags, profile: ServiceProfile, provider: "Provider") -> Addressed:
+def resolve_service(flags: Flags, profile: ServiceProfile, provider: "Provider") -> ResolvedService:
     """Return what flags, environment and profile come to.
 
     A profile that was named is as good as flags. One that the configuration file has chosen gives way to the
     environment, and has a word only where its own address is meant.
-
-    Args:
-        flags: the flags.
-        profile: the profile.
-        provider: the service as data.
     """
     is_named = flags.is_profile_named
     if not is_named and _is_for_another(flags, profile):
@@ -375,7 +342,7 @@ def addressed(flags: Flags, profile: ServiceProfile, provider: "Provider") -> Ad
     def belonging(value: str | None, name: str) -> str | None:
         return value if is_whose and (has_key or is_before_environment or not variable(name)) else None
 
-    return Addressed(
+    return ResolvedService(
         base_url=base_url,
         api_key_env=flags.api_key_env or (profile.api_key_env if is_taken else provider.api_key_env or None),
         api_key_file=profile.api_key_file if is_taken else None,

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from openai_batches.cli.errors import CommandError, UnknownOptionError
-from openai_batches.cli.output.terminal import note, opened_keyboard, progress_is_shown, stderr
+from openai_batches.cli.output.terminal import note, open_keyboard, progress_is_shown, stderr
 from openai_batches.cli.output.texts import cut
 
 if TYPE_CHECKING:
@@ -53,42 +53,21 @@ def source_name(name: str) -> str:
 
 
 def check_read_once(names: Sequence[str]) -> None:
-    """Refuse sources of which standard input is more than one.
-
-    Raises:
-        CommandError: it is.
-    """
+    """Refuse sources of which standard input is more than one."""
     if names.count(STDIN) > 1:
         raise CommandError("Standard input can be read only once", "Name - a single time")
 
 
 @contextlib.contextmanager
 def request_source(name: str) -> "Generator[RequestSource]":
-    """Give a source of requests that can be read once; a large file shows how far it is read, on a terminal.
-
-    Args:
-        name: the path of a file, plain or packed, or ``-`` for standard input.
-
-    Raises:
-        CommandError: standard input is closed, or the path is a folder.
-        OSError: there is no such file.
-    """
+    """Give a source of requests that can be read once; a large file shows how far it is read, on a terminal."""
     with opened_sources([name], of="requests") as (source,):
         yield source
 
 
 @contextlib.contextmanager
 def opened_sources(names: Sequence[str], *, of: str) -> "Generator[list[Path | BinaryIO]]":
-    """Give sources that can each be read once, in this order.
-
-    Args:
-        names: what a person named, as for :func:`request_source`.
-        of: what is in them, such as ``"requests"``.
-
-    Raises:
-        CommandError: standard input is closed or named twice, or a path is a folder.
-        OSError: there is no such file.
-    """
+    """Give sources that can each be read once, in this order."""
     check_read_once(names)
     sizes = {name: _size(name, of) for name in names if name != STDIN}
     is_watched = max(sizes.values(), default=0) >= _LARGE_BYTES and progress_is_shown()
@@ -127,13 +106,7 @@ def _watching(total: int) -> "Generator[Callable[[str, int], None]]":
 
 
 class _Watched:
-    """A file that is opened when it is first read, and tells of every piece.
-
-    Args:
-        name: its path.
-        before: how many bytes are read before it.
-        told: takes its name, and how many are read with it.
-    """
+    """A file that is opened when it is first read, and tells of every piece."""
 
     def __init__(self, name: str, before: int, told: Callable[[str, int], None]) -> None:
         self.name = name
@@ -171,7 +144,7 @@ class _StandardInput:
             self._fd = self._stream.fileno()
             self._pipe = os.pipe() if os.name == "posix" else None
             if self._stream.isatty():
-                self._fd = opened_keyboard(self._fd)
+                self._fd = open_keyboard(self._fd)
         if self._stream.isatty():
             note(f"Reading {of} from the keyboard; Ctrl-D ends them.")
 

@@ -43,13 +43,7 @@ _Row = tuple[str, Text]
 
 
 def batch_page(batch: Batch, now: dt.datetime, width: int) -> Group:
-    """Return all that is known of a batch, for so many columns; what is longer goes on in the next line.
-
-    Args:
-        batch: the batch.
-        now: the time, for ages; an aware one.
-        width: how many columns there are.
-    """
+    """Return all that is known of a batch, for so many columns; what is longer goes on in the next line."""
     groups = (
         ("Batch", _about(batch)),
         ("Requests", _requests(batch, now, width)),

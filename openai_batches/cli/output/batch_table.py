@@ -62,12 +62,7 @@ _COLUMNS = (
 
 
 class BatchTable:
-    """Tables of batches that stand under each other as one.
-
-    Args:
-        width: how many columns the terminal has; None where all have room.
-        shows_metadata: whether there is a column of metadata.
-    """
+    """Tables of batches that stand under each other as one."""
 
     def __init__(self, width: int | None, *, shows_metadata: bool = False) -> None:
         self._width = width

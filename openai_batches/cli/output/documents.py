@@ -16,12 +16,7 @@ _encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 
 
 def write_document(document: Any) -> None:
-    """Write a JSON document to standard output, indented, in the words of ``make_converter().unstructure``.
-
-    Raises:
-        ClosedPipeError: nobody reads it.
-        CommandError: it cannot be written.
-    """
+    """Write a JSON document to standard output, indented, in the words of ``make_converter().unstructure``."""
     write(as_written(msgspec.json.format(_encoder.encode(document), indent=2)) + b"\n")
 
 
@@ -33,11 +28,7 @@ def as_written(document: bytes) -> bytes:
 
 
 class JsonItems:
-    """Records to standard output.
-
-    Args:
-        is_document: whether they are one JSON document, a list; otherwise each is a line.
-    """
+    """Records to standard output."""
 
     def __init__(self, *, is_document: bool) -> None:
         self._is_document = is_document

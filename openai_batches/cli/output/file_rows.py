@@ -23,12 +23,7 @@ def now() -> dt.datetime:
 
 
 def file_row(file: "FileObject", *, when: str | None = None) -> tuple[str, str, str, str]:
-    """Return a file's id, name, size and age; the name is cut where a terminal has no room for it.
-
-    Args:
-        file: the file.
-        when: what to say instead of its age.
-    """
+    """Return a file's id, name, size and age; the name is cut where a terminal has no room for it."""
     name = one_line(file.filename)
     if out_is_terminal():
         name = cut(name, max(_LEAST_CHARS, stdout().width - _OTHERS_CHARS))

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from openai_batches.cli.errors import CommandError
-from openai_batches.cli.output.signals import left_at_ctrl_z
+from openai_batches.cli.output.signals import cleared_at_ctrl_z
 from openai_batches.cli.output.terminal import out_is_terminal, progress_is_shown, stderr, stdout
 from openai_batches.cli.output.texts import cut, one_line
 
@@ -25,13 +25,7 @@ _MOST_CHARS = 28
 
 
 class Drawing:
-    """Something that is drawn anew when it changes; nothing at all where no terminal shows it.
-
-    Args:
-        render: gives what is to be seen now.
-        console: where it is drawn; None draws nothing.
-        is_screen: whether it fills the screen, and is gone in the end.
-    """
+    """Something that is drawn anew when it changes; nothing at all where no terminal shows it."""
 
     def __init__(self, render: Callable[[], RenderableType], console: Console | None, *, is_screen: bool) -> None:
         self._render = render
@@ -76,7 +70,7 @@ class Drawing:
 async def lines_drawn(render: Callable[[], RenderableType]) -> AsyncGenerator[Drawing]:
     """Draw lines below what is written, on standard error, where that is a terminal; they are gone in the end."""
     drawing = Drawing(render, stderr() if progress_is_shown() else None, is_screen=False)
-    async with _kept_fresh(drawing):
+    async with _refreshed_regularly(drawing):
         yield drawing
 
 
@@ -84,29 +78,20 @@ async def lines_drawn(render: Callable[[], RenderableType]) -> AsyncGenerator[Dr
 async def screen_drawn(
     render: Callable[[], RenderableType], *, on_log_line: Callable[[str], object]
 ) -> AsyncGenerator[Drawing]:
-    """Draw a whole screen on standard output, which is a terminal; what was there before comes back in the end.
-
-    Args:
-        render: gives what is to be seen now.
-        on_log_line: is told what the library logs meanwhile, which would spoil the screen.
-    """
+    """Draw a whole screen on standard output, which is a terminal; what was there before comes back in the end."""
     drawing = Drawing(render, stdout(), is_screen=True)
 
     def tell(line: str) -> None:
         on_log_line(line)
         drawing.refresh()
 
-    with _log_lines_told(tell):
-        async with _kept_fresh(drawing):
+    with _log_lines_passed_on(tell):
+        async with _refreshed_regularly(drawing):
             yield drawing
 
 
 def check_can_watch(option: str = "--watch") -> None:
-    """Check that a whole screen can be drawn.
-
-    Raises:
-        CommandError: standard output is no terminal that can.
-    """
+    """Check that a whole screen can be drawn."""
     if not out_is_terminal() or stdout().is_dumb_terminal:
         raise CommandError(
             f"{option} draws on a terminal, and standard output is none", f"Leave {option} out, or use `wait`"
@@ -114,14 +99,14 @@ def check_can_watch(option: str = "--watch") -> None:
 
 
 @contextlib.asynccontextmanager
-async def _kept_fresh(drawing: Drawing) -> AsyncGenerator[None]:
+async def _refreshed_regularly(drawing: Drawing) -> AsyncGenerator[None]:
     async def refresh() -> None:
         while True:
             await asyncio.sleep(_REFRESH_S)
             drawing.refresh()
 
     # Before anything is drawn: it may come at once.
-    with left_at_ctrl_z(drawing.stop, drawing.refresh):
+    with cleared_at_ctrl_z(drawing.stop, drawing.refresh):
         drawing.refresh()
         task = asyncio.create_task(refresh())
         try:
@@ -131,7 +116,7 @@ async def _kept_fresh(drawing: Drawing) -> AsyncGenerator[None]:
             drawing.stop()
 
 
-class _Telling(logging.Handler):
+class _EventWriter(logging.Handler):
     def __init__(self, tell: Callable[[str], object]) -> None:
         super().__init__()
         self._tell = tell
@@ -141,9 +126,9 @@ class _Telling(logging.Handler):
 
 
 @contextlib.contextmanager
-def _log_lines_told(tell: Callable[[str], object]) -> Generator[None]:
+def _log_lines_passed_on(tell: Callable[[str], object]) -> Generator[None]:
     logger = logging.getLogger("openai_batches")
-    told: list[logging.Handler] = [_Telling(tell)]
+    told: list[logging.Handler] = [_EventWriter(tell)]
     handlers, logger.handlers = logger.handlers, told
     try:
         yield
@@ -153,12 +138,7 @@ def _log_lines_told(tell: Callable[[str], object]) -> Generator[None]:
 
 @contextlib.contextmanager
 def transfer_shown(what: str, *, is_shown: bool = True) -> "Generator[Callable[[int, int | None], None] | None]":
-    """Give what is told the bytes that are there and the bytes in all, and shows them with the speed and the time left.
-
-    Args:
-        what: what goes on, in some words.
-        is_shown: whether it is worth showing; in any case, only a terminal shows it, and None is given elsewhere.
-    """
+    """Give a callback for a progress bar, which takes the bytes so far and the total; None where no bar is shown."""
     if not (is_shown and progress_is_shown()):
         yield None
         return

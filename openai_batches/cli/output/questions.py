@@ -8,7 +8,7 @@ from collections.abc import Generator
 
 from rich.text import Text
 
-from openai_batches.cli.output.terminal import opened_keyboard, stderr
+from openai_batches.cli.output.terminal import open_keyboard, stderr
 
 __all__ = ["can_ask", "confirmed"]
 
@@ -21,11 +21,7 @@ def can_ask() -> bool:
 
 
 async def confirmed(question: str) -> bool:
-    """Ask a question on standard error; return whether the answer is yes. No answer is a no.
-
-    Args:
-        question: a sentence with a question mark.
-    """
+    """Ask a question on standard error; return whether the answer is yes. No answer is a no."""
     stderr().print(Text(f"{question} [y/N] "), end="", soft_wrap=True)
     return (await _line()).decode(errors="replace").strip().lower() in {"y", "yes"}
 
@@ -59,6 +55,6 @@ def _terminal() -> Generator[int]:
     with contextlib.ExitStack() as closing:
         terminal = sys.stdin.fileno()
         with contextlib.suppress(OSError):
-            terminal = opened_keyboard(terminal)
+            terminal = open_keyboard(terminal)
             closing.callback(os.close, terminal)
         yield terminal

@@ -100,10 +100,6 @@ class TextLines:
     r"""The texts of answers, one on each line; a result without one is an empty line.
 
     A line feed, carriage return, tab or backslash in a text is written as ``\n``, ``\r``, ``\t`` or ``\\``.
-
-    Args:
-        with_ids: whether the ``custom_id`` and a tab stand before each text.
-        ends_with_null: whether texts are written as they are, each ended by a byte of zero instead.
     """
 
     def __init__(self, *, with_ids: bool, ends_with_null: bool) -> None:

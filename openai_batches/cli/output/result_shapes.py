@@ -65,21 +65,7 @@ def shape_of(
     failed: bool,
     is_quiet: bool,
 ) -> Shape:
-    """Return the shape that the options of the command mean.
-
-    Args:
-        output: the file; None where none is named.
-        format: what it holds; None where the name says so.
-        raw: whether the service's own lines are meant.
-        text: whether texts alone are meant.
-        ids: whether ids stand before them.
-        null: whether bytes of zero end them.
-        failed: whether only results that did not succeed are meant.
-        is_quiet: whether nothing is written where no file is named.
-
-    Raises:
-        CommandError: the options contradict each other, or do not say what to write.
-    """
+    """Return the shape that the options of the command mean."""
     if sum((raw, text, format is not None)) > 1:
         raise CommandError("--raw, --text and --format are three ways to write results", "Choose one of them")
     if (ids or null) and not text:
@@ -109,13 +95,7 @@ def _check_name(path: Path | None, option: str, what: str, *, may_be: str | None
 
 @contextlib.asynccontextmanager
 async def result_sink(shape: Shape, *, force: bool) -> "AsyncGenerator[Sink]":
-    """Give what writes results; a file gets its name when the block ends well.
-
-    Raises:
-        ClosedPipeError: nobody reads them.
-        CommandError: they cannot be written there.
-        OSError: likewise.
-    """
+    """Give what writes results; a file gets its name when the block ends well."""
     lines = shape.lines
     if shape.is_quiet:
         yield Sink(_dropped, RawLines())
@@ -135,15 +115,7 @@ async def _dropped(_: object) -> None:
 
 
 def chosen_format(path: Path | None, format: OutputFormat | None) -> OutputFormat:
-    """Return what is written to a file, or to standard output.
-
-    Args:
-        path: the file; None is standard output.
-        format: what ``--format`` says; None where it is not given.
-
-    Raises:
-        CommandError: nothing says it, the two contradict each other, or it cannot be written there.
-    """
+    """Return what is written to a file, or to standard output."""
     if path is None:
         if format == "parquet":
             raise CommandError("Parquet is written to a file", "Name it: -o results.parquet")

@@ -45,11 +45,7 @@ OutputName = Annotated[FileName, Parameter(name=("--output", "-o"))]
 
 
 def refuse_file(path: Path, *, force: bool) -> None:
-    """Refuse a file that cannot be written under its name.
-
-    Raises:
-        CommandError: there is one, and it is not to be replaced; or it is a folder, or is to be in none.
-    """
+    """Refuse a file that cannot be written under its name."""
     if path.is_dir():
         raise CommandError(f"{path} is a folder", "Name a file in it")
     if not path.parent.is_dir():
@@ -67,10 +63,6 @@ async def saved(path: Path, *, force: bool) -> "AsyncGenerator[Callable[[Callabl
     """Give what writes to a file the bytes that a function makes; the file gets its name when the block ends well.
 
     It is packed if its name ends in ``.gz`` or ``.zst``. After an error nothing of it is left.
-
-    Raises:
-        CommandError: it exists and is not to be replaced, or somebody else is writing it.
-        OSError: it cannot be written.
     """
     refuse_file(path, force=force)
     part = PartFile(path, compression=compression_of(path.name), overwrite=force)
@@ -92,13 +84,7 @@ async def saved(path: Path, *, force: bool) -> "AsyncGenerator[Callable[[Callabl
 async def opened_output(
     path: Path | None, *, force: bool
 ) -> "AsyncGenerator[Callable[[Callable[[], bytes]], Awaitable[None]]]":
-    """Give the same for a file, or for standard output where the path is None.
-
-    Raises:
-        ClosedPipeError: nobody reads it.
-        CommandError: it cannot be written.
-        OSError: likewise.
-    """
+    """Give the same for a file, or for standard output where the path is None."""
     if path is None:
         yield OutputStream().write
         return
@@ -117,13 +103,6 @@ def check_apart(*, reads: Mapping[str, Path | str | None], writes: Mapping[str, 
     """Refuse to write a file that is read or written under another name, whatever links lead there.
 
     Standard input and output are no files.
-
-    Args:
-        reads: what is read, by the name of its option or argument.
-        writes: what is written, likewise.
-
-    Raises:
-        CommandError: two are the same file.
     """
     seen = [(name, path) for name, path in reads.items() if _is_file(path)]
     for name, path in writes.items():
@@ -155,10 +134,6 @@ def safe_name(name: str, *, otherwise: str) -> str:
 
     What stands before a slash or backslash is left out, and so are dots, dashes and spaces at the start. Characters
     that cannot be seen, or mean something to a system, become ``_``. It is cut to 200 bytes before its suffix.
-
-    Args:
-        name: the name, from anywhere.
-        otherwise: the name to take where nothing is left of it.
     """
     last = name.replace("\\", "/").rpartition("/")[2]
     shown = "".join("_" if _is_odd(character) else character for character in unicodedata.normalize("NFC", last))

@@ -10,13 +10,13 @@ from typing import cast
 
 import attrs
 
-__all__ = ["Interruption", "heard_as_interrupts", "interruptible", "left_at_ctrl_z", "stopped_by_signals"]
+__all__ = ["Interruption", "cleared_at_ctrl_z", "interruptible", "signals_as_interrupts", "stopped_by_signals"]
 
 _ENDING = ("SIGTERM", "SIGHUP")
 
 
 @contextlib.contextmanager
-def heard_as_interrupts() -> Generator[None]:
+def signals_as_interrupts() -> Generator[None]:
     """Let the signals that end a program be what Ctrl-C is to it, while this lasts: files are closed, words are said.
 
     A signal that is ignored, as that of a terminal that hangs up is under ``nohup``, stays ignored.
@@ -65,13 +65,8 @@ def interruptible() -> Generator[Interruption]:
 
 
 @contextlib.contextmanager
-def left_at_ctrl_z(leave: Callable[[], object], come_back: Callable[[], object]) -> Generator[None]:
-    """Let Ctrl-Z find the terminal as it was before something was drawn on it.
-
-    Args:
-        leave: gives the terminal back; called before the program is stopped.
-        come_back: draws again; called when the program goes on.
-    """
+def cleared_at_ctrl_z(leave: Callable[[], object], come_back: Callable[[], object]) -> Generator[None]:
+    """Let Ctrl-Z find the terminal as it was before something was drawn on it."""
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
@@ -101,10 +96,6 @@ def stopped_by_signals(first: Callable[[], object], second: Callable[[], int]) -
     """Let Ctrl-C, SIGTERM or SIGHUP cancel this task, which then ends in good order; a second one ends the process.
 
     A signal that is ignored, as that of a terminal that hangs up is under ``nohup``, stays ignored.
-
-    Args:
-        first: called when the first signal comes.
-        second: called when the second one comes; it says what the shell is told.
     """
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()

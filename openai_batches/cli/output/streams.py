@@ -27,12 +27,7 @@ class OutputStream:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace") if out_is_terminal() else None
 
     async def write(self, make: Callable[[], bytes]) -> None:
-        """Write what a function makes, both in a thread.
-
-        Raises:
-            ClosedPipeError: nobody reads it.
-            CommandError: it cannot be written.
-        """
+        """Write what a function makes, both in a thread."""
 
         def work() -> None:
             data = make()
@@ -45,10 +40,6 @@ async def gathered(items: AsyncIterable[T], *, weigh: Callable[[T], int]) -> Asy
     """Yield items together with those that came since the step before: the first at once, later ones many at a time.
 
     Meanwhile the next ones are read, up to 1,024 items or 256 kB ahead.
-
-    Args:
-        items: where they come from.
-        weigh: gives the bytes of an item.
     """
     held: list[T] = []
     weight = 0

@@ -24,7 +24,7 @@ __all__ = [
     "check_output",
     "facts",
     "note",
-    "opened_keyboard",
+    "open_keyboard",
     "out_is_file",
     "out_is_terminal",
     "progress_is_shown",
@@ -113,12 +113,7 @@ def progress_is_shown() -> bool:
 
 
 def say(renderable: RenderableType = "") -> None:
-    """Write what was asked for to standard output, never cut or wrapped where that is a pipe or a file.
-
-    Raises:
-        ClosedPipeError: nobody reads it.
-        CommandError: it cannot be written.
-    """
+    """Write what was asked for to standard output, never cut or wrapped where that is a pipe or a file."""
     console = stdout()
     if not console.is_terminal:
         write(_plain(renderable).encode(_output().encoding, "backslashreplace"))
@@ -140,12 +135,7 @@ def _plain(renderable: RenderableType) -> str:
 
 
 def write(data: bytes) -> None:
-    """Write bytes to standard output as they are; call it in a thread where there are many.
-
-    Raises:
-        ClosedPipeError: nobody reads them.
-        CommandError: they cannot be written.
-    """
+    """Write bytes to standard output as they are; call it in a thread where there are many."""
     buffer = _output().buffer
     rest = memoryview(data)
     try:
@@ -160,12 +150,7 @@ def write(data: bytes) -> None:
 
 
 def write_through(data: bytes) -> None:
-    """Write bytes to standard output past its buffer; call it in a thread, which then holds nobody up.
-
-    Raises:
-        ClosedPipeError: nobody reads them.
-        CommandError: they cannot be written.
-    """
+    """Write bytes to standard output past its buffer; call it in a thread, which then holds nobody up."""
     flush()
     descriptor = _output().fileno()
     rest = memoryview(data)
@@ -182,21 +167,12 @@ def write_through(data: bytes) -> None:
 
 
 def check_output() -> None:
-    """Check that there is a standard output.
-
-    Raises:
-        CommandError: the shell has closed it.
-    """
+    """Check that there is a standard output."""
     _output()
 
 
 def flush() -> None:
-    """Hand on what was written to standard output.
-
-    Raises:
-        ClosedPipeError: nobody reads it.
-        CommandError: it cannot be written.
-    """
+    """Hand on what was written to standard output."""
     try:
         # Where the shell has closed it, nothing was written either.
         if sys.stdout is not None:
@@ -222,19 +198,19 @@ def _interruptible() -> Generator[None]:
     except KeyboardInterrupt:
         # What a full pipe did not take, it will not take at the end of the program either.
         if not out_is_file():
-            give_up_output()
+            discard_output()
         raise
     finally:
         signal.signal(signal.SIGINT, heard)
 
 
-def give_up_output() -> None:
+def discard_output() -> None:
     """Let what could not be written be forgotten, so that the interpreter does not complain of it once more."""
     with contextlib.suppress(AttributeError, OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def give_up_errors() -> None:
+def discard_errors() -> None:
     """Let what a terminal that has hung up does not take be forgotten, so that the exit code is the command's own."""
     try:
         if sys.stderr is not None:
@@ -244,12 +220,12 @@ def give_up_errors() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
-def settle_output() -> None:
+def flush_or_discard_output() -> None:
     """Hand on what was written before something went wrong, or let it be forgotten where nobody takes it."""
     try:
         flush()
     except (ClosedPipeError, CommandError):
-        give_up_output()
+        discard_output()
 
 
 def note(text: str | Text) -> None:
@@ -260,11 +236,7 @@ def note(text: str | Text) -> None:
 
 @contextlib.contextmanager
 def busy(text: str) -> Generator[None]:
-    """Show that something is under way, on a terminal that can move its cursor; nothing of it stays.
-
-    Args:
-        text: what is being done.
-    """
+    """Show that something is under way, on a terminal that can move its cursor; nothing of it stays."""
     with (
         stderr().status(Text(f"{clean(text)} …"), spinner_style="dim")
         if progress_is_shown()
@@ -355,13 +327,10 @@ def _unwritable(error: OSError) -> CommandError:
     )
 
 
-def opened_keyboard(terminal: int) -> int:
+def open_keyboard(terminal: int) -> int:
     """Return a description of our own of a terminal, which does not wait; the shell's stays as it was.
 
     Ctrl-C throws away what was typed, also between the moment it is there and the moment it is read: whoever waited
     then would not hear of it.
-
-    Raises:
-        OSError: it has no name here, as in some containers.
     """
     return os.open(os.ttyname(terminal), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)

@@ -136,13 +136,7 @@ def _unread(found: "Estimate") -> list[Costs]:
 
 
 def range_text(costs: Sequence[Costs], currency: str, condition: str) -> str:
-    """Return what all of them cost together, as far as it is known.
-
-    Args:
-        costs: what each costs.
-        currency: what these are in.
-        condition: under which condition the longest answers cost no more.
-    """
+    """Return what all of them cost together, as far as it is known."""
     lows = [low for low, _ in costs if low is not None]
     highs = [high for _, high in costs if high is not None]
     if costs and not lows:

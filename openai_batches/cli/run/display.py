@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from openai_batches._text import as_count
-from openai_batches.cli.output.signals import left_at_ctrl_z
+from openai_batches.cli.output.signals import cleared_at_ctrl_z
 from openai_batches.cli.output.terminal import stderr
 from openai_batches.cli.output.texts import lasting_text, money_text
 from openai_batches.cli.run.progress import JobProgress, ShardRow
@@ -22,7 +22,7 @@ from openai_batches.cli.run.progress import JobProgress, ShardRow
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Picture", "shown_live"]
+__all__ = ["Frame", "shown_live"]
 
 _FRAME_S, _IDLE_FRAMES, _FRAME_SHARE = 0.2, 5, 25
 _STATE_WIDTH, _TRY_WIDTH, _BAR_WIDTH = 11, 3, 24
@@ -33,7 +33,7 @@ _COLOURS = {"waiting": "dim", "uploaded": "dim", "done": "green", "no room": "ye
 
 
 @attrs.frozen(kw_only=True)
-class Picture:
+class Frame:
     """What is drawn of a job at one moment.
 
     Attributes:
@@ -149,13 +149,8 @@ def _shard_line(shard: ShardRow, number: int, counts: int, *, has_bar: bool) -> 
 
 
 @contextlib.asynccontextmanager
-async def shown_live(picture: Callable[[], Awaitable[Picture]], is_new: Callable[[], bool]) -> AsyncGenerator[None]:
-    """Draw a job on standard error while the block runs; what others write there stands above it.
-
-    Args:
-        picture: gives what is drawn.
-        is_new: whether anything has happened since it was asked last.
-    """
+async def shown_live(picture: Callable[[], Awaitable[Frame]], is_new: Callable[[], bool]) -> AsyncGenerator[None]:
+    """Draw a job on standard error while the block runs; what others write there stands above it."""
     console = stderr()
 
     async def frame() -> Group:
@@ -175,7 +170,7 @@ async def shown_live(picture: Callable[[], Awaitable[Picture]], is_new: Callable
     live = Live(
         await frame(), console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
     )
-    with left_at_ctrl_z(live.stop, functools.partial(live.start, refresh=True)):
+    with cleared_at_ctrl_z(live.stop, functools.partial(live.start, refresh=True)):
         # A terminal that hangs up cannot be drawn on, and that is no reason to end in another way.
         with contextlib.suppress(OSError):
             live.start(refresh=True)

@@ -138,11 +138,7 @@ async def view_of(directory: Path) -> JournalView | None:
 
 
 def found_jobs(folders: Sequence[Path], *, is_recursive: bool) -> list[FoundJob]:
-    """Return the jobs that some folders are, or have in them, the newest first. This blocks.
-
-    Raises:
-        CommandError: one is no folder.
-    """
+    """Return the jobs that some folders are, or have in them, the newest first. This blocks."""
     for folder in folders:
         if not folder.is_dir():
             raise CommandError(f"{folder} is no folder", "Name the directories of jobs, or folders that hold them")
@@ -175,11 +171,7 @@ def _directories(folder: Path, *, is_recursive: bool) -> Iterator[Path]:
 
 
 def job_folders(given: tuple[Path, ...]) -> list[Path]:
-    """Return the folders of jobs that are meant, and say which these are where nobody named them.
-
-    Raises:
-        CommandError: one that is named has no job in it.
-    """
+    """Return the folders of jobs that are meant, and say which these are where nobody named them."""
     for folder in given:
         if not has_journal(folder):
             raise CommandError(f"There is no job in {folder}", "`openai-batches jobs` shows where there are some")

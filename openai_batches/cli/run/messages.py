@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from openai_batches import BatchesError, Bill, JobEvent, Ledger, PriceTable
     from openai_batches.cli.options.service import Service
 
-__all__ = ["EventTeller", "ledger_lines", "resumable", "say_summary"]
+__all__ = ["EventMessages", "ledger_lines", "resumable", "say_summary"]
 
 _NEWS = frozenset(
     {
@@ -36,13 +36,8 @@ _PAUSE_S = 10.0
 _MAX_CODES = 8
 
 
-class EventTeller:
-    """Tells of events that a person should know of: of each kind one line in ten seconds, and how many were like it.
-
-    Args:
-        say: writes a line.
-        clock: gives the seconds.
-    """
+class EventMessages:
+    """Tells of events that a person should know of: of each kind one line in ten seconds, and how many were like it."""
 
     def __init__(self, say: Callable[[str], None] = note, clock: Callable[[], float] = time.monotonic) -> None:
         self._say = say
@@ -65,13 +60,7 @@ class EventTeller:
 
 
 def ledger_lines(ledger: "Ledger", prices: "PriceTable", *, is_free: bool) -> "list[tuple[str, str]]":
-    """Return what became of the requests of a job: names and texts.
-
-    Args:
-        ledger: what became of them.
-        prices: what tokens cost.
-        is_free: whether these were the emulator's.
-    """
+    """Return what became of the requests of a job: names and texts."""
     outcomes = [f"{count:,} {outcome}" for outcome, count in ledger.outcomes.items() if count]
     if ledger.unfinished:
         outcomes.append(f"{ledger.unfinished:,} unfinished")

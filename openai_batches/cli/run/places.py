@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from openai_batches.cli.run.save import Output
     from openai_batches.jobs.journal.sqlite import JournalView
 
-__all__ = ["check_report", "check_targets", "compared", "job_place"]
+__all__ = ["check_report", "check_targets", "job_place", "plan_or_open"]
 
 _REPORTS = frozenset({".html", ".htm"})
 
@@ -30,11 +30,7 @@ _HEAD_BYTES = 256 * 1024
 
 
 def job_place(source: str | None, directory: Path | None) -> tuple[str | None, Path]:
-    """Return the source and the directory of a job: a job's directory stands for the job in it.
-
-    Raises:
-        CommandError: it cannot be told which job is meant, or there are no requests to be read.
-    """
+    """Return the source and the directory of a job: a job's directory stands for the job in it."""
     if source is not None and source != STDIN and Path(source).is_dir():
         if not has_journal(Path(source)):
             raise CommandError(f"{source} is a folder, and there is no job in it", "Name a file of requests")
@@ -72,19 +68,7 @@ def check_targets(
     notes: "JobNotes",
     is_dry: bool,
 ) -> None:
-    """Find what would keep the results and the report from being written, or what they would spoil. This blocks.
-
-    Args:
-        source: the requests, as they were typed.
-        output: where the results are to go.
-        report: where the report is to go.
-        view: what the journal says of the job; None where there is none.
-        notes: what the program has noted of it.
-        is_dry: whether nothing is to be written.
-
-    Raises:
-        CommandError: there is such a thing.
-    """
+    """Find what would keep the results and the report from being written, or what they would spoil. This blocks."""
     check_apart(reads={"SOURCE": source}, writes={"OUT": output.path, "the report": report})
     output.check(may_be_there=is_dry or output.is_written(notes), has_report=report is not None)
     if report is not None:
@@ -116,7 +100,7 @@ def _is_report_of(path: Path, view: "JournalView | None") -> bool:
         return view.job.job_id.encode() in file.read(_HEAD_BYTES)
 
 
-async def compared(
+async def plan_or_open(
     job: "BatchJob",
     *,
     view: "JournalView | None",
@@ -125,21 +109,7 @@ async def compared(
     arguments: "Mapping[str, Any]",
     is_quiet: bool,
 ) -> "Ledger":
-    """Plan a job, or open the one that is there, and return its ledger.
-
-    Args:
-        job: the job.
-        view: what the journal said of it; None where there was none.
-        source: the requests, as they were typed.
-        base_url: the service that is meant.
-        arguments: how the job is to be done.
-        is_quiet: whether nothing is said.
-
-    Raises:
-        CommandError: the job that is there cannot go on as it was asked to.
-        BatchesError: as ``BatchJob.plan``.
-        OSError: likewise.
-    """
+    """Plan a job, or open the one that is there, and return its ledger."""
     try:
         ledger = await job.plan()
     except InvalidRequestsError:
@@ -157,15 +127,7 @@ async def compared(
 def _other_job(
     view: "JournalView", source: str | None, directory: Path, *, base_url: str, window: str | None
 ) -> CommandError | None:
-    """Return why a job that is there cannot go on as it was asked to; None if the reason is another one.
-
-    Args:
-        view: what its journal says.
-        source: the requests, as they were typed.
-        directory: where it is.
-        base_url: the service that is meant.
-        window: the completion window that is meant; None for that of the job.
-    """
+    """Return why a job that is there cannot go on as it was asked to; None if the reason is another one."""
     job = view.job
     if service_place(job.base_url) != service_place(base_url):
         return CommandError(

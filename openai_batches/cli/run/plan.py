@@ -135,15 +135,7 @@ class JobPlan:
 
 
 async def agreed(plan: JobPlan, *, confirm_above_usd: float) -> bool:
-    """Return whether a job may be sent: it is cheap enough, or the person says so.
-
-    Args:
-        plan: the job.
-        confirm_above_usd: up to which cost nobody is asked.
-
-    Raises:
-        CommandError: somebody should be asked, and nobody is there.
-    """
+    """Return whether a job may be sent: it is cheap enough, or the person says so."""
     cost, currency = plan.cost_high, plan.estimate.currency
     # Nobody has said how much is much in another currency.
     is_cheap = cost is not None and (cost <= confirm_above_usd if currency == "USD" else cost == 0)

@@ -99,13 +99,13 @@ class JobProgress:
         self._batches: dict[int, Batch] = {}
         self._refused: set[int] = set()
 
-    def remember(self, view: "JournalView") -> None:
+    def add_journal(self, view: "JournalView") -> None:
         """Take in what the journal says of the batches of an earlier run."""
         for attempt in view.attempts:
             if attempt.batch is not None:
                 self._batches[attempt.shard] = attempt.batch
 
-    def heed(self, event: "JobEvent") -> None:
+    def add_event(self, event: "JobEvent") -> None:
         """Take in what happened."""
         if event.shard is not None and event.batch is not None:
             self._batches[event.shard] = event.batch

@@ -30,7 +30,7 @@ from openai_batches._text import as_count
 from openai_batches._threads import in_thread
 from openai_batches.cli.advice import say_resume
 from openai_batches.cli.errors import CommandError, ExitCode
-from openai_batches.cli.logs import hush
+from openai_batches.cli.logs import silence
 from openai_batches.cli.options.service import Service, connected, unconnected
 from openai_batches.cli.options.sources import STDIN, request_source, source_name
 from openai_batches.cli.output.documents import write_document
@@ -46,11 +46,11 @@ from openai_batches.cli.output.terminal import (
     warn,
 )
 from openai_batches.cli.output.texts import clean, one_line
-from openai_batches.cli.run.display import Picture, shown_live
+from openai_batches.cli.run.display import Frame, shown_live
 from openai_batches.cli.run.job_on_disk import has_journal, ledger_document, view_of
-from openai_batches.cli.run.messages import EventTeller, resumable, say_summary
+from openai_batches.cli.run.messages import EventMessages, resumable, say_summary
 from openai_batches.cli.run.notes import JobNotes
-from openai_batches.cli.run.places import check_targets, compared, job_place
+from openai_batches.cli.run.places import check_targets, job_place, plan_or_open
 from openai_batches.cli.run.plan import DEFAULT_CONFIRM_ABOVE_USD, JobPlan, agreed
 from openai_batches.cli.run.progress import JobProgress, Pace
 from openai_batches.cli.run.save import Output, stream_results
@@ -61,13 +61,13 @@ if TYPE_CHECKING:
     from openai_batches import BatchSession, JobEvent, PriceTable, Provider
     from openai_batches.jobs.journal.sqlite import JournalView
 
-__all__ = ["Errand", "leave_report"]
+__all__ = ["RunCommand", "leave_report"]
 
 _SHOW_CURSOR = b"\n\x1b[?25h"
 
 
 @attrs.define(kw_only=True)
-class Errand:
+class RunCommand:
     """One call of ``run``.
 
     Attributes:
@@ -111,44 +111,36 @@ class Errand:
     progress: JobProgress = attrs.field(factory=JobProgress)
     plan: JobPlan | None = None
     _price_table: "PriceTable" = PRICES
-    _teller: EventTeller = attrs.field(factory=EventTeller)
+    _messages: EventMessages = attrs.field(factory=EventMessages)
     _compare: "Callable[[BatchJob], Awaitable[Ledger]]" = attrs.field(init=False)
     _is_new: bool = True
     _is_planned: bool = False
     _is_under_way: bool = False
 
     @classmethod
-    async def begun(cls, *, source: str | None, directory: Path | None, **options: Any) -> "Errand":
-        """Return an errand that can be run: where its job is, is known, and that its results can be written.
-
-        Raises:
-            CommandError: it cannot be done so.
-        """
+    async def prepared(cls, *, source: str | None, directory: Path | None, **options: Any) -> "RunCommand":
+        """Return an command that can be run: where its job is, is known, and that its results can be written."""
         source, place = job_place(source, directory)
-        errand = cls(source=source, directory=place, **options)
-        errand.view = view = await view_of(place)
+        command = cls(source=source, directory=place, **options)
+        command.view = view = await view_of(place)
         if source is None and not has_journal(place):
             raise CommandError(f"There is no job in {place}", "Name the requests: run requests.jsonl --directory DIR")
-        errand.is_begun = view is not None and was_begun(view.attempts)
-        errand.notes = notes = await in_thread(JobNotes.read, place)
-        errand._check_kind()
+        command.is_begun = view is not None and was_begun(view.attempts)
+        command.notes = notes = await in_thread(JobNotes.read, place)
+        command._check_kind()
         await in_thread(
-            check_targets, source, errand.output, errand.report, view=view, notes=notes, is_dry=errand.is_dry
+            check_targets, source, command.output, command.report, view=view, notes=notes, is_dry=command.is_dry
         )
         if view is not None:
-            errand.progress.remember(view)
-        if errand.is_quiet:
-            hush()
-        if errand.prices is not None:
-            errand._price_table = await read_prices(errand.prices)
-        return errand
+            command.progress.add_journal(view)
+        if command.is_quiet:
+            silence()
+        if command.prices is not None:
+            command._price_table = await read_prices(command.prices)
+        return command
 
     def _check_kind(self) -> None:
-        """Refuse to take the emulator's answers for those of a service.
-
-        Raises:
-            CommandError: the job was begun with ``--local``, and is not to go on so.
-        """
+        """Refuse to take the emulator's answers for those of a service."""
         if self.is_begun and self.notes.is_local and not self.service.local:
             raise CommandError(
                 f"The job in {self.directory} was begun with --local, and its answers are the emulator's",
@@ -156,64 +148,58 @@ class Errand:
             )
 
     async def run(self) -> ExitCode:
-        """Carry the job to its end; return what the shell is told.
-
-        Raises:
-            CommandError: it came to another end.
-            BatchesError: likewise, and there is nothing to go on with.
-            OSError: likewise.
-        """
-        with stopped_by_signals(self._stopping, self._left) as stopping:
+        """Carry the job to its end; return what the shell is told."""
+        with stopped_by_signals(self._on_signal, self._end_at_once) as stopping:
             try:
-                return await self._carried()
+                return await self._run_job()
             except asyncio.CancelledError:
                 if not stopping.has_come:
                     raise
-                return self._stopped()
+                return self._say_stopped()
             except (BatchesError, CommandError, OSError) as error:
                 if not self._can_go_on_after(error):
                     raise
                 raise resumable(error) from error
             finally:
-                await self._reported()
+                await self._write_report()
 
-    async def _carried(self) -> ExitCode:
+    async def _run_job(self) -> ExitCode:
         # What sends nothing needs no key, and leaves no emulator behind.
         entered = unconnected if self.is_dry else connected
-        async with entered(self.service) as session, self._opened(session) as job:
+        async with entered(self.service) as session, self._open_job(session) as job:
             if self.is_begun:
-                await self._found(job)
-            elif not await self._is_to_be_sent(job):
+                await self._open_earlier(job)
+            elif not await self._plan_and_confirm(job):
                 return ExitCode.DONE if self.is_dry else ExitCode.INTERRUPTED
-            return ExitCode.DONE if self.is_dry else await self._ended(job)
+            return ExitCode.DONE if self.is_dry else await self._finish(job)
 
-    async def _is_to_be_sent(self, job: BatchJob) -> bool:
+    async def _plan_and_confirm(self, job: BatchJob) -> bool:
         """Plan a job, and return whether it is to be sent; else nothing stays of what was planned."""
         try:
-            self.plan = await self._planned(job)
+            self.plan = await self._make_plan(job)
             self.is_begun = not self.is_dry and await self._is_agreed(self.plan)
         except BaseException:
             # What went wrong first is what is told.
             with contextlib.suppress(BatchesError, OSError):
-                await self._taken_back(job)
+                await self._discard_plan(job)
             raise
         if self.is_begun:
             self.notes.is_local = self.service.local
             await in_thread(self.notes.save, self.directory)
         else:
-            await self._taken_back(job)
+            await self._discard_plan(job)
         return self.is_begun
 
-    async def _taken_back(self, job: BatchJob) -> None:
+    async def _discard_plan(self, job: BatchJob) -> None:
         if self._is_planned:
             await job.discard()
 
     @contextlib.asynccontextmanager
-    async def _opened(self, session: "BatchSession") -> AsyncGenerator[BatchJob]:
+    async def _open_job(self, session: "BatchSession") -> AsyncGenerator[BatchJob]:
         """Give the job, with its source open."""
         arguments = self.arguments(session.provider)
         self._compare = functools.partial(
-            compared,
+            plan_or_open,
             view=self.view,
             source=self.source,
             base_url=session.base_url,
@@ -222,14 +208,14 @@ class Errand:
         )
         opened = request_source(STDIN) if self.source == STDIN else contextlib.nullcontext(self.source)
         with opened as source:
-            async with BatchJob(session, source, directory=self.directory, on_event=self._heed, **arguments) as job:
+            async with BatchJob(session, source, directory=self.directory, on_event=self._on_event, **arguments) as job:
                 yield job
 
-    def _heed(self, event: "JobEvent") -> None:
+    def _on_event(self, event: "JobEvent") -> None:
         self._is_new = True
-        self.progress.heed(event)
+        self.progress.add_event(event)
         if not self.is_quiet:
-            self._teller.tell(event)
+            self._messages.tell(event)
 
     async def _planned(self, job: BatchJob) -> JobPlan:
         name = source_name(self.source) if self.source is not None else str(self.directory)
@@ -280,7 +266,7 @@ class Errand:
             note("Nothing was sent.")
         return is_agreed
 
-    async def _found(self, job: BatchJob) -> None:
+    async def _open_earlier(self, job: BatchJob) -> None:
         """Open a job that was begun earlier."""
         ledger = await self._compare(job)
         if not self.is_dry and (self.is_quiet or (self.view is not None and self.view.is_finished)):
@@ -292,12 +278,12 @@ class Errand:
         if self.is_dry and self.is_json:
             write_document({"directory": str(self.directory), **ledger_document(ledger, self._price_table)})
 
-    async def _ended(self, job: BatchJob) -> ExitCode:
+    async def _finish(self, job: BatchJob) -> ExitCode:
         """Carry the job to its end, and write what came of it."""
         begin, self._is_under_way = time.monotonic(), True
         was_finished = self.view is not None and self.view.is_finished
         is_kept = was_finished and not self.output.force and await in_thread(self.output.is_written, self.notes)
-        async with self._watched(job, begin):
+        async with self._displayed(job, begin):
             rows = await stream_results(job, self.output) if self.output.is_stream else None
             ledger = await job.run()
         if rows is None and not is_kept:
@@ -337,7 +323,7 @@ class Errand:
             yield
 
     @contextlib.asynccontextmanager
-    async def _watched(self, job: BatchJob, begin: float) -> AsyncGenerator[None]:
+    async def _displayed(self, job: BatchJob, begin: float) -> AsyncGenerator[None]:
         """Draw the job while it runs, where a person watches and reads nothing else on the same screen."""
         if self.is_quiet or not progress_is_shown() or (self.output.is_stream and out_is_terminal()):
             yield
@@ -347,13 +333,13 @@ class Errand:
             return
         pace = Pace()
 
-        async def picture() -> Picture:
+        async def picture() -> Frame:
             ledger = await job.summary()
             now = time.monotonic()
             self.progress.update(ledger)
             pace.note(now, self.progress.done)
             cost = ledger.bill(self._price_table).cost
-            return Picture(
+            return Frame(
                 progress=self.progress,
                 left_s=pace.left_s(now, self.progress.total),
                 elapsed_s=now - begin,
@@ -361,7 +347,7 @@ class Errand:
                 expected=None if self.plan is None else self.plan.cost_limit,
                 currency=self._price_table.currency,
                 is_free=self.service.local,
-                is_stopping=self.is_stopping,
+                is_stopping=self.is_on_signal,
             )
 
         def is_new() -> bool:
@@ -371,12 +357,12 @@ class Errand:
         async with shown_live(picture, is_new):
             yield
 
-    def _stopping(self) -> None:
+    def _on_signal(self) -> None:
         self.is_stopping = self._is_new = True
         if not progress_is_shown() and not self.is_quiet and self.is_begun:
             note("Stopping where the job can go on from ...")
 
-    def _stopped(self) -> ExitCode:
+    def _say_stopped(self) -> ExitCode:
         """Say how to go on."""
         if not self.is_begun:
             note("Stopped; nothing was sent.")
@@ -386,7 +372,7 @@ class Errand:
         say_resume()
         return ExitCode.STOPPED
 
-    def _left(self) -> int:
+    def _end_at_once(self) -> int:
         """End at once, on a second signal: the journal has all that the next run needs."""
         if self.is_begun:
             say_resume()
@@ -403,7 +389,7 @@ class Errand:
         is_elsewhere = isinstance(error, JobError) and isinstance(error.__cause__, NotFoundError)
         return self.is_begun and (is_journal_stuck or not is_of_this_call) and not is_elsewhere
 
-    async def _reported(self) -> None:
+    async def _write_report(self) -> None:
         if self.report is None or self.is_dry:
             return
         writing = asyncio.ensure_future(leave_report(self.directory, self.report, self._price_table))

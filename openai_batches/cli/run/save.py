@@ -66,15 +66,7 @@ class Output:
         return chosen_format(self.path, self.format)
 
     def check(self, *, may_be_there: bool, has_report: bool = False) -> None:
-        """Find what would keep the results from being written, before anything is paid for. This blocks.
-
-        Args:
-            may_be_there: whether a file of this name is no reason to stop.
-            has_report: whether there is another file that --force may be about.
-
-        Raises:
-            CommandError: there is such a thing.
-        """
+        """Find what would keep the results from being written, before anything is paid for. This blocks."""
         if self.output is None:
             if self.format is not None or self.ordered or (self.force and not has_report):
                 raise CommandError("--format, --ordered and --force are about OUT", "Name it: -o results.jsonl")
@@ -95,12 +87,7 @@ class Output:
         return notes.has_written(self.path, format=self.kind, is_ordered=self.ordered)
 
     async def write(self, job: "BatchJob") -> int:
-        """Write the results of a job that has ended, all of them or nothing, and return their number.
-
-        Raises:
-            BatchesError: they cannot be read, or the file exists.
-            OSError: the file cannot be written.
-        """
+        """Write the results of a job that has ended, all of them or nothing, and return their number."""
         if self.path is None:
             return 0
         results = job.results(ordered=self.ordered)
@@ -132,13 +119,7 @@ def _check_folder(folder: Path) -> None:
 
 
 async def stream_results(job: "BatchJob", output: Output) -> int:
-    """Carry a job to its end, and write its results to standard output as they come; return their number.
-
-    Raises:
-        BatchesError: as ``BatchJob.run``.
-        ClosedPipeError: nobody reads them.
-        CommandError: they cannot be written.
-    """
+    """Carry a job to its end, and write its results to standard output as they come; return their number."""
     lines, stream, count = RowLines(output.kind), OutputStream(), 0
     async for piece in gathered(job.results(ordered=output.ordered), weigh=_weight):
         await stream.write(functools.partial(lines.made, piece))
