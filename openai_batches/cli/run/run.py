@@ -54,6 +54,7 @@ from openai_batches.cli.run.places import check_targets, job_place, plan_or_open
 from openai_batches.cli.run.plan import DEFAULT_CONFIRM_ABOVE_USD, JobPlan, agreed
 from openai_batches.cli.run.progress import JobProgress, Pace
 from openai_batches.cli.run.save import Output, stream_results
+from openai_batches.jobs.discarding import was_begun
 from openai_batches.jobs.journal.records import Step
 from openai_batches.jobs.plan import source_path, was_begun
 
@@ -217,7 +218,7 @@ class RunCommand:
         if not self.is_quiet:
             self._messages.tell(event)
 
-    async def _planned(self, job: BatchJob) -> JobPlan:
+    async def _make_plan(self, job: BatchJob) -> JobPlan:
         name = source_name(self.source) if self.source is not None else str(self.directory)
         with self._busy(f"Checking {clean(name)}"):
             ledger = await self._compare(job)
@@ -347,7 +348,7 @@ class RunCommand:
                 expected=None if self.plan is None else self.plan.cost_limit,
                 currency=self._price_table.currency,
                 is_free=self.service.local,
-                is_stopping=self.is_on_signal,
+                is_stopping=self.is_stopping,
             )
 
         def is_new() -> bool:
