@@ -93,7 +93,7 @@ def _is_typed(option: str) -> bool:
 
 def say_resume() -> None:
     """Tell the person the command, on a line of its own that can be copied whole."""
-    note(Text("To go on from here:", style="bold"))
+    note(Text("To continue from here:", style="bold"))
     note(Text(f"  {resume_command()}"))
 
 

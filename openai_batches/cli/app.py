@@ -13,7 +13,7 @@ _REQUESTS = Group("Requests", sort_key=3)
 _SERVICE = Group("At the service", sort_key=4)
 
 _EPILOGUE = """\
-Without a key, and without cost:
+To try it without a key and at no cost:
 
 openai-batches run requests.jsonl --local -o results.jsonl
 
@@ -21,13 +21,13 @@ Exit codes:
 
   0  done
   1  done, and some requests failed or problems were found
-  2  it cannot be done as it was asked
-  3  the service or the network said no
-  4  stopped before the end; the same command goes on"""
+  2  wrong arguments, configuration or local files
+  3  an error of the service or the network
+  4  stopped before the end; the same command continues"""
 
 app: App = App(
     name="openai-batches",
-    help="The OpenAI Batch API, and every service that speaks it, from the command line.",
+    help="Use the OpenAI Batch API, or a compatible service, from the command line.",
     help_epilogue=_EPILOGUE,
     help_format="plaintext",
     version=__version__,
@@ -42,7 +42,7 @@ _COMMANDS: tuple[tuple[Group, tuple[tuple[str, str, str], ...]], ...] = (
         _BATCHES,
         (
             ("list", "list", "List batches, newest first."),
-            ("show", "show", "Show all that is known of a batch."),
+            ("show", "show", "Show the details of a batch."),
             ("create", "create", "Create a batch from a request file."),
             ("wait", "wait", "Wait until batches have ended."),
             ("cancel", "cancel", "Cancel batches."),
@@ -52,9 +52,9 @@ _COMMANDS: tuple[tuple[Group, tuple[tuple[str, str, str], ...]], ...] = (
     (
         _JOBS,
         (
-            ("run", "run", "Carry any number of requests to their results."),
+            ("run", "run", "Run any number of requests and collect their results."),
             ("jobs", "jobs", "Show the jobs on this machine."),
-            ("adopt", "adopt", "Make a batch part of a job."),
+            ("adopt", "adopt", "Add existing batches to a job."),
         ),
     ),
     (
@@ -62,18 +62,18 @@ _COMMANDS: tuple[tuple[Group, tuple[tuple[str, str, str], ...]], ...] = (
         (
             ("requests", "requests", "Make a request file from prompts."),
             ("validate", "validate", "Check a request file before it is sent."),
-            ("estimate", "estimate", "Say what a request file will cost."),
-            ("split", "split", "Cut a request file into batches."),
+            ("estimate", "estimate", "Estimate what a request file will cost."),
+            ("split", "split", "Cut a request file into shards."),
         ),
     ),
     (
         _SERVICE,
         (
             ("files", "files", "List, upload, download and delete files."),
-            ("doctor", "doctor", "Find what is left behind at the service."),
-            ("gc", "gc", "Delete what is left behind at the service."),
+            ("doctor", "doctor", "Find unused files and stuck batches at the service."),
+            ("gc", "gc", "Delete unused files at the service."),
             ("webhook", "webhook", "Receive the service's webhooks."),
-            ("serve", "serve", "Serve the Batch API on this machine (emulator)."),
+            ("serve", "serve", "Run an emulator of the Batch API on this machine."),
         ),
     ),
 )
@@ -84,6 +84,6 @@ for _group, _commands in _COMMANDS:
 app.command(
     f"{_COMMANDS_FOLDER}.completion:app",
     name="--install-completion",
-    help="Let the shell complete what is typed.",
+    help="Install completion for the shell.",
     group=app["--help"].group,
 )

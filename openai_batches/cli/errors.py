@@ -16,7 +16,7 @@ class ExitCode(enum.IntEnum):
     STOPPED = 4  # it was stopped before the end; the same command goes on
     BROKEN = 70  # a mistake in this program
     INTERRUPTED = 130  # Ctrl-C or a "no", with nothing to go on with
-    UNREAD = 141  # whoever read the output has gone
+    UNREAD = 141  # the reader of the output has gone
 
 
 class CommandError(Exception):

@@ -77,8 +77,8 @@ class Explanation:
 _NO_API_ADVICE = "The service does not answer as the Batch API does: check --base-url and --provider"
 # The first that fits counts: subclasses stand before their classes.
 _ADVICE: tuple[tuple[type[BaseException], str, ExitCode], ...] = (
-    (InvalidRequestsError, "Mend the lines that are named, and try again", ExitCode.MISUSED),
-    (InputError, "Mend that, and try again", ExitCode.MISUSED),
+    (InvalidRequestsError, "Fix the lines that are named, and try again", ExitCode.MISUSED),
+    (InputError, "Fix this, and try again", ExitCode.MISUSED),
     (AuthenticationError, "Check the key, and that it is the key of this service", ExitCode.REFUSED),
     (PermissionDeniedError, "Check what the key is allowed to do", ExitCode.REFUSED),
     (
@@ -88,22 +88,22 @@ _ADVICE: tuple[tuple[type[BaseException], str, ExitCode], ...] = (
     ),
     (
         ConflictError,
-        "It is in a state that does not allow this: look with `openai-batches show`",
+        "Its status does not allow this: check it with `openai-batches show`",
         ExitCode.REFUSED,
     ),
-    (RateLimitError, "Wait a little, and try again", ExitCode.REFUSED),
-    (InternalServerError, "The service has a problem of its own: try again later", ExitCode.REFUSED),
+    (RateLimitError, "Wait a moment, and try again", ExitCode.REFUSED),
+    (InternalServerError, "The service has an internal problem: try again later", ExitCode.REFUSED),
     (APIError, "Change what the service objects to, and try again", ExitCode.REFUSED),
     (TransportTimeoutError, "The service is silent: check the network and --base-url, or try again", ExitCode.REFUSED),
     (TransportError, "Check the network, and the address of the service (--base-url)", ExitCode.REFUSED),
-    (BatchFailedError, "Mend the lines that are named, and create the batch again", ExitCode.REFUSED),
+    (BatchFailedError, "Fix the lines that are named, and create the batch again", ExitCode.REFUSED),
     (AmbiguousCreateError, "Look with `openai-batches list` before you create it again", ExitCode.REFUSED),
-    (WaitTimeoutError, "The batch goes on at the service: wait again with the same command", ExitCode.STOPPED),
-    (JobPausedError, "Add quota; the same command then goes on where it stopped", ExitCode.STOPPED),
-    (JobStoppedError, "The same command goes on where it stopped", ExitCode.STOPPED),
-    (JournalError, "Mend that, or keep the job in another directory: --directory", ExitCode.MISUSED),
+    (WaitTimeoutError, "The batch continues at the service: wait again with the same command", ExitCode.STOPPED),
+    (JobPausedError, "Add quota; the same command then continues where it stopped", ExitCode.STOPPED),
+    (JobStoppedError, "The same command continues where it stopped", ExitCode.STOPPED),
+    (JournalError, "Fix this, or keep the job in another directory: --directory", ExitCode.MISUSED),
     (JobError, "What the job has done so far is in its directory", ExitCode.REFUSED),
-    (PaginationError, "The service's list cannot be trusted: try again, or ask for single ids", ExitCode.REFUSED),
+    (PaginationError, "The service's list is inconsistent: try again, or name single ids", ExitCode.REFUSED),
     (RefusalError, "Ask the model something else", ExitCode.FAILED),
     (IncompleteOutputError, "Allow the model a longer answer", ExitCode.FAILED),
     (DecodeError, _NO_API_ADVICE, ExitCode.REFUSED),
@@ -141,7 +141,7 @@ def explain(error: BaseException, tokens: Sequence[str] = ()) -> Explanation:
     for kind, advice, code in _ADVICE:
         if isinstance(error, kind):
             return Explanation(_message(error), _special_advice(error) or advice, code, _details(error))
-    text = f"This program has a mistake: {type(error).__name__}: {one_line(str(error))}"
+    text = f"This is a bug in the program: {type(error).__name__}: {one_line(str(error))}"
     return Explanation(text, "Add --debug to see where it happened, and report it", ExitCode.BROKEN)
 
 
@@ -162,11 +162,11 @@ def _special_advice(error: BaseException) -> str:
 
 def _job_advice(error: JobError, cause: BaseException | None) -> str:
     if isinstance(error, JournalError) and isinstance(cause, BlockingIOError):
-        return "Wait until the other process is done, or stop it: it can be gone on with"
+        return "Wait until the other process is done, or stop it: the job can be continued"
     if isinstance(error, JournalError) and isinstance(cause, sqlite3.OperationalError):
-        return "Make room on the disk if it is full, else check the permissions of the folder; nothing was lost"
+        return "Free space on the disk if it is full, otherwise check the permissions of the folder; nothing was lost"
     if isinstance(cause, NotFoundError):
-        return "Name the service, the key or the folder (--local-data) that the job was begun with: nothing was lost"
+        return "Name the service, the key or the folder (--local-data) that the job was started with: nothing was lost"
     return ""
 
 
@@ -174,10 +174,10 @@ def _input_advice(error: BaseException) -> str:
     if isinstance(error, InputError) and isinstance(error.__cause__, ImportError):
         return "Install it, and try again"
     if isinstance(error, InputError) and type(error.__cause__).__name__ in _UNPACKING:
-        return "Pack or fetch the file once more: it is not whole, or not what its name says"
+        return "Compress or download the file again: it is incomplete, or its suffix is wrong"
     if isinstance(error, InvalidRequestsError) and _names_no_line(error):
         is_empty = {problem.code for problem in error.problems} <= _EMPTY
-        return "Give a file that has some" if is_empty else "Mend that, and try again"
+        return "Give a file that has requests" if is_empty else "Fix this, and try again"
     if isinstance(error, FileNotFoundError) and error.filename is not None:
         return "Check the path"
     return ""

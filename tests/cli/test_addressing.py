@@ -182,7 +182,10 @@ def test_a_profiles_key_is_not_sent_to_a_strange_address(cli: Cli, sink: Sink, m
     command = ("list", "--config", "c.toml", "--base-url", f"http://127.0.0.1:{sink.server_port}/v1")
     done = cli(*command)
     assert done.code == 2
-    assert "advice: Set OPENAI_API_KEY, or name the profile, whose key else goes to its own address alone" in done.err
+    assert (
+        "advice: Set OPENAI_API_KEY, or name the profile, whose key is otherwise sent to its own address only"
+        in done.err
+    )
     assert sink.seen == []
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test-env")
     assert cli(*command).code == 0
@@ -215,7 +218,7 @@ class TestTheLimitOfCost:
         monkeypatch.setenv("OPENAI_BATCHES_CONFIRM_ABOVE_USD", "much")
         done = cli("run", "requests.jsonl", "--local")
         assert (done.code, done.out) == (2, "")
-        assert "OPENAI_BATCHES_CONFIRM_ABOVE_USD: 'much' is no amount of dollars" in done.err
+        assert "OPENAI_BATCHES_CONFIRM_ABOVE_USD: 'much' is not an amount of dollars" in done.err
 
 
 class TestVariables:
@@ -247,13 +250,13 @@ class TestVariables:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("list", "--local-data", "d"), "--local-data is for an emulator on this machine, and needs --local"),
-        (("list", "--local-speed", "1"), "--local-speed is for an emulator on this machine, and needs --local"),
-        (("serve", "--local-data", "d"), "--local-data is for an emulator on this machine, and needs --local"),
-        (("list", "--local", "--provider", "nope"), "--provider does not go with --local"),
-        (("validate", "r.jsonl", "--local", "--provider", "groq"), "--provider does not go with --local"),
-        (("list", "--local", "--base-url", ELSEWHERE), "--base-url does not go with --local"),
-        (("list", "--local", "--api-key-env", "A"), "--api-key-env does not go with --local"),
+        (("list", "--local-data", "d"), "--local-data is only used with --local, the emulator on this machine"),
+        (("list", "--local-speed", "1"), "--local-speed is only used with --local, the emulator on this machine"),
+        (("serve", "--local-data", "d"), "--local-data is only used with --local, the emulator on this machine"),
+        (("list", "--local", "--provider", "nope"), "--provider cannot be used with --local"),
+        (("validate", "r.jsonl", "--local", "--provider", "groq"), "--provider cannot be used with --local"),
+        (("list", "--local", "--base-url", ELSEWHERE), "--base-url cannot be used with --local"),
+        (("list", "--local", "--api-key-env", "A"), "--api-key-env cannot be used with --local"),
     ],
 )
 def test_what_would_count_for_nothing(

@@ -31,7 +31,7 @@ def test_batches_become_a_job_and_are_collected(cli: Cli, service: BackgroundSer
     done = cli("adopt", first, "--directory", "rescued", "--base-url", service.base_url)
     assert done.code == 0
     assert done.out == f"{first}\n"
-    assert "The job in rescued has 2 requests in 1 batch." in done.err
+    assert "The job in rescued has 2 requests in 1 shard." in done.err
     assert f"openai-batches run rescued -o results.jsonl --base-url {service.base_url}\n" in done.err
     assert cli("adopt", first, "-d", "rescued").code == 0
     done = cli("run", "rescued", "-o", "out.jsonl", "--yes")
@@ -45,7 +45,7 @@ def test_ids_can_come_from_another_command(cli: Cli, service: BackgroundServer) 
     submit(service, 2)
     done = cli("adopt", "-", "-d", "rescued", stdin=cli("list").out.encode())
     assert (done.code, len(done.out.splitlines())) == (0, 1)
-    assert "2 requests in 1 batch" in done.err
+    assert "2 requests in 1 shard" in done.err
 
 
 def test_ids_that_the_job_has_already_are_refused(cli: Cli, service: BackgroundServer) -> None:

@@ -73,7 +73,7 @@ def test_an_id_that_cannot_be_one_is_a_mistake_of_the_person(cli: Cli, service: 
 
 
 def test_ids_come_from_standard_input_too(cli: Cli, service: BackgroundServer) -> None:
-    """What `list` writes can be handed on as it is: head, blank lines and further columns are passed over."""
+    """What `list` writes can be handed on as it is: head, blank lines and further columns are skipped."""
     ids = [submit(service), submit(service)]
     text = f"id   status\n{ids[0]}  validating  1h\n\n{ids[1]}\n"
     done = cli("cancel", "-", stdin=text.encode())
@@ -95,8 +95,8 @@ def test_wait_tells_of_the_end(cli: Cli, service: BackgroundServer) -> None:
     [
         (["-"], "There is no id on standard input"),
         (["batch_1", "--wiat"], "Unknown option: --wiat"),
-        (["batch_1", "--wait", "--interval", "0s"], "--interval must be longer than nothing"),
-        (["batch_1", "--interval", "5s"], "--interval says how often --wait asks"),
+        (["batch_1", "--wait", "--interval", "0s"], "--interval must be longer than 0"),
+        (["batch_1", "--interval", "5s"], "--interval is only used with --wait"),
         ([], "is missing"),
     ],
 )
@@ -140,7 +140,7 @@ def test_ctrl_c_in_this_process(cli: Cli, service: BackgroundServer) -> None:
     with interrupted_when(lambda: asked(service, "GET", f"/v1/batches/{batch_id}") > 0):
         done = cli("cancel", batch_id, "--wait")
     assert (done.code, done.out) == (4, "")
-    assert done.err.startswith("They are being cancelled all the same. To wait for them: openai-batches wait batch_")
+    assert done.err.startswith("The batches are still being cancelled. To wait for them: openai-batches wait batch_")
 
 
 def test_a_failure_that_nothing_can_be_done_about_has_no_advice(capsys: pytest.CaptureFixture[str]) -> None:

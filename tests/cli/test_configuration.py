@@ -144,7 +144,10 @@ class TestPrecedence:
         """Who writes --api-key-env $OPENAI_API_KEY is told what it takes, and the key is on no screen."""
         done = cli("cancel", "x", "--api-key-env", "sk-test-secret")
         assert done.code == 2
-        assert "names none\nadvice: Put the key in OPENAI_API_KEY, say, and name that: --api-key-env" in done.err
+        assert (
+            "environment variable\nadvice: Put the key in a variable such as OPENAI_API_KEY and name that: --api-key-env"
+            in done.err
+        )
         assert "sk-test" not in done.err
 
     async def test_a_profile_without_a_key_takes_the_services_usual_variable(self, file: Path, meant: Any) -> None:
@@ -221,7 +224,7 @@ class TestFilesThatCannotBeUsed:
             (b"[profiles.work]\ntimeout_s = inf", "profiles.work.timeout_s must be a number above 0 and below inf"),
             (b"[profiles.work]\nconfirm_above_usd = -1", "work.confirm_above_usd must be a number, 0 or above"),
             (b"[profiles.work]\napi_key_env = 'A'\napi_key_file = 'b'", "profiles.work has both api_key_env and api_"),
-            (b"colour = 'x'", "colour is not known\nadvice: Known there are profile, local_data, profiles"),
+            (b"colour = 'x'", "colour is not known\nadvice: Known names are profile, local_data, profiles"),
             (b"[profiles]\nwork = 3", "profiles.work must be a table of its own, [profiles.work]"),
             (b"profiles = 3", "profiles must be tables, such as [profiles.work]"),
             (b"profile = 'work'\n[profiles.home]", "There is no profile 'work' in"),
@@ -243,7 +246,7 @@ class TestFilesThatCannotBeUsed:
         file.write_text(place, "utf-8")
         done = cli("cancel", "x", "--debug")
         assert done.code == 2
-        assert "holds an api_key, and keys do not belong there" in done.err
+        assert "holds an api_key, and keys must not be in this file" in done.err
         assert "api_key_env" in done.err
         assert "sk-test" not in done.err
 
@@ -258,7 +261,7 @@ class TestFilesThatCannotBeUsed:
         file.mkdir()
         done = cli("cancel", "x", "--config", file)
         assert done.code == 2
-        assert f"{file} is a folder, and no configuration file" in done.err
+        assert f"{file} is a folder, not a configuration file" in done.err
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
     def test_one_that_may_not_be_read(self, file: Path, cli: Cli) -> None:  # pragma: no cover
@@ -284,8 +287,8 @@ class TestKeyFiles:
         [
             (None, "No such file or directory"),
             (b"\xff\xfe", "it is not UTF-8"),
-            (b"", "does not hold a key and nothing else"),
-            (b"sk-test-a sk-test-b", "does not hold a key and nothing else"),
+            (b"", "must hold a key and nothing else"),
+            (b"sk-test-a sk-test-b", "must hold a key and nothing else"),
         ],
     )
     def test_what_is_no_key_file(self, file: Path, home: Path, cli: Cli, content: bytes | None, message: str) -> None:

@@ -229,7 +229,7 @@ def test_a_file_on_the_disk_goes_before_an_id(cli: Cli, service: BackgroundServe
     ("data", "fault", "code", "message"),
     [
         (b"\n\n", None, 2, "has no request"),
-        (b"\n{no json\n", None, 2, "is no request"),
+        (b"\n{no json\n", None, 2, "is not a request"),
         (request_lines("a"), Fault.error_before(403, path="/content$"), 3, "cannot be read"),
     ],
 )
@@ -264,7 +264,7 @@ def test_a_refused_batch_leaves_no_file_behind(cli: Cli, service: BackgroundServ
     service.faults.add(Fault.error_before(400, method="POST", path=CREATE))
     done = cli("create", requests)
     assert (done.code, done.out) == (3, "")
-    assert "was deleted again" in done.err
+    assert "was deleted" in done.err
     assert uploads(service) == []
 
 
@@ -275,16 +275,13 @@ def test_a_file_that_cannot_be_deleted_is_named(cli: Cli, service: BackgroundSer
     done = cli("create", requests)
     assert done.code == 3
     (file_id,) = uploads(service)
-    assert (
-        f"The file {file_id} could not be deleted again; to delete it: openai-batches files delete {file_id}"
-        in done.err
-    )
+    assert f"The file {file_id} could not be deleted; to delete it: openai-batches files delete {file_id}" in done.err
 
 
 def test_what_cannot_be_asked_for_leaves_no_file_behind(cli: Cli, service: BackgroundServer, requests: Path) -> None:
     done = cli("create", requests, "--no-validate", "--window", "")
     assert (done.code, done.out) == (2, "")
-    assert "was deleted again" in done.err
+    assert "was deleted" in done.err
     assert uploads(service) == []
 
 
@@ -345,7 +342,7 @@ def test_a_key_of_ones_own_names_one_batch(cli: Cli, service: BackgroundServer, 
     assert first.code == 0
     second = cli("create", requests, "--idempotency-key", "nightly-7")
     assert second.out == first.out
-    assert "is there already" in second.err
+    assert "already exists" in second.err
     assert asked(service, "POST", "/v1/files") == 1
     assert len(batches(service)) == 1
 
@@ -356,13 +353,13 @@ def test_a_key_of_ones_own_names_one_batch(cli: Cli, service: BackgroundServer, 
         ([], "is missing"),
         (["none.jsonl"], "There is no file none.jsonl"),
         (["."], ". is a folder"),
-        (["requests.jsonl", "--metadata", "x"], "'x' is no pair of metadata"),
+        (["requests.jsonl", "--metadata", "x"], "'x' is not a pair of metadata"),
         (["requests.jsonl", "--metadata", f"{'k' * 65}=x"], "at most 64 characters"),
         (["requests.jsonl", "--output-expires-after", "1m"], "--output-expires-after must be 1h to 30d, not 1m"),
         (["requests.jsonl", "--idempotency-key", ""], "idempotency_key must be"),
         (["requests.jsonl", "--endpoint", "chat"], "There is no endpoint 'chat'"),
         (["requests.jsonl", "--interval", "0"], "--interval must be longer"),
-        (["requests.jsonl", "--interval", "5s"], "--interval says how often --wait asks"),
+        (["requests.jsonl", "--interval", "5s"], "--interval is only used with --wait"),
         (["--bogus"], "Unknown option: --bogus"),
         (
             ["requests.jsonl", *(f"--metadata=k{number}=v" for number in range(16))],
@@ -403,7 +400,7 @@ def test_ctrl_c_while_waiting_leaves_the_batch(
     with interrupted_when(is_waiting):
         done = cli("create", requests, "--wait", *options, *QUICK)
     assert done.code == code
-    assert f"The batch goes on. To wait for it: openai-batches wait {done.out.strip()}\n" in done.err
+    assert f"The batch continues to run. To wait for it: openai-batches wait {done.out.strip()}\n" in done.err
     assert len(batches(service)) == 1
 
 
@@ -416,7 +413,7 @@ def test_ctrl_c_while_it_is_created_tells_the_id_all_the_same(
         done = cli("create", requests)
     assert done.code == 130
     created(service, done.out)
-    assert "the answer is waited for" in done.err
+    assert "waiting for its id" in done.err
     assert f"To cancel it: openai-batches cancel {done.out.strip()}" in done.err
 
 

@@ -48,7 +48,7 @@ class TestFindings:
         done = cli("doctor")
         assert (done.code, done.out) == (
             0,
-            f"At {service.base_url}: 0 batch files, 0 B\nNothing is left behind.\n",
+            f"At {service.base_url}: 0 batch files, 0 B\nNo problems were found.\n",
         )
         assert "There is no job in this folder" in done.err
         assert service.requests
@@ -61,31 +61,31 @@ class TestFindings:
         done = cli("doctor")
         assert done.code == 1
         assert findings(done) == [
-            "1 input file (302 B) of jobs that nothing needs any more",
+            "1 input file (302 B) of jobs that are no longer needed",
             "1 input file (302 B) that no open batch uses, and no job uploaded",
         ]
         rows = [text.split() for text in done.out.splitlines()]
         assert [leftover.id, leftover.filename, "302", "B", "2d", "ago"] in rows
         assert [other.id, "mine.jsonl", "302", "B", "2d", "ago"] in rows
         assert "  → to delete those that are older than a day:\n      openai-batches gc\n" in done.out
-        assert f"  → if nobody needs it:\n      openai-batches files delete {other.id}\n" in done.out
+        assert f"  → if it is not needed:\n      openai-batches files delete {other.id}\n" in done.out
 
     def test_open_batches_that_no_job_knows(self, cli: Cli, service: BackgroundServer) -> None:
         batch = create(service)
         service.advance(seconds=60)
         done = cli("doctor", "--stalled-after", "3d")
-        assert findings(done) == ["1 open batch of no job that was looked at"]
+        assert findings(done) == ["1 open batch that belong to none of these jobs"]
         assert [batch.id, "in_progress", "0", "of", "2", "2d", "ago"] in [
             text.split() for text in done.out.splitlines()
         ]
         assert f"  → to make it part of a job:\n      openai-batches adopt {batch.id} -d DIR\n" in done.out
-        assert f"  → if nobody wants it:\n      openai-batches cancel {batch.id}\n" in done.out
+        assert f"  → to cancel it:\n      openai-batches cancel {batch.id}\n" in done.out
 
     def test_batches_that_do_not_move(self, cli: Cli, service: BackgroundServer) -> None:
         batch = create(service)
         job(Path("a.job"), attempt(step=Step.CREATED, batch=batch))
         done = cli("doctor", "--stalled-after", "1d")
-        assert findings(done) == ["1 open batch that should have moved on"]
+        assert findings(done) == ["1 open batch whose status has not changed for too long"]
         assert cli("doctor", "--stalled-after", "3d").code == 0
 
     def test_results_that_are_about_to_be_deleted(self, cli: Cli, service: BackgroundServer) -> None:
@@ -110,7 +110,7 @@ class TestFindings:
         for number in range(3):
             upload(service, f"{number}.jsonl")
         done = cli("doctor", "--max-items", "2")
-        assert "  and 1 more\n  → if nobody needs it:\n      openai-batches files delete ID\n" in done.out
+        assert "  and 1 more\n  → if it is not needed:\n      openai-batches files delete ID\n" in done.out
         none = cli("doctor", "--max-items", "0")
         assert "  and 3 more\n" in none.out
         assert ".jsonl" not in none.out
@@ -174,7 +174,7 @@ class TestOutput:
         ("arguments", "message"),
         [
             (["nowhere"], "There is no job in nowhere"),
-            (["--stalled-after", "soon"], "is no length of time"),
+            (["--stalled-after", "soon"], "is not a length of time"),
             (["--max-items", "-1"], "--max-items cannot be -1"),
             (["--bogus"], "Unknown option"),
         ],

@@ -72,7 +72,7 @@ class TestTable:
         done = cli("estimate", write_requests(Path("a.jsonl"), 20_000, model="dear", text="hi"), "--prices", prices)
         assert rows(done)[1] == ["dear", "20,000", "160,000", "?", "≥", "$0.80", "≥", "$1.60"]
         assert "$0.80 for the input that is counted, the most is unknown" in done.out
-        assert done.err == "20,000 requests set no maximum of output: --output-tokens N says what to take for it\n"
+        assert done.err == "20,000 requests set no maximum of output: --output-tokens N sets the number to assume\n"
 
     def test_a_model_without_a_price_costs_a_question_mark(self, cli: Cli) -> None:
         """Never 0; and it is named, with what to do."""
@@ -109,7 +109,7 @@ class TestTable:
         assert done.code == 1
         assert "warning: 1 image, sound or file is not counted\n" in done.err
         assert (
-            "warning: 1 line cannot be read as a request\nopenai-batches validate a.jsonl judges each line\n"
+            "warning: 1 line cannot be read as a request\nopenai-batches validate a.jsonl checks each line\n"
             in done.err
         )
 
@@ -134,7 +134,7 @@ class TestTable:
         path = write_requests(Path("a.jsonl"), 2, model="dear", max_tokens="many", text="hi")
         for options in ((), ("--output-tokens", 5)):
             done = cli("estimate", path, "--prices", prices, *options)
-            assert done.err == "warning: 2 requests set max_tokens, n or the like to no whole number\n"
+            assert done.err == "warning: 2 requests set max_tokens, n or the like to no integer\n"
             assert "the most is unknown\n" in done.out
 
     def test_what_the_service_keeps_has_tokens_that_only_it_knows(self, cli: Cli, prices: Path) -> None:
@@ -153,7 +153,7 @@ class TestTable:
         assert cli("validate", path).code == 0
         done = cli("estimate", path)
         assert done.code == 0
-        assert done.err == "warning: 1 request sets max_tokens, n or the like to no whole number\n"
+        assert done.err == "warning: 1 request sets max_tokens, n or the like to no integer\n"
 
     def test_two_requests_on_a_line_are_none(self, cli: Cli) -> None:
         """Validation calls that line broken, and so it is not counted."""
@@ -234,7 +234,7 @@ class TestSources:
         message, advice = cli("estimate", "a b.jsonl").err.splitlines()
         assert message == f"error: There is no request in a b.jsonl{why}"
         assert advice == (
-            "advice: openai-batches validate 'a b.jsonl' judges each line"
+            "advice: openai-batches validate 'a b.jsonl' checks each line"
             if why
             else "advice: Put one on each line, as JSON"
         )

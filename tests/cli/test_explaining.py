@@ -91,15 +91,15 @@ class TestTable:
     @pytest.mark.parametrize(
         ("error", "code", "advice"),
         [
-            (InputError("x"), 2, "Mend that"),
-            (_caused(InputError("x"), EOFError()), 2, "Pack or fetch the file once more"),
-            (_caused(InputError("x"), zlib.error()), 2, "Pack or fetch the file once more"),
+            (InputError("x"), 2, "Fix this"),
+            (_caused(InputError("x"), EOFError()), 2, "Compress or download the file again"),
+            (_caused(InputError("x"), zlib.error()), 2, "Compress or download the file again"),
             (_caused(JournalError("x"), BlockingIOError()), 2, "Wait until the other process is done"),
-            (_caused(JournalError("x"), sqlite3.OperationalError("disk is full")), 2, "Make room on the disk"),
-            (_caused(JobError("x"), NotFoundError("y", status=404)), 3, "that the job was begun with"),
+            (_caused(JournalError("x"), sqlite3.OperationalError("disk is full")), 2, "Free space on the disk"),
+            (_caused(JobError("x"), NotFoundError("y", status=404)), 3, "that the job was started with"),
             (AuthenticationError("x", status=401), 3, "Check the key"),
             (NotFoundError("x", status=404), 3, "Check the id"),
-            (RateLimitError("x", status=429), 3, "Wait a little"),
+            (RateLimitError("x", status=429), 3, "Wait a moment"),
             (RateLimitError("x", status=429, retry_after=500.0), 3, "Try again in 8m 20s"),
             (APIError("x", status=413, body="<html>"), 3, "a smaller --max-bytes"),
             (APIError("x", status=400, code="token_limit_exceeded"), 3, "when some of your batches have ended"),
@@ -134,8 +134,8 @@ class TestTable:
         """Nobody looks for lines that are not named."""
         empty = Problem(code="empty_file", message="The file is empty.")
         large = Problem(code="file_too_large", message="The file is too large.")
-        assert explain(InvalidRequestsError("x", problems=(empty,))).advice == "Give a file that has some"
-        assert explain(InvalidRequestsError("x", problems=(large, empty))).advice == "Mend that, and try again"
+        assert explain(InvalidRequestsError("x", problems=(empty,))).advice == "Give a file that has requests"
+        assert explain(InvalidRequestsError("x", problems=(large, empty))).advice == "Fix this, and try again"
 
     def test_what_is_not_installed_is_installed(self) -> None:
         error = InputError("Parquet needs the package pyarrow: pip install 'openai_batches[arrow]'")

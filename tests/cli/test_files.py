@@ -228,7 +228,7 @@ def test_a_pipe_with_a_name_is_sent_to_standard_input(cli: Cli, service: Backgro
     os.mkfifo("pipe.jsonl")
     done = cli("files", "upload", "pipe.jsonl")
     assert (done.code, service.requests) == (2, [])
-    assert done.err.startswith("error: pipe.jsonl is no regular file\nadvice: Send it to standard input")
+    assert done.err.startswith("error: pipe.jsonl is not a regular file\nadvice: Send it to standard input")
 
 
 @pytest.mark.parametrize("columns", [80, 160])
@@ -432,7 +432,7 @@ def test_a_stream_that_is_cut_goes_on_or_is_not_taken_for_whole(cli: Cli, servic
     done = cli("files", "download", file.id, "-o", "-")
     assert done.code == 3
     assert DATA.startswith(done.out.encode())
-    assert "of the file were written, and not all of it" in done.err
+    assert "were written, which is not the whole file" in done.err
     assert "-o FILE" in done.err
 
 
@@ -581,7 +581,7 @@ def test_each_has_help_with_examples(cli: Cli, name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["list", "--json", "--jsonl"], "two ways to write the same"),
+        (["list", "--json", "--jsonl"], "cannot be used together"),
         (["list", "--limit", "-1"], "--limit"),
         (["list", "extra"], "extra"),
         (["delete"], "is missing"),

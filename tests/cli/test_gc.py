@@ -73,11 +73,11 @@ class TestInAPipe:
         done = cli("gc", "--older-than", "3d")
         assert (done.code, done.out) == (
             0,
-            "There is nothing to delete: no file older than 3d that jobs have left behind.\n",
+            "There is nothing to delete: no file older than 3d that jobs have left.\n",
         )
         assert cli("gc", "--older-than", "0", "--yes", "--without-jobs").code == 0
         assert file.id not in files(service)
-        assert cli("gc", "--older-than", "0").out == "There is nothing to delete: no file that jobs have left behind.\n"
+        assert cli("gc", "--older-than", "0").out == "There is nothing to delete: no file that jobs have left.\n"
 
     def test_without_a_job_that_is_known_yes_is_not_enough(self, cli: Cli, service: BackgroundServer) -> None:
         """A job elsewhere may be running, and need what would go."""
@@ -154,7 +154,7 @@ class TestInAPipe:
         ("arguments", "message"),
         [
             (["nowhere"], "There is no job in nowhere"),
-            (["--older-than", "soon"], "is no length of time"),
+            (["--older-than", "soon"], "is not a length of time"),
             (["--bogus"], "Unknown option"),
         ],
     )

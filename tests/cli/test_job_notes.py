@@ -74,7 +74,7 @@ class TestWritten:
             return await run(job)
 
         monkeypatch.setattr(BatchJob, "run", beside)
-        for message in ("out.jsonl has come to be there meanwhile", "out.jsonl exists"):
+        for message in ("out.jsonl was created meanwhile by another program", "out.jsonl exists"):
             done = cli(*RUN, "-o", "out.jsonl", *LOCAL)
             assert done.code == 2
             assert f"error: {message}" in done.err
@@ -112,7 +112,7 @@ class TestLocal:
         assert cli(*RUN, *LOCAL).code == 0
         done = cli(*RUN, "-o", "out.jsonl", "--yes")
         assert done.code == 2
-        assert "was begun with --local, and its answers are the emulator's" in done.err
+        assert "was started with --local, and its answers are the emulator's" in done.err
         assert f"advice: Begin another one: --directory DIR, or remove {JOB}" in done.err
         assert service.requests == []
         assert not Path("out.jsonl").exists()

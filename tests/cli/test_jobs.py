@@ -101,7 +101,7 @@ class TestList:
         assert "none is no folder" in cli("jobs", "none").err
 
     def test_a_folder_that_may_not_be_looked_into(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It is passed over: the jobs beside it are shown."""
+        """It is skipped: the jobs beside it are shown."""
         write_requests(Path("a.jsonl"), 1)
         cli("run", "a.jsonl", *LOCAL)
         Path("closed").mkdir()
@@ -225,7 +225,7 @@ class TestCancel:
         running.interrupt()
         assert running.finish() == 4
         again = cli("run", "a.jsonl", "--dry-run")
-        assert (again.code, "Begun earlier" in again.err) == (0, True)
+        assert (again.code, "Started earlier" in again.err) == (0, True)
         driven = terminal("jobs", "cancel", "a.jsonl.job")
         while not any(request.path.endswith("/cancel") for request in service.requests):
             driven.wait_for("Cancelling a.jsonl.job")
@@ -255,7 +255,7 @@ class TestCancel:
         finally:
             signal.signal(signal.SIGINT, before)
         assert done.code == (4 if is_told else 130)
-        words = "To go on from here:\n  openai-batches jobs cancel a.jsonl.job"
+        words = "To continue from here:\n  openai-batches jobs cancel a.jsonl.job"
         assert (words in done.err) is is_told
 
     @REFUSING

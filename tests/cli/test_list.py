@@ -70,7 +70,7 @@ def test_a_list_that_is_empty_is_no_error(cli: Cli, service: BackgroundServer) -
     assert cli("list", "--json") == (0, "[]\n", "There are no batches\n")
     assert cli("list", "--jsonl") == (0, "", "There are no batches\n")
     submit(service)
-    assert cli("list", "--model", "gpt-9") == (0, "", "No batch fits\n")
+    assert cli("list", "--model", "gpt-9") == (0, "", "No batches match\n")
 
 
 def test_a_few_rows_cost_one_small_request(cli: Cli, service: BackgroundServer) -> None:
@@ -155,16 +155,16 @@ def test_json_is_one_document_and_jsonl_a_line_each(cli: Cli, service: Backgroun
     ("arguments", "message"),
     [
         (["--status", "done"], "There is no status 'done'"),
-        (["--since", "soon"], "'soon' is no length of time"),
+        (["--since", "soon"], "'soon' is not a length of time"),
         (["--limit", "-1"], "--limit must be 0 or more"),
-        (["--metadata", "team"], "'team' is no pair of metadata"),
-        (["--metadata", "=x"], "'=x' is no pair of metadata"),
+        (["--metadata", "team"], "'team' is not a pair of metadata"),
+        (["--metadata", "=x"], "'=x' is not a pair of metadata"),
         (["--metadata", "a=1", "--metadata", "a=2"], "'a' is given twice"),
-        (["--json", "--jsonl"], "two ways to write the same"),
+        (["--json", "--jsonl"], "cannot be used together"),
         (["--watch", "--json"], "Leave one of them out"),
-        (["--watch"], "standard output is none"),
-        (["--interval", "0"], "--interval must be longer than nothing"),
-        (["--interval", "5s"], "--interval says how often --watch asks"),
+        (["--watch"], "standard output is not one"),
+        (["--interval", "0"], "--interval must be longer than 0"),
+        (["--interval", "5s"], "--interval is only used with --watch"),
     ],
 )
 def test_a_wrong_call_sends_nothing(cli: Cli, service: BackgroundServer, arguments: list[str], message: str) -> None:
@@ -305,7 +305,7 @@ def test_watch_survives_what_passes(cli: Cli, service: BackgroundServer, monkeyp
     with in_terminal(monkeypatch, columns=120), interrupted_when(lambda: asked(service, *LIST) > 8):
         done = cli("list", "--watch", "--interval", "0.01s")
     assert done.code == 0
-    assert "As it was 0s ago. " in done.out
+    assert "As of 0s ago. " in done.out
     assert "retry" in done.out.lower() or "attempt" in done.out
     assert done.err == ""
 
@@ -352,9 +352,9 @@ def test_a_screen_shows_as_many_rows_as_there_is_room_for() -> None:
     view.limit = 2
     assert len(re.findall(r"^b\d", rendered(view, 80, 30), re.MULTILINE)) == 2
     view.saw([], NOW)
-    assert "No batch fits" in rendered(view, 80, 30)
+    assert "No batches match" in rendered(view, 80, 30)
     view.trouble = "503 " + "long " * 40
-    assert "As it was 1m ago. 503 long" in rendered(view, 80, 30, NOW + dt.timedelta(minutes=1))
+    assert "As of 1m ago. 503 long" in rendered(view, 80, 30, NOW + dt.timedelta(minutes=1))
 
 
 @pytest.mark.parametrize("columns", [20, 30, 40, 48, 51, 52, 80])
@@ -365,7 +365,7 @@ def test_a_narrow_screen_keeps_its_last_line(columns: int, rows: int) -> None:
     view.saw([Batch(id=f"batch_{number:032}", status=BatchStatus.COMPLETED) for number in range(9)], NOW)
     view.trouble = "503"
     lines_of_text = rendered(view, columns, rows).splitlines()
-    assert lines_of_text[-1].startswith("As it was 0s ago")
+    assert lines_of_text[-1].startswith("As of 0s ago")
     one_batch = -(-len(view.batches[0].id) // (columns - len("  in_progress")))
     assert len(lines_of_text) <= max(rows, len(["head", "blank", "footer"]) + one_batch)
 

@@ -152,7 +152,7 @@ async def test_a_speed_where_an_emulator_runs(capfd: pytest.CaptureFixture[str])
             assert capfd.readouterr().err == ""
         async with local_session(DATA, speed=5):
             told = capfd.readouterr().err
-    assert told == "The emulator of this folder runs already, at a speed of its own: --local-speed changes nothing\n"
+    assert told == "The emulator of this folder is already running: --local-speed is ignored\n"
 
 
 @pytest.mark.parametrize("speed", ["0", "-1", "nan"])

@@ -56,7 +56,7 @@ def test_help_of_the_program_lists_all_commands(cli: Cli) -> None:
         (["run", "a", "b", "c"], "Too many arguments: b c"),
         (["run", "--", "a", "b"], "Too many arguments: b"),
         (["list", "a"], "Too many arguments: a"),
-        (["list", "--since", "1d", "--older-than", "2d"], "No batch is younger than 1d and older than 2d"),
+        (["list", "--since", "1d", "--older-than", "2d"], "A batch cannot be younger than 1d and older than 2d"),
         (["files", "download", "file-1", "-o", "new/"], "There is no folder new/"),
         (["cancel", "batch_1"], "There is no key for OpenAI"),
         (["cancel", "batch_1", "--profile", "work"], "There is no profile 'work'"),

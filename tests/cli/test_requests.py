@@ -72,7 +72,7 @@ def test_blank_lines_are_told(cli: Cli) -> None:
     """They are no prompts, and whoever counts requests knows why there are fewer."""
     done = cli("requests", "-", "-m", "gpt", "--format", "text", stdin=b"one\n\ntwo\n")
     assert prompts_in(done.out) == ["one", "two"]
-    assert "1 blank line passed over" in done.err
+    assert "1 blank line skipped" in done.err
 
 
 def test_all_of_a_body_can_be_said(cli: Cli, table: Path) -> None:
@@ -129,7 +129,7 @@ def test_problems_are_named_and_nothing_is_written(cli: Cli) -> None:
         "  bad.csv:3: This row has 1 field, the header has 2.",
         "  bad.csv:4: The field 'text' is empty. (custom_id '3')",
         "  bad.csv:5: The id of this row is that of line 2 too. (custom_id '1')",
-        "advice: Mend the lines that are named, and try again",
+        "advice: Fix the lines that are named, and try again",
     ]
     assert files() == ["bad.csv"]
 
@@ -151,16 +151,16 @@ def test_empty_fields_can_be_allowed(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message", "advice"),
     [
-        (["-t", "{texts}"], "1 problem in the prompts", "Mend the lines"),
+        (["-t", "{texts}"], "1 problem in the prompts", "Fix the lines"),
         (["-t", "no place"], "the template has no {field} for a prompt to go into", "requests --help"),
         (["-t", "{text"], "the template:1:1: a '{' stands alone: double it", "requests --help"),
-        (["-t", "{text}", "--template-file", "a"], "--template and --template-file say the same thing twice", "one of"),
-        (["--system", "a", "--system-file", "a"], "--system and --system-file say the same thing twice", "one of"),
-        (["-p", "temperature"], "'temperature' is no field with a value", "-p temperature=0"),
-        (["-p", "=1"], "'=1' is no field with a value", "-p temperature=0"),
+        (["-t", "{text}", "--template-file", "a"], "--template and --template-file cannot be used together", "one of"),
+        (["--system", "a", "--system-file", "a"], "--system and --system-file cannot be used together", "one of"),
+        (["-p", "temperature"], "'temperature' is not a field with a value", "-p temperature=0"),
+        (["-p", "=1"], "'=1' is not a field with a value", "-p temperature=0"),
         (["-p", "a=1", "-p", "a=2"], "The field 'a' is given twice", "once"),
-        (["--body", "[1]"], "--body is no JSON object", "temperature"),
-        (["--body", "{"], "--body is no JSON object", "temperature"),
+        (["--body", "[1]"], "--body is not a JSON object", "temperature"),
+        (["--body", "{"], "--body is not a JSON object", "temperature"),
         (["-p", "stream=true"], "stream cannot be set in a batch", "requests --help"),
         (["-p", "model=x"], "'model' is no parameter of a body here", "requests --help"),
         (["--endpoint", "/v1/videos"], "prompts can be put to /v1/chat/completions", "requests --help"),
@@ -172,12 +172,12 @@ def test_empty_fields_can_be_allowed(cli: Cli) -> None:
         (["--endpoint", "/v1/embeddings", "--system", "a"], "/v1/embeddings takes no system text", "requests --help"),
         (["-t", "{text:.2f}"], "2 problems in the prompts", "the lines that are named, or the template, and try again"),
         (["-t", "{text}", "--id", "{text:d}"], "2 problems", "named, or the template or --id, and try again"),
-        ([], "1 problem in the prompts", "Say with -t what a prompt is made of, such as -t 'Sum up: {text}'"),
-        (["-o", "--force"], "--force is no name of a file here", "./--force"),
-        (["-o", "out.csv"], "out.csv says .csv, and requests are lines of JSON", "end in .jsonl"),
-        (["-o", "out.TXT.gz"], "out.TXT.gz says .txt, and requests are lines of JSON", "end in .jsonl"),
+        ([], "1 problem in the prompts", "Give a template with -t, such as -t 'Sum up: {text}'"),
+        (["-o", "--force"], "--force is not accepted as a file name", "./--force"),
+        (["-o", "out.csv"], "out.csv ends in .csv, but requests are written as lines of JSON", "ends in .jsonl"),
+        (["-o", "out.TXT.gz"], "out.TXT.gz ends in .txt, but requests are written as lines of JSON", "ends in .jsonl"),
         (["-"], "'<stdin>' does not say by its name how it is written", "requests --help"),
-        (["-", "-"], "Standard input can be read only once", "Name - a single time"),
+        (["-", "-"], "Standard input can be read only once", "Give - only once"),
         (["."], ". is a folder", "Name a file of prompts"),
         (["none.csv"], "There is no file none.csv", "Check the path"),
         (["-o", "reviews.csv"], "FILE and -o are the same file: reviews.csv", "another file"),
@@ -232,7 +232,7 @@ def test_several_files_become_one(cli: Cli, table: Path) -> None:
     done = cli(*call, "--id", "row-{number:02d}", "-o", "requests.jsonl")
     assert done.code == 0
     assert done.err.startswith("2 files: 4 requests, ")
-    assert "1 blank line passed over" in done.err
+    assert "1 blank line skipped" in done.err
     requests = requests_in(Path("requests.jsonl").read_bytes())
     assert [request["custom_id"] for request in requests] == ["row-01", "row-02", "row-03", "row-04"]
     assert [request["custom_id"] for request in requests_in(cli(*call).out)][-1] == "request-0000004"
@@ -270,7 +270,7 @@ def test_a_file_may_have_any_name_that_says_nothing_else(cli: Cli, table: Path, 
 def test_an_empty_file_has_no_lines_to_mend(cli: Cli, content: bytes) -> None:
     done = cli("requests", "-", "-m", "m", "--format", "text", stdin=content)
     assert done.code == 2
-    assert done.err.splitlines()[-1] == "advice: Give a file that has some"
+    assert done.err.splitlines()[-1] == "advice: Give a file that has requests"
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_more_than_a_batch_can_have_is_said(cli: Cli) -> None:
     """Whoever made 50,001 requests is told what sends them."""
     done = cli("requests", "-", "-m", "m", "--format", "text", "-o", "a.jsonl", stdin=b"x\n" * 50_001)
     assert done.code == 0
-    assert "one batch can have 50,000: `openai-batches run` and `split` cut them" in done.err
+    assert "one batch takes at most 50,000: `run` and `split` cut it into shards" in done.err
 
 
 def test_a_reader_that_goes_ends_the_program_quietly() -> None:

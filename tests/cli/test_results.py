@@ -193,7 +193,7 @@ def test_files_that_are_gone_are_named_as_the_reason(cli: Cli, service: Backgrou
     asked(service, lambda session: session.files.delete(batch.output_file_id))
     done = cli("results", batch.id)
     assert (done.code, done.out) == (3, "")
-    assert f"The files of batch {batch.id} are not all at the service any more" in done.err
+    assert f"Not all files of batch {batch.id} are still at the service" in done.err
 
 
 def test_a_line_that_cannot_be_read_is_one_invalid_result(cli: Cli, service: BackgroundServer) -> None:
@@ -468,7 +468,7 @@ def test_a_device_is_not_replaced_by_a_file(cli: Cli, service: BackgroundServer,
     os.mkfifo(pipe)
     done = cli("results", ended(service, LINES).id, "-o", pipe, "--format", "jsonl", "--force")
     assert done.code == 2
-    assert "is no regular file" in done.err
+    assert "is not a regular file" in done.err
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
@@ -557,30 +557,30 @@ def test_without_anything_to_send_again_there_is_no_file(cli: Cli, service: Back
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--raw", "--text"], "--raw, --text and --format are three ways"),
-        (["--ids"], "--ids and --null say how texts are written"),
-        (["--text", "--failed"], "what did not succeed has none"),
+        (["--raw", "--text"], "--raw, --text and --format cannot be used together"),
+        (["--ids"], "--ids and --null are only used with --text"),
+        (["--text", "--failed"], "a request that failed has no answer"),
         (["--format", "parquet"], "Parquet is written to a file"),
         (["--format", "xml"], "xml"),
         (["-o", "results.xlsx"], "results.xlsx does not say in which format"),
-        (["-o", "results.parquet.gz"], "Parquet is packed already"),
-        (["-o", "results.parquet.ZST"], "Parquet is packed already"),
-        (["-o", "mix.csv", "--format", "jsonl"], "mix.csv says csv, and --format jsonl"),
-        (["-o", "mix.JSONL.gz", "--format", "csv"], "mix.JSONL.gz says jsonl, and --format csv"),
-        (["-o", "x.parquet", "--raw"], "x.parquet says parquet, and --raw writes the service's own lines"),
-        (["-o", "x.csv.gz", "--raw"], "x.csv.gz says csv, and --raw"),
-        (["-o", "x.csv", "--text"], "x.csv says csv, and --text writes texts alone"),
-        (["-o", "x.jsonl", "--text"], "x.jsonl says jsonl, and --text"),
+        (["-o", "results.parquet.gz"], "Parquet is already compressed"),
+        (["-o", "results.parquet.ZST"], "Parquet is already compressed"),
+        (["-o", "mix.csv", "--format", "jsonl"], "mix.csv means csv, but --format says jsonl"),
+        (["-o", "mix.JSONL.gz", "--format", "csv"], "mix.JSONL.gz means jsonl, but --format says csv"),
+        (["-o", "x.parquet", "--raw"], "x.parquet means parquet, but --raw writes the service's own lines"),
+        (["-o", "x.csv.gz", "--raw"], "x.csv.gz means csv, but --raw"),
+        (["-o", "x.csv", "--text"], "x.csv means csv, but --text writes texts alone"),
+        (["-o", "x.jsonl", "--text"], "x.jsonl means jsonl, but --text"),
         (["-o", "new/"], "There is no folder new/"),
         (["--resend", "new/"], "There is no folder new/"),
-        (["-o", "--force"], "--force is no name of a file here"),
+        (["-o", "--force"], "--force is not accepted as a file name"),
         (["--resend", "-", "-o", "-"], "cannot both go to standard output"),
-        (["--resend-all"], "--resend-all says what goes into a file"),
-        (["--resend", "a.jsonl", "--inputs", "-"], "standard input is read once"),
+        (["--resend-all"], "--resend-all is only used with --resend"),
+        (["--resend", "a.jsonl", "--inputs", "-"], "standard input can be read only once"),
         (["--resend", "a.jsonl", "-o", "a.jsonl"], "-o and --resend are the same file: a.jsonl"),
         (["--inputs", "none.jsonl"], "There is no file none.jsonl"),
-        (["--interval", "5s"], "--interval says how often --wait asks"),
-        (["--wait", "--interval", "0"], "--interval must be longer than nothing"),
+        (["--interval", "5s"], "--interval is only used with --wait"),
+        (["--wait", "--interval", "0"], "--interval must be longer than 0"),
     ],
 )
 def test_a_wrong_call_is_refused_before_anything_is_asked(
@@ -766,7 +766,7 @@ def test_ctrl_c_while_it_waits_in_a_pipe_is_exit_code_4(
     monkeypatch.setattr(results_command, "note", lambda _: signal.raise_signal(signal.SIGINT))
     done = cli("results", batch.id, "--wait")
     assert (done.code, done.out) == (4, "")
-    assert f"error: Batch {batch.id} goes on\nadvice: The same command waits for it again\n" == done.err
+    assert f"error: Batch {batch.id} continues to run\nadvice: The same command waits for it again\n" == done.err
 
 
 def test_results_in_a_pipe_have_no_escape_codes(program: Callable[..., Finished], service: BackgroundServer) -> None:

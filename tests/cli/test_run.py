@@ -45,19 +45,19 @@ class TestTheWholeWay:
         assert (done.code, done.out) == (0, "")
         assert sorted(ids_in(OUT.read_text())) == IDS
         planned, _, finished = done.err.partition("Done in ")
-        assert planned.startswith("Planned requests.jsonl\n  requests  4 in 1 batch, 696 B\n")
+        assert planned.startswith("Planned requests.jsonl\n  requests  4 in 1 shard, 696 B\n")
         assert "  model     gpt-4o-mini at /v1/chat/completions\n" in planned
         assert "  cost      nothing here; at the service <$0.0001" in planned
         assert finished.partition("\n")[0].endswith(": all of 4 requests succeeded")
         assert "  results   out.jsonl (" in finished
 
     def test_the_same_command_again_only_says_so(self, cli: Cli) -> None:
-        """What is finished is not done again, and what is there is left alone; --force writes it anew."""
+        """What is finished is not done again, and what is there is left alone; --force writes it again."""
         cli("run", "requests.jsonl", "-o", OUT, *LOCAL)
         was = OUT.stat()
         done = cli("run", "requests.jsonl", "-o", OUT, *LOCAL)
         assert (done.code, OUT.stat().st_ino) == (0, was.st_ino)
-        assert "The job was finished before, and out.jsonl is there: --force writes it anew" in done.err
+        assert "The job was finished before, and out.jsonl is there: --force writes it again" in done.err
         assert "Done before: all of 4 requests succeeded" in done.err
         assert cli("run", "requests.jsonl", "-o", OUT, "--force", "--quiet", *LOCAL).err == ""
         assert sorted(ids_in(OUT.read_text())) == IDS
@@ -122,7 +122,7 @@ class TestDryRun:
         """The plan is what was asked for, and goes to standard output."""
         done = cli("run", "requests.jsonl", "--dry-run", "-o", OUT, *LOCAL)
         assert (done.code, done.err) == (0, "")
-        assert done.out.startswith("requests.jsonl\n  requests  4 in 1 batch")
+        assert done.out.startswith("requests.jsonl\n  requests  4 in 1 shard")
         assert not JOB.exists()
 
     def test_as_json(self, cli: Cli) -> None:
@@ -135,7 +135,7 @@ class TestDryRun:
         """It says what is left; the job is not touched."""
         cli("run", "requests.jsonl", *LOCAL)
         done = cli("run", "requests.jsonl", "--dry-run", *LOCAL)
-        assert (done.code, done.err) == (0, "Begun earlier: requests.jsonl.job, 0 of 4 requests are left\n")
+        assert (done.code, done.err) == (0, "Started earlier: requests.jsonl.job, 0 of 4 requests are left\n")
         told = json.loads(cli("run", "requests.jsonl", "--dry-run", "--json", *LOCAL).out)
         assert (told["requests"], told["succeeded"], told["unfinished"]) == (4, 4, 0)
 
@@ -162,7 +162,7 @@ class TestAgreement:
         """Without a terminal nothing is sent, and nothing stays behind; --yes, or a higher limit, sends it."""
         done = cli("run", "requests.jsonl", "--confirm-above", 0)
         assert done.code == 2
-        assert "which is above $0, and there is nobody to ask; nothing was sent" in done.err
+        assert "which is above $0, and there is no terminal to ask on; nothing was sent" in done.err
         assert "advice: Add --yes" in done.err
         assert not JOB.exists()
         assert service.requests == []
@@ -181,8 +181,8 @@ class TestAgreement:
         done = cli("run", "requests.jsonl")
         assert done.code == 2
         assert "cost      unknown: there is no price for 'house-model'" in done.err
-        assert "taking 1,000 for each answer of 4 requests without a maximum" in done.err
-        assert "What this costs is not known, and there is nobody to ask" in done.err
+        assert "assuming 1,000 for each answer of 4 requests without a maximum" in done.err
+        assert "What this costs is not known, and there is no terminal to ask on" in done.err
         table = {"as_of": "2026-01-01", "models": {"house-model": {"input": 1, "output": 1}}}
         Path("prices.json").write_text(json.dumps(table))
         done = cli("run", "requests.jsonl", "--prices", "prices.json")
@@ -195,8 +195,10 @@ class TestAgreement:
         Path("prices.json").write_text(json.dumps(table))
         done = cli("run", "requests.jsonl", "--prices", "prices.json")
         assert done.code == 2
-        assert "error: This costs <0.0001 CNY at most, and there is nobody to ask; nothing was sent\n" in done.err
-        assert done.err.endswith("advice: Add --yes to send it all the same\n")
+        assert (
+            "error: This costs <0.0001 CNY at most, and there is no terminal to ask on; nothing was sent\n" in done.err
+        )
+        assert done.err.endswith("advice: Add --yes to send it anyway\n")
         done = cli("run", "requests.jsonl", "--prices", "prices.json", "--yes")
         assert done.code == 0
         assert done.err.count("<0.0001 CNY") == 3
@@ -239,7 +241,7 @@ class TestEndsBeforeTheEnd:
         assert done.code == 3
         assert "error: 400" in done.err
         assert done.err.endswith(
-            "To go on from here, once that is mended:\n"
+            "To continue once this is fixed:\n"
             "  openai-batches run requests.jsonl -o 'out file.jsonl' --yes --report report.html\n"
         )
         assert "<html" in Path("report.html").read_text()
@@ -274,9 +276,9 @@ class TestEndsBeforeTheEnd:
         write_requests(Path("requests.jsonl"), 5)
         done = cli("run", "requests.jsonl", "-o", OUT, *LOCAL)
         assert done.code == 2
-        assert "error: requests.jsonl is not what the job in requests.jsonl.job was begun with" in done.err
+        assert "error: requests.jsonl is not what the job in requests.jsonl.job was started with" in done.err
         again = "openai-batches run requests.jsonl.job -o out.jsonl --local --local-speed 500"
-        assert f"Go on with the job as it is: {again}; or begin another one: --directory DIR" in done.err
+        assert f"Continue the job as it is: {again}; or start another one: --directory DIR" in done.err
         assert "To go on" not in done.err
 
     def test_another_process_is_at_work(self, cli: Cli) -> None:
@@ -344,23 +346,23 @@ class TestReport:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Which requests?"),
+        ([], "No requests were given"),
         (["none.jsonl"], "There is no file none.jsonl"),
-        (["-"], "Requests from standard input need a place to be kept"),
+        (["-"], "A job with requests from standard input needs a directory"),
         (["folder"], "folder is a folder, and there is no job in it"),
         (["--directory", "folder"], "There is no job in folder"),
         (["requests.jsonl", "-o", "taken.jsonl"], "taken.jsonl exists"),
         (["requests.jsonl", "-o", "folder", "--format", "csv"], "folder is a folder"),
         (["requests.jsonl", "-o", "none/out.jsonl"], "There is no folder none"),
         (["requests.jsonl", "-o", "out.txt"], "out.txt does not say in which format to write"),
-        (["requests.jsonl", "-o", "out.parquet.gz"], "Parquet is packed already"),
+        (["requests.jsonl", "-o", "out.parquet.gz"], "Parquet is already compressed"),
         (["requests.jsonl", "-o", "-", "--format", "parquet"], "Parquet is written to a file"),
         (["requests.jsonl", "-o", "-", "--json"], "--json and -o - both write to standard output"),
-        (["requests.jsonl", "--ordered"], "--format, --ordered and --force are about OUT"),
+        (["requests.jsonl", "--ordered"], "--format, --ordered and --force are only used with OUT"),
         (["requests.jsonl", "--report", "none/x.html"], "There is no folder none"),
-        (["requests.jsonl", "--metadata", "blue", "--local"], "'blue' is no pair of metadata"),
+        (["requests.jsonl", "--metadata", "blue", "--local"], "'blue' is not a pair of metadata"),
         (["requests.jsonl", "--max-requests", "0"], "--max-requests cannot be 0"),
-        (["requests.jsonl", "--confirm-above", "much"], "'much' is no amount of dollars"),
+        (["requests.jsonl", "--confirm-above", "much"], "'much' is not an amount of dollars"),
         (["requests.jsonl"], "There is no key for OpenAI"),
         (["requests.jsonl", "--prices", "none.json"], "There is no file none.json"),
     ],
@@ -384,7 +386,7 @@ def test_a_job_is_named_once(cli: Cli) -> None:
     Path("requests.jsonl").unlink()
     done = cli("run", "requests.jsonl")
     assert done.code == 2
-    assert "advice: Its job goes on without it: openai-batches run requests.jsonl.job" in done.err
+    assert "advice: Its job continues without it: openai-batches run requests.jsonl.job" in done.err
 
 
 def test_a_folder_that_cannot_be_written_is_found_first(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ def test_a_service_that_knows_nothing_of_the_job(
     assert "error: The service does not know batch_" in done.err
     assert "begun with another service, key or project" in done.err
     assert "advice: Name the service, the key or the folder (--local-data)" in done.err
-    assert "To go on from here" not in done.err
+    assert "To continue" not in done.err
 
 
 class TestDryRun:
@@ -58,7 +58,7 @@ class TestDryRun:
         """Nothing is sent."""
         done = cli("run", "requests.jsonl", "--dry-run")
         assert (done.code, done.err) == (0, "")
-        assert "  requests  4 in 1 batch" in done.out
+        assert "  requests  4 in 1 shard" in done.out
 
     def test_it_needs_no_emulator(self, cli: Cli) -> None:
         """Nor leaves one behind."""
@@ -84,7 +84,7 @@ class TestAnotherJob:
         """In the words of the command line."""
         done = cli("run", "requests.jsonl", "--window", "1h")
         assert done.code == 2
-        assert "was begun with --window 24h, and cannot go on with --window 1h" in done.err
+        assert "was started with --window 24h, and cannot continue with --window 1h" in done.err
         assert "advice: Go on with --window 24h, or begin another job: --directory DIR" in done.err
 
     def test_another_service(self, cli: Cli) -> None:
@@ -92,15 +92,16 @@ class TestAnotherJob:
         done = cli("run", "requests.jsonl", "--base-url", "https://other.test/v1")
         assert done.code == 2
         assert "and this is https://other.test/v1" in done.err
-        assert "advice: Name the service that it was begun with" in done.err
+        assert "advice: Name the service that it was started with" in done.err
 
     def test_other_requests(self, cli: Cli) -> None:
         """From standard input they are as good as from a file; a directory that was named is not named twice."""
         done = cli("run", "-", "--directory", "requests.jsonl.job", stdin=b"{}\n")
         assert (
-            "error: What came from standard input is not what the job in requests.jsonl.job was begun with" in done.err
+            "error: What came from standard input is not what the job in requests.jsonl.job was started with"
+            in done.err
         )
-        assert "Go on with the job as it is: openai-batches run --directory requests.jsonl.job;" in done.err
+        assert "Continue the job as it is: openai-batches run --directory requests.jsonl.job;" in done.err
 
     def test_a_job_of_adopted_batches(self, cli: Cli, service: BackgroundServer) -> None:
         """It takes no requests."""
@@ -108,7 +109,7 @@ class TestAnotherJob:
         assert cli("adopt", made, "--directory", "taken").code == 0
         done = cli("run", "requests.jsonl", "--directory", "taken")
         assert done.code == 2
-        assert "The job in taken is one of adopted batches, and takes no requests" in done.err
+        assert "The job in taken was made of adopted batches, and takes no requests" in done.err
 
     def test_another_mistake(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
         """What the job itself finds wrong stays in its own words."""
@@ -121,7 +122,7 @@ class TestAnotherJob:
         """The batches are cut; that is said, and the job goes on."""
         done = cli("run", "requests.jsonl", "--max-requests", 1)
         assert done.code == 0
-        assert "The job keeps its batches as they are: --max-requests, --max-bytes and --endpoint" in done.err
+        assert "The shards of the job stay as they are: --max-requests, --max-bytes and --endpoint" in done.err
         assert "--max-requests" not in cli("run", "requests.jsonl", "--max-requests", 1, "--quiet").err
 
     def test_a_journal_on_a_full_disk(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,8 +132,8 @@ class TestAnotherJob:
         monkeypatch.setattr(BatchJob, "plan", _failing(error))
         done = cli("run", "requests.jsonl")
         assert done.code == 2
-        assert "advice: Make room on the disk" in done.err
-        assert "To go on from here, once that is mended:\n  openai-batches run requests.jsonl\n" in done.err
+        assert "advice: Free space on the disk" in done.err
+        assert "To continue once this is fixed:\n  openai-batches run requests.jsonl\n" in done.err
 
 
 def _input_error(text: str) -> Exception:
@@ -156,14 +157,14 @@ class TestPlaces:
         done = cli("run", "requests.jsonl", "-o", "out.jsonl", *LOCAL)
         assert done.code == 2
         assert "error: out.jsonl: No space left on device" in done.err
-        assert "To go on from here" in done.err
+        assert "To continue" in done.err
 
     @pytest.mark.parametrize(
         ("arguments", "told"),
         [
             (("-o", "folder"), "folder is a folder"),
             (("-o", "foo"), "foo does not say in which format to write"),
-            (("--report", "o2.jsonl"), "--report writes HTML, and o2.jsonl is no name of such a file"),
+            (("--report", "o2.jsonl"), "--report writes HTML, and the name o2.jsonl does not say so"),
             (("--report", "there.html"), "--report: there.html exists"),
             (("-o", "requests.jsonl"), "SOURCE and OUT are the same file"),
         ],

@@ -51,7 +51,7 @@ def _signals() -> Iterator[None]:
 
 def printed_command(written: str) -> str:
     """The command that a person copies: one line, which only the screen wraps."""
-    return written.partition("To go on from here:\n  ")[2].partition("\n")[0]
+    return written.partition("To continue from here:\n  ")[2].partition("\n")[0]
 
 
 class TestInATerminal:
@@ -152,7 +152,7 @@ def test_sigterm_without_a_terminal(service: BackgroundServer) -> None:
         process.send_signal(signal.SIGTERM)
         _, told = process.communicate(timeout=60)
     assert process.returncode == 4
-    assert b"To go on from here:" in told
+    assert b"To continue from here:" in told
     assert told.endswith(b" -m openai_batches.cli run requests.jsonl --yes -o -\n")
 
 
@@ -170,7 +170,7 @@ class TestInThisProcess:
             done = cli("run", "requests.jsonl", "-o", OUT, *LOCAL, "--report", "report.html", *quiet)
             assert done.code == 4
             assert "<html" in Path("report.html").read_text()
-            assert ("Stopping where the job can go on from ..." in done.err) == (not quiet)
+            assert ("Stopping at a point from which the job can continue ..." in done.err) == (not quiet)
             assert "  openai-batches run requests.jsonl -o 'out $x.jsonl' --local" in done.err
 
     @pytest.mark.parametrize("is_shown", [True, False])
@@ -184,7 +184,7 @@ class TestInThisProcess:
         monkeypatch.setattr(BatchJob, "run", signalled(2))
         done = cli("run", "requests.jsonl", *LOCAL)
         assert codes == [4]
-        assert done.err.count("To go on from here:") == 2
+        assert done.err.count("To continue from here:") == 2
         assert ("\x1b[?25h" in done.err) == is_shown
 
     def test_before_anything_was_sent(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,7 @@ from support.run_stage import CHAT, LOCAL, ask_often, write_requests
 from openai_batches import Batch, BatchStatus, JobEvent, JobEventKind, Ledger, RequestCounts, Step
 from openai_batches.cli.advice import TYPED, resume_command
 from openai_batches.cli.options.local import announced
-from openai_batches.cli.run import display as display_module
-from openai_batches.cli.run import messages as messages_module
-from openai_batches.cli.run import run as run_module
+from openai_batches.cli.run import display as display_module, messages as messages_module, run as run_module
 from openai_batches.cli.run.display import Frame
 from openai_batches.cli.run.messages import EventMessages, ledger_lines
 from openai_batches.cli.run.progress import JobProgress, Pace
@@ -144,7 +142,7 @@ class TestProgress:
         assert progress.rows[0].state == "uploaded"
         progress.add_event(event(JobEventKind.REFUSED, 1))
         progress.update(Ledger.of([first]))
-        assert progress.rows[0].state == "no room"
+        assert progress.rows[0].state == "over limit"
         progress.add_event(event(JobEventKind.CREATED, 1))
         progress.add_event(event(JobEventKind.FINISHED))
         progress.update(Ledger.of([first]))
@@ -200,9 +198,9 @@ class TestPicture:
         progress.add_event(event(JobEventKind.RESENT, 1))
         lines = drawn(progress, 80, 24, left_s=130.0, cost=0.01, expected=0.5)
         assert lines[0].endswith("  15/30   50 %  2m 10s left")
-        assert lines[1] == "1m 1s · 1 of 3 batches · 2 failed · 1 retry · $0.01 of at most $0.50"
+        assert lines[1] == "1m 1s · 1 of 3 shards · 2 failed · 1 retry · $0.01 of at most $0.50"
         assert lines[3:] == [
-            "batch  state        try  requests  id",
+            "shard  state        try  requests  id",
             f"    1  done           1     10/10  batch_{'a' * 32}",
             f"    2  in_progress    1      5/10  batch_{'b' * 32}",
             "    3  waiting        1      0/10",
@@ -324,7 +322,7 @@ class TestInATerminal:
         # Nothing goes on there before it has been seen.
         with BackgroundServer(data=data, clock=SteppedClock()) as server, announced(data, server.base_url):
             driven = terminal("run", "requests.jsonl", *options, columns=columns)
-            screen = driven.wait_for("Planned requests.jsonl", "batch  state", "/40", "    4  validating")
+            screen = driven.wait_for("Planned requests.jsonl", "shard  state", "/40", "    4  validating")
             server.advance(hours=1)
             assert driven.finish() == 0
         assert re.search(r"━*─* +\d+/40 +\d+ %  ", screen)
@@ -332,7 +330,7 @@ class TestInATerminal:
             len(re.findall(rf"^ +{number}  \w+ +1 +\d+/10  .*batch_\w{{32}}$", screen, re.MULTILINE))
             for number in range(1, 5)
         )
-        assert "batch  state" not in driven.screen
+        assert "shard  state" not in driven.screen
         assert "Done in" in driven.screen
         assert "all of 40 requests succeeded" in driven.screen
         assert b"\x1b[36m" in driven.raw
@@ -351,7 +349,7 @@ class TestInATerminal:
         driven = terminal("run", "requests.jsonl", "-o", "-", *LOCAL, columns=160)
         assert driven.finish() == 0
         assert driven.screen.count('"custom_id":"r') == 4
-        assert "batch  state" not in driven.screen
+        assert "shard  state" not in driven.screen
 
 
 class TestDrawing:

@@ -97,7 +97,7 @@ class TestFilesThatAreThere:
         os.mkfifo("pipe")
         done = cli("run", "pipe", "--directory", "job", *LOCAL)
         assert done.code == 2
-        assert "error: pipe is no regular file\nadvice: Send it to standard input: run -" in done.err
+        assert "error: pipe is not a regular file\nadvice: Send it to standard input: run -" in done.err
 
 
 class TestTakenBack:
@@ -157,7 +157,7 @@ class TestEnds:
         monkeypatch.setattr(OutputStream, "write", write)
         done = cli("run", "requests.jsonl", "-o", "-", *LOCAL)
         assert done.code == 2
-        assert "To go on from here, once that is mended:\n  openai-batches run requests.jsonl -o - --local" in done.err
+        assert "To continue once this is fixed:\n  openai-batches run requests.jsonl -o - --local" in done.err
 
     def test_an_emulator_that_ends(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
         """The network was to blame for it, which passes."""
@@ -169,7 +169,7 @@ class TestEnds:
         monkeypatch.setattr(BatchJob, "run", run)
         done = cli("run", "requests.jsonl", *LOCAL)
         assert done.code == 4
-        assert "To go on from here" in done.err
+        assert "To continue" in done.err
 
     def test_what_the_service_objects_to(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
         """Each line of it is told, and then how to go on."""
@@ -183,7 +183,7 @@ class TestEnds:
 
         monkeypatch.setattr(BatchJob, "run", run)
         told = cli("run", "requests.jsonl", *LOCAL).err
-        assert "\n  line 3: no such model\nTo go on from here" in told
+        assert "\n  line 3: no such model\nTo continue" in told
 
     def test_a_terminal_that_hangs_up_is_told_nothing(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
         """Under nohup the job goes on all the same."""
@@ -274,7 +274,7 @@ class TestAdvice:
         Path("my requests.jsonl").unlink()
         done = cli("run", "my requests.jsonl", *LOCAL)
         assert (
-            "Its job goes on without it: openai-batches run 'my requests.jsonl.job' --local --local-speed 500\n"
+            "Its job continues without it: openai-batches run 'my requests.jsonl.job' --local --local-speed 500\n"
             in done.err
         )
 

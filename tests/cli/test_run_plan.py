@@ -69,7 +69,7 @@ def test_on_a_terminal_it_is_a_block(cli: Cli, screen: io.StringIO) -> None:
     _, _, shown = screen.getvalue().partition("Planned ")
     lines = [text.rstrip() for text in f"Planned {shown}".splitlines()]
     assert lines[0] == "Planned re\\x1b[31mquests.jsonl"
-    assert lines[1] == "  requests  4 in 1 batch, 696 B"
+    assert lines[1] == "  requests  4 in 1 shard, 696 B"
     assert max(map(len, lines)) <= 80
 
 
@@ -78,7 +78,7 @@ def test_a_dry_run_on_a_terminal(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> N
     write_requests(Path("requests.jsonl"))
     monkeypatch.setattr(terminal, "out_is_terminal", lambda: True)
     done = cli("run", "requests.jsonl", "--dry-run", *LOCAL)
-    assert done.out.splitlines()[1].rstrip() == "  requests  4 in 1 batch, 696 B"
+    assert done.out.splitlines()[1].rstrip() == "  requests  4 in 1 shard, 696 B"
 
 
 def test_models_endpoints_and_pictures(cli: Cli) -> None:
@@ -89,7 +89,7 @@ def test_models_endpoints_and_pictures(cli: Cli) -> None:
     lines.append(line("c", messages=[{"role": "user", "content": picture}]))
     write_lines(Path("requests.jsonl"), *lines)
     out = cli("run", "requests.jsonl", "--dry-run", *LOCAL).out
-    assert "  requests  8 in 6 batches" in out
+    assert "  requests  8 in 6 shards" in out
     assert "  models    gpt-4o-mini at /v1/chat/completions, 3 requests\n" in out
     assert "            and 2 more\n" in out
     assert "            1 image, sound or file is not counted\n" in out
@@ -145,7 +145,7 @@ def test_what_is_assumed_is_not_called_the_most(
     write_requests(Path("requests.jsonl"), 1_000, max_tokens=None)
     refused = cli("run", "requests.jsonl", "--confirm-above", "0.1", *options)
     assert refused.code == 2
-    assert f" if answers have {tokens} tokens, which is above $0.10, and there is nobody to ask" in refused.err
+    assert f" if answers have {tokens} tokens, which is above $0.10, and there is no terminal to ask on" in refused.err
     assert f"            taking {tokens} for each answer of 1,000 requests without a maximum\n" in refused.err
     assert "at most" not in refused.err
     told = json.loads(cli("run", "requests.jsonl", "--dry-run", "--json", *options).out)
@@ -190,7 +190,7 @@ def test_a_cost_that_cannot_be_told_is_asked_about(
     assert done.code == 2
     assert told in done.err
     assert " for the input that is counted, the most is unknown\n" in done.err
-    assert "error: What this costs is not known, and there is nobody to ask; nothing was sent\n" in done.err
+    assert "error: What this costs is not known, and there is no terminal to ask on; nothing was sent\n" in done.err
     assert service.requests == []
 
 

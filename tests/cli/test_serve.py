@@ -93,9 +93,9 @@ def test_it_says_where_it_is(cli: Cli, stopped: None) -> None:
         (["--upstream-model", "a"], "--upstream-model needs --upstream"),
         (["--data", "taken"], "taken is not a folder"),
         (["--local", "--local-data", "taken"], "taken is not a folder"),
-        (["--local", "--data", "d"], "--data does not go with --local"),
-        (["--local", "--profile", "azure"], "--profile does not go with --local"),
-        (["--local", "--api-key-env", "A_KEY"], "--api-key-env does not go with --local"),
+        (["--local", "--data", "d"], "--data cannot be used with --local"),
+        (["--local", "--profile", "azure"], "--profile cannot be used with --local"),
+        (["--local", "--api-key-env", "A_KEY"], "--api-key-env cannot be used with --local"),
         (["--api-key", "sk-test-shown"], "A key is not given on the command line"),
     ],
 )
@@ -228,7 +228,7 @@ def test_times_are_written_as_for_every_command(cli: Cli) -> None:
     assert "--upstream-timeout=90.0" in EmulatorOptions(upstream_timeout=90.0).argv()
     done = cli("serve", "--upstream-timeout", "2 parsecs")
     assert (done.code, done.out) == (2, "")
-    assert "is no length of time" in done.err
+    assert "is not a length of time" in done.err
 
 
 def test_an_error_of_the_system_is_told_in_its_words(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

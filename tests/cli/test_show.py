@@ -203,10 +203,10 @@ def test_json_is_the_services_own_words(cli: Cli, service: BackgroundServer) -> 
     [
         ([], "is missing"),
         (["b", "--bogus"], "Unknown option: --bogus"),
-        (["b", "--watch"], "standard output is none"),
+        (["b", "--watch"], "standard output is not one"),
         (["b", "--watch", "--json"], "Leave one of them out"),
-        (["b", "--interval", "0"], "--interval must be longer than nothing"),
-        (["b", "--interval", "5s"], "--interval says how often --watch asks"),
+        (["b", "--interval", "0"], "--interval must be longer than 0"),
+        (["b", "--interval", "5s"], "--interval is only used with --watch"),
     ],
 )
 def test_a_wrong_call_sends_nothing(cli: Cli, service: BackgroundServer, arguments: list[str], message: str) -> None:

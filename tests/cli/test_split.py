@@ -109,11 +109,11 @@ class TestRefusals:
         ("arguments", "message"),
         [
             (["nope.jsonl"], "There is no file nope.jsonl"),
-            (["-"], "It is not known where the files are to go"),
+            (["-"], "No folder was given for the files"),
             (["a.jsonl", "-d", "a.jsonl"], "a.jsonl is a file"),
             (["a.jsonl", "--max-requests", "0"], "--max-requests cannot be 0"),
             (["a.jsonl", "--max-bytes", "0"], "max_bytes must be a whole number of at least 1"),
-            (["a.jsonl", "--max-bytes", "many"], "is no size such as"),
+            (["a.jsonl", "--max-bytes", "many"], "is not a size such as"),
             (["a.jsonl", "--bogus"], "Unknown option"),
             (["a.jsonl", "b.jsonl"], "Too many arguments: b.jsonl"),
             (["--bogus"], "Unknown option: --bogus"),

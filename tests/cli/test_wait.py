@@ -127,8 +127,8 @@ def test_a_question_that_fails_in_passing_is_asked_again(cli: Cli, service: Back
         ([], "is missing"),
         (["-"], "There is no id on standard input"),
         (["b", "--bogus"], "Unknown option: --bogus"),
-        (["b", "--timeout", "long"], "'long' is no length of time"),
-        (["b", "--timeout", "0"], "--timeout must be longer than nothing"),
+        (["b", "--timeout", "long"], "'long' is not a length of time"),
+        (["b", "--timeout", "0"], "--timeout must be longer than 0"),
     ],
 )
 def test_a_wrong_call_sends_nothing(cli: Cli, service: BackgroundServer, arguments: list[str], message: str) -> None:
@@ -259,7 +259,7 @@ def test_ctrl_c_in_this_process(cli: Cli, service: BackgroundServer) -> None:
     with interrupted_when(lambda: asked(service, "GET", f"/v1/batches/{batch_id}") > 0):
         done = cli("wait", batch_id)
     assert done.code == 4
-    assert done.err == f"The batches go on. To wait for them again: openai-batches wait {batch_id}\n"
+    assert done.err == f"The batches continue to run. To wait for them again: openai-batches wait {batch_id}\n"
 
 
 def test_a_batch_that_is_known_is_not_asked_about(service: BackgroundServer) -> None:

@@ -311,7 +311,7 @@ def test_the_emulator_ends(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
             ended.result(30)
     assert done.code == 3
     assert "error: The emulator has ended" in done.err
-    assert "what it had is kept in openai-batches-local" in done.err
+    assert "its data is kept in openai-batches-local" in done.err
 
 
 @pytest.mark.parametrize("columns", [80, 160])

@@ -33,7 +33,7 @@ async def adopt(
     window: Annotated[str | None, Parameter(metavar="WINDOW")] = None,
     service: Service = DEFAULT_SERVICE,
 ) -> ExitCode:
-    """Make batches, whoever created them, part of a job.
+    """Add batches to a job, whoever created them.
 
     `run DIR -o OUT` then waits for them, collects their results, and sends again
     what did not run. Their input files are fetched, to know the requests, and are
@@ -42,7 +42,7 @@ async def adopt(
     Args:
         ids: The batches; - reads ids from standard input, the first word of each line.
         directory: The directory of the job; one that is not there is begun.
-        window: Within which time the service is to answer what is sent again, as it writes it: 24h (that of the job).
+        window: The completion window of what is sent again, as the service writes it: 24h (that of the job).
         service: The service.
     """
     wanted = await batch_ids(ids)
@@ -55,7 +55,7 @@ async def adopt(
             say(clean(id))
         ledger = await job.summary()
     requests = as_count(ledger.inputs, "request")
-    note(f"The job in {path_text(directory)} has {requests} in {as_count(len(ledger.shards), 'batch', 'batches')}.")
+    note(f"The job in {path_text(directory)} has {requests} in {as_count(len(ledger.shards), 'shard')}.")
     again = command_line("run", str(directory), "-o", "results.jsonl", service=service)
     note(f"To collect the results: {again}")
     return ExitCode.DONE

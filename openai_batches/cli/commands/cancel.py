@@ -60,7 +60,7 @@ async def cancel(
                 await following.follow(cancelled)
             if interruption.has_come:
                 again = command_line("wait", *following.open, service=service)
-                note(f"They are being cancelled all the same. To wait for them: {again}")
+                note(f"The batches are still being cancelled. To wait for them: {again}")
                 return ExitCode.STOPPED
     failures.advise()
     return failures.code

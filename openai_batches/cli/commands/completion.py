@@ -46,12 +46,12 @@ def install_completion(
     output: OutputName = None,
     force: bool = False,
 ) -> ExitCode:
-    """Let the shell complete what is typed: commands, options, and what these can be.
+    """Install completion for the shell: of commands, options and their values.
 
-    Writes one file, and changes no file of yours. Run it again after an update.
+    Writes one file and changes no other. Run it again after an update of the program.
 
     Args:
-        shell: The shell (the one this is typed in).
+        shell: The shell (the current one).
         output: Where to write to, `-` for standard output (where the shell looks for it).
         force: Replace the file that -o names, if it is there.
     """
@@ -61,7 +61,7 @@ def install_completion(
     try:
         chosen: Shell = shell or detect_shell()
     except ShellDetectionError as error:
-        raise CommandError("It cannot be told which shell this is", "Name it with --shell") from error
+        raise CommandError("The shell could not be detected", "Name it with --shell") from error
     script = _offering_files(program.generate_completion(shell=chosen), chosen)
     if output == STDOUT:
         say(script.rstrip("\n"))

@@ -125,7 +125,7 @@ async def create(
         source: A request file, plain or packed (.gz, .zst); - for standard input; or the id of a file at the service.
         endpoint: Where all requests go (what the first one says).
         metadata: A pair to give the batch; up to 15 of them.
-        window: Within which time the service is to be done, as the service writes it (24h).
+        window: The completion window, as the service writes it (24h).
         output_expires_after: When the service deletes the results, from their creation on: 1h to 30d (it decides).
         idempotency_key: A name of yours for this very batch: if a batch of the last 7 days has it, that one is meant.
         no_validate: Send the file as it is.
@@ -161,7 +161,9 @@ def _checked_pairs(texts: tuple[str, ...]) -> "Mapping[str, str] | None":
     pairs = pairs_of(texts)
     if len(pairs) >= MAX_METADATA_PAIRS:
         text = f"A batch takes {MAX_METADATA_PAIRS - 1} pairs of yours, and these are {len(pairs)}"
-        raise CommandError(f"{text}: by one more it is found again, should the answer be lost", "Leave some pairs out")
+        raise CommandError(
+            f"{text}: one more is needed to find the batch if the answer is lost", "Leave some pairs out"
+        )
     return checked_metadata(pairs) or None
 
 
@@ -172,7 +174,7 @@ async def _found(session: "BatchSession", order: _Order) -> Batch | None:
     since = dt.datetime.now(dt.UTC) - dt.timedelta(days=_KEY_DAYS)
     batch = await session.batches.find(order.key, since=since)
     if batch is not None:
-        note(f"A batch with this key is there already, {batch.status}; nothing was created")
+        note(f"A batch with this key already exists, {batch.status}; nothing was created")
     return batch
 
 
@@ -208,9 +210,9 @@ async def _delete(session: "BatchSession", file_id: str, service: Service) -> No
         await session.files.delete(file_id)
     except BatchesError:
         gone = command_line("files", "delete", file_id, service=service)
-        note(f"The file {one_line(file_id)} could not be deleted again; to delete it: {gone}")
+        note(f"The file {one_line(file_id)} could not be deleted; to delete it: {gone}")
     else:
-        note(f"The file {one_line(file_id)} was deleted again")
+        note(f"The file {one_line(file_id)} was deleted")
 
 
 async def _created(session: "BatchSession", order: _Order, file_id: str, endpoint: str, service: Service) -> Batch:
@@ -227,11 +229,11 @@ async def _created(session: "BatchSession", order: _Order, file_id: str, endpoin
     )
     with interruptible():
         return await asyncio.shield(task)
-    note("The batch is being created: the answer is waited for, so that you know its id (Ctrl-C again does not wait)")
+    note("The batch is being created: waiting for its id (press Ctrl-C again to stop waiting)")
     batch = await task
     _say_id(batch)
     raise CommandError(
-        "Interrupted; the batch was created all the same, and goes on",
+        "Interrupted; the batch was created and continues to run",
         f"To cancel it: {command_line('cancel', batch.id, service=service)}",
         ExitCode.INTERRUPTED,
     )
@@ -249,7 +251,7 @@ async def _handed_over(
     with interruptible() as interruption:
         await following.follow([batch])
     if interruption.has_come:
-        note(f"The batch goes on. To wait for it: {command_line('wait', batch.id, service=service)}")
+        note(f"The batch continues to run. To wait for it: {command_line('wait', batch.id, service=service)}")
         # Without a key of the person's own, the same command would create another batch.
         return ExitCode.STOPPED if order.key is not None else ExitCode.INTERRUPTED
     following.failures.advise()
@@ -261,7 +263,7 @@ def _say_id(batch: Batch) -> None:
         say(one_line(batch.id))
     except (ClosedPipeError, CommandError):
         # Who paid for it has to know it all the same.
-        note(f"The batch {one_line(batch.id)} was created, and goes on")
+        note(f"The batch {one_line(batch.id)} was created and continues to run")
         raise
 
 
@@ -309,11 +311,11 @@ async def endpoint_at_service(session: "BatchSession", file_id: str) -> str:
                 if line.strip():
                     return parse_request(line).url
     except DecodeError as error:
-        raise CommandError(f"The first line of {file_id} is no request: {error}", advice) from error
+        raise CommandError(f"The first line of {file_id} is not a request: {error}", advice) from error
     except BatchesError as error:
         text = f"{file_id} cannot be read, to see where its requests go: {error}"
         raise CommandError(text, advice, ExitCode.REFUSED) from error
-    raise CommandError(f"{file_id} has no request", "Upload a file that has some")
+    raise CommandError(f"{file_id} has no requestsss", "Upload a file that has requests")
 
 
 async def _kept(source: str, path: Path) -> Path:
@@ -364,7 +366,7 @@ async def _first_endpoint(path: Path, source: str) -> str:
     try:
         return parse_request(await in_thread(first)).url
     except DecodeError as error:
-        text = f"{_shown(source)}: the first line is no request: {error}"
+        text = f"{_shown(source)}: the first line is not a request: {error}"
         raise CommandError(text, "Name the endpoint: --endpoint /v1/chat/completions") from error
 
 
@@ -376,7 +378,7 @@ def _check_report(report: ValidationReport, source: str) -> None:
         file = "FILE" if source == STDIN else one_line(source)
         raise CommandError(
             f"{_shown(source)} makes more than one batch: {where}{first.message}",
-            f"`openai-batches run {file} -o results.jsonl` does it all; `openai-batches split {file}` cuts the file",
+            f"`openai-batches run {file} -o results.jsonl` sends it in shards; `openai-batches split {file}` cuts it",
         )
     # The copy that is made of a stream has a name that nobody knows.
     named = None if source == STDIN else source

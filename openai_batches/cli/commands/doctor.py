@@ -62,11 +62,11 @@ async def doctor(
     json: bool = False,
     service: Service = DEFAULT_SERVICE,
 ) -> ExitCode:
-    """Find what is left behind at the service. Nothing is changed.
+    """Find unused files and stuck batches at the service. Nothing is changed.
 
-    Input files that nothing needs, batches that no job knows, batches that do not
-    move, results that are about to be deleted; each with the command that mends
-    it. The exit code is 1 where something was found.
+    Input files that are not needed, batches that belong to no job, batches whose
+    status does not change, results that are about to be deleted; each with the
+    command that fixes it. The exit code is 1 where something was found.
 
     What is needed is known from the batches at the service and from the journals
     of your jobs, so name the folders of all of them.
@@ -105,22 +105,22 @@ def _findings(found: Diagnosis, options: str) -> list[_Finding]:
     cancel = f"openai-batches cancel ID{options}"
     findings = (
         _Finding(
-            f"{_files(found.leftovers)} of jobs that nothing needs any more",
+            f"{_files(found.leftovers)} of jobs that are no longer needed",
             list(map(file_row, found.leftovers)),
             ((f"openai-batches gc{options}", "to delete those that are older than a day"),),
         ),
         _Finding(
             f"{_files(others)} that no open batch uses, and no job uploaded",
             list(map(file_row, others)),
-            ((delete, "if nobody needs it"),),
+            ((delete, "if it is not needed"),),
         ),
         _Finding(
-            f"{as_count(len(found.unknown), 'open batch', 'open batches')} of no job that was looked at",
+            f"{as_count(len(found.unknown), 'open batch', 'open batches')} that belong to none of these jobs",
             list(map(_batch_row, found.unknown)),
-            ((f"openai-batches adopt ID -d DIR{options}", "to make it part of a job"), (cancel, "if nobody wants it")),
+            ((f"openai-batches adopt ID -d DIR{options}", "to make it part of a job"), (cancel, "to cancel it")),
         ),
         _Finding(
-            f"{as_count(len(found.stalled), 'open batch', 'open batches')} that should have moved on",
+            f"{as_count(len(found.stalled), 'open batch', 'open batches')} whose status has not changed for too long",
             list(map(_batch_row, found.stalled)),
             ((cancel, "to end it and keep what has run; `run` sends the rest again"),),
         ),
@@ -155,7 +155,7 @@ def _batch_row(batch: "Batch") -> tuple[str, ...]:
 def _tell(name: str, found: Diagnosis, findings: list[_Finding], max_items: int) -> None:
     say(Text(f"At {name}: {as_count(found.files, 'batch file')}, {size_text(found.bytes)}"))
     if not findings:
-        say(Text("Nothing is left behind.", "bold green"))
+        say(Text("No problems were found.", "bold green"))
     for finding in findings:
         say()
         say(Text(finding.title, "bold yellow"))

@@ -55,7 +55,7 @@ async def estimate_(
     json: bool = False,
     service: Service = DEFAULT_SERVICE,  # noqa: ARG001  # every command has these options
 ) -> ExitCode:
-    """Say how many tokens requests have, and what they will cost.
+    """Estimate how many tokens requests have, and what they will cost.
 
     By model: in a batch, and what the same would cost without one. Tokens are
     counted with tiktoken where it is installed, which may fetch the vocabulary of
@@ -64,7 +64,7 @@ async def estimate_(
 
     Args:
         files: .jsonl files, plain or packed (.gz, .zst); - is standard input.
-        output_tokens: How many tokens to take for the longest answer, where a request sets no maximum.
+        output_tokens: How many tokens to assume for the longest answer, where a request sets no maximum.
         prices: A JSON file of prices per million tokens: {"as_of": "2026-11-01", "models": {"my-model":
             {"input": 0.4, "output": 1.6}}} (a table that comes with the program).
         approximate: Do not use tiktoken: quicker, and without the network.
@@ -103,7 +103,7 @@ def _empty(name: str, unreadable: int) -> CommandError:
 
 
 def _validate_advice(name: str) -> str:
-    return f"{shlex.join(['openai-batches', 'validate', name])} judges each line"
+    return f"{shlex.join(['openai-batches', 'validate', name])} checks each line"
 
 
 def _tell(name: str, found: "Estimate", output_tokens: int | None, *, is_single: bool) -> None:
@@ -123,7 +123,7 @@ def _tell(name: str, found: "Estimate", output_tokens: int | None, *, is_single:
         note(_validate_advice(name))
     if found.requests_without_maximum and output_tokens is None:
         requests = as_count(found.requests_without_maximum, "request sets", "requests set")
-        note(f"{requests} no maximum of output: --output-tokens N says what to take for it")
+        note(f"{requests} no maximum of output: --output-tokens N sets the number to assume")
 
 
 def _tell_sum(estimates: "list[Estimate]", output_tokens: int | None) -> None:

@@ -119,7 +119,7 @@ async def list_files(
         service: the service.
     """
     if json and jsonl:
-        raise CommandError("--json and --jsonl are two ways to write the same", "Choose one of them")
+        raise CommandError("--json and --jsonl cannot be used together", "Choose one of them")
     limit = limit or None
     shown = JsonItems(is_document=json) if json or jsonl else _Rows(dt.datetime.now(dt.UTC))
     count = size = 0
@@ -248,7 +248,7 @@ async def _source(path: str) -> "AsyncGenerator[Path | AsyncGenerator[bytes]]":
         first = await in_thread(stream.read, _PIECE_BYTES)
         if not first:
             raise CommandError(
-                "There is nothing on standard input", "Look at what was to write to it; nothing was uploaded"
+                "There is nothing on standard input", "Check the command that writes to it; nothing was uploaded"
             )
         yield _pieces(first, stream)
 
@@ -257,9 +257,9 @@ def _check_file(path: Path) -> None:
     if path.is_dir():
         raise CommandError(f"{path} is a folder", "Name a file")
     if path.exists() and not path.is_file():
-        raise CommandError(f"{path} is no regular file", "Send it to standard input: files upload - < FILE")
+        raise CommandError(f"{path} is not a regular file", "Send it to standard input: files upload - < FILE")
     if path.exists() and not path.stat().st_size:
-        raise CommandError(f"{path} is empty", "Name a file that has something in it")
+        raise CommandError(f"{path} is empty", "Name a file that is not empty")
 
 
 async def _pieces(first: bytes, stream: "BinaryIO") -> "AsyncGenerator[bytes]":
@@ -279,7 +279,7 @@ async def download(
 ) -> ExitCode:
     """Download a file, whole or not at all, and print the name it has here.
 
-    A connection that breaks is taken up where it broke. The file gets its name when it is whole.
+    After a broken connection, the download resumes where it stopped. The file gets its name when it is whole.
 
     Args:
         id: The file.
@@ -339,8 +339,8 @@ async def _stream(session: "BatchSession", id: str) -> None:
         if not received:
             raise
         raise CommandError(
-            f"{error}; {size_text(received)} of the file were written, and not all of it",
-            "Download it to a file, which bears more of this: -o FILE",
+            f"{error}; {size_text(received)} were written, which is not the whole file",
+            "Download it to a file, which resumes after errors: -o FILE",
             ExitCode.REFUSED,
         ) from error
 

@@ -28,7 +28,7 @@ __all__ = ["app"]
 app: App = command(
     "gc",
     examples="""
-openai-batches gc                              # shows what would go, and asks
+openai-batches gc              # shows what would be deleted, and asks
 openai-batches gc jobs/* --older-than 1h --yes
 openai-batches gc monday.job --with-results
 """,
@@ -46,12 +46,12 @@ async def gc(
     json: bool = False,
     service: Service = DEFAULT_SERVICE,
 ) -> ExitCode:
-    """Delete the input files that jobs have left behind at the service.
+    """Delete the input files that jobs have left at the service.
 
     These are files that jobs of this program have uploaded, that no open batch
     uses, and that no job you name still needs. Files of others are never deleted.
 
-    On a terminal it shows what would go, and asks. Elsewhere it deletes nothing
+    On a terminal it shows what would be deleted, and asks. Elsewhere it deletes nothing
     without --yes, and where no job is named or found, nothing without
     --without-jobs either: what jobs elsewhere need is not known then.
 
@@ -59,9 +59,9 @@ async def gc(
         directories: Folders of jobs whose files are kept until they are done (those in this folder).
         older_than: How old a file must be (1d).
         with_results: Delete the result files of these jobs too, once they are on this disk and counted.
-        without_jobs: With --yes: delete although no job is known, because none is under way anywhere.
+        without_jobs: With --yes: delete although no job is known, because no job is running anywhere.
         yes: Delete without a question.
-        dry_run: Only show what would go.
+        dry_run: Only show what would be deleted.
         json: Write one JSON document.
         service: the service.
     """
@@ -69,7 +69,7 @@ async def gc(
     if yes and not (dry_run or folders or without_jobs):
         raise CommandError(
             "No job is named or found here, and jobs elsewhere may need what would be deleted",
-            "Name the folders of all jobs; or add --without-jobs, if none is under way anywhere",
+            "Name the folders of all jobs; or add --without-jobs, if no job is running anywhere",
         )
     options: dict[str, Any] = {"older_than_s": older_than, "with_results": with_results}
     async with connected(service) as session:
@@ -123,7 +123,7 @@ async def _clear(
 def _tell(found: Cleanup, older_than_s: float) -> None:
     if not found.files:
         age = f" older than {lasting_text(older_than_s)}" if older_than_s else ""
-        say(f"There is nothing to delete: no file{age} that jobs have left behind.")
+        say(f"There is nothing to delete: no file{age} that jobs have left.")
         return
     rows = table("file", "name", "size>", "age>")
     for file in found.files:

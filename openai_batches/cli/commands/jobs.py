@@ -83,7 +83,7 @@ async def jobs(
             again = command_line("jobs", *map(str, folders), "--recursive", service=DEFAULT_SERVICE)
             note(f"There are no jobs here, and {below:,} in the folders below: {again}")
         else:
-            note("There are no jobs here; `openai-batches run requests.jsonl` begins one.")
+            note("There are no jobs here; `openai-batches run requests.jsonl` starts one.")
         return ExitCode.DONE
     say(_listed(found))
     for job in found:
@@ -113,7 +113,7 @@ async def show(
     json: bool = False,
     service: Service = DEFAULT_SERVICE,  # noqa: ARG001
 ) -> ExitCode:
-    """Show what became of the requests of a job, batch by batch.
+    """Show what became of the requests of a job, shard by shard.
 
     Nothing is asked of the service, and a job that runs is not disturbed.
 
@@ -129,7 +129,7 @@ async def show(
     if report is not None:
         await in_thread(check_report, report, force=force, view=job.view)
     if job.view is None:
-        raise CommandError(job.problem, "Put a copy of it in its place, or begin anew in another directory")
+        raise CommandError(job.problem, "Restore it from a copy, or start again in another directory")
     ledger = job.ledger
     if json:
         write_document(job.document())
@@ -203,7 +203,7 @@ def _left() -> int:
 
 def _check(directory: Path) -> None:
     if not has_journal(directory):
-        raise CommandError(f"There is no job in {directory}", "`openai-batches jobs` shows where there are some")
+        raise CommandError(f"There is no job in {directory}", "`openai-batches jobs` lists the jobs")
 
 
 def _listed(found: list[FoundJob]) -> "Table":
@@ -255,7 +255,7 @@ def _facts(job: FoundJob) -> list[tuple[str, str]]:
 
 
 def _shards(ledger: "Ledger") -> "Table":
-    made = table("batch>", "step", "try>", "succeeded>", "failed>", "id")
+    made = table("shard>", "step", "try>", "succeeded>", "failed>", "id")
     for shard in ledger.shards:
         succeeded = shard.outcomes.get(Outcome.SUCCEEDED, 0)
         bad = sum(shard.outcomes.values()) - succeeded

@@ -103,7 +103,7 @@ async def list_batches(
     _check(limit=limit, watch=watch, is_document=json, is_lines=jsonl)
     if since is not None and older_than is not None and since <= older_than:
         raise CommandError(
-            f"No batch is younger than {lasting_text(since)} and older than {lasting_text(older_than)}",
+            f"A batch cannot be younger than {lasting_text(since)} and older than {lasting_text(older_than)}",
             "Give --since the longer time: --since 7d --older-than 1d",
         )
     now = _now()
@@ -157,9 +157,9 @@ def _check(*, limit: int | None, watch: bool, is_document: bool, is_lines: bool)
     if limit is not None and limit < 0:
         raise CommandError(f"--limit must be 0 or more, not {limit}", "Leave it out, or write 0 for all")
     if is_document and is_lines:
-        raise CommandError("--json and --jsonl are two ways to write the same", "Choose one of them")
+        raise CommandError("--json and --jsonl cannot be used together", "Choose one of them")
     if watch and (is_document or is_lines):
-        raise CommandError("--watch draws on a terminal, --json writes for programs", "Leave one of them out")
+        raise CommandError("--watch and --json cannot be used together", "Leave one of them out")
     if watch:
         check_can_watch()
 
@@ -184,7 +184,7 @@ async def _pages(
 
 def _tell_none(shown: _Shown, wanted: BatchFilter) -> None:
     if not shown.batches:
-        note("There are no batches" if wanted.is_open else "No batch fits")
+        note("There are no batches" if wanted.is_open else "No batches match")
 
 
 def _now() -> dt.datetime:
@@ -230,14 +230,14 @@ class ListView:
     def _footer(self, now: dt.datetime, columns: int, hidden: int) -> Text:
         if self.trouble:
             age = lasting_text((now - self.seen_at).total_seconds())
-            return Text(cut(f"As it was {age} ago. {self.trouble}", columns), "yellow")
+            return Text(cut(f"As of {age} ago. {self.trouble}", columns), "yellow")
         statuses = [batch.status for batch in self.batches]
         line = Text(f"{self.seen_at.astimezone():%H:%M:%S}  every {lasting_text(self.interval_s)}", "bright_black")
         for status in dict.fromkeys([*BatchStatus, *statuses]):
             if count := statuses.count(status):
                 line.append("  ").append(f"{count} {one_line(status)}", status_style(status))
         if not statuses:
-            line.append("  No batch fits")
+            line.append("  No batches match")
         if hidden:
             line.append(f"  and {as_count(hidden, 'row')} below")
         line.truncate(columns, overflow="ellipsis")

@@ -153,7 +153,7 @@ async def requests(
 
 def _text(text: str | None, path: Path | None, name: str) -> str | Path | None:
     if text is not None and path is not None:
-        raise CommandError(f"--{name} and --{name}-file say the same thing twice", "Give one of them")
+        raise CommandError(f"--{name} and --{name}-file cannot be used together", "Give one of them")
     return text if path is None else path
 
 
@@ -161,12 +161,12 @@ def _parameters(pairs: Sequence[str], body: str | None) -> dict[str, Any]:
     """Return the further fields of the bodies."""
     given: Any = {} if body is None else _json(body, None)
     if not isinstance(given, dict):
-        raise CommandError("--body is no JSON object", """Write it as --body '{"temperature": 0}'""")
+        raise CommandError("--body is not a JSON object", """Write it as --body '{"temperature": 0}'""")
     parameters = cast("dict[str, Any]", given)
     for pair in pairs:
         name, sign, value = pair.partition("=")
         if not sign or not name:
-            raise CommandError(f"{pair!r} is no field with a value", "Write -p NAME=VALUE, such as -p temperature=0")
+            raise CommandError(f"{pair!r} is not a field with a value", "Write -p NAME=VALUE, such as -p temperature=0")
         if name in parameters:
             raise CommandError(f"The field {name!r} is given twice", "Give each field once")
         parameters[name] = _json(value, value)
@@ -188,7 +188,9 @@ def _checked_output(path: Path | None, *, force: bool) -> Path | None:
         return None
     suffix = (Path(path.stem) if path.suffix.lower() in _PACKED else path).suffix.lower()
     if suffix in _OTHER_FORMATS:
-        raise CommandError(f"{path} says {suffix}, and requests are lines of JSON", "Let its name end in .jsonl")
+        raise CommandError(
+            f"{path} ends in {suffix}, but requests are written as lines of JSON", "Use a name that ends in .jsonl"
+        )
     refuse_file(path, force=force)
     return path
 
@@ -230,9 +232,9 @@ def _advice(problems: "Sequence[Problem]", *, template: object, custom_id: objec
     """Return what to do where rows are not to blame, or not alone; nothing where they are."""
     asked = {problem.param for problem in problems if problem.code in _UNFIT} - {None}
     if template is None and "prompt" in asked:
-        return "Say with -t what a prompt is made of, such as -t 'Sum up: {text}'"
+        return "Give a template with -t, such as -t 'Sum up: {text}'"
     asking = [name for name, text in (("the template", template), ("--id", custom_id)) if text is not None]
-    return f"Mend the lines that are named, or {' or '.join(asking)}, and try again" if asked and asking else ""
+    return f"Fix the lines that are named, or {' or '.join(asking)}, and try again" if asked and asking else ""
 
 
 def _tell(names: Sequence[str], output: Path | None, written: "RequestFile", provider: "Provider") -> None:
@@ -241,6 +243,6 @@ def _tell(names: Sequence[str], output: Path | None, written: "RequestFile", pro
     where = "" if output is None else f", in {path_text(output)}"
     note(f"{of}: {what}{where}")
     if written.blank_lines:
-        note(f"  {as_count(written.blank_lines, 'blank line')} passed over")
+        note(f"  {as_count(written.blank_lines, 'blank line')} skipped")
     if written.requests > provider.max_requests:
-        note(f"  one batch can have {provider.max_requests:,}: `openai-batches run` and `split` cut them")
+        note(f"  one batch takes at most {provider.max_requests:,}: `run` and `split` cut it into shards")

@@ -80,7 +80,7 @@ class ResendFile:
             return
         if summary.is_of_other_inputs:
             raise CommandError(
-                f"None of the requests of {inputs} is in batch {summary.batch.id}",
+                f"None of the requests of {inputs} are in batch {summary.batch.id}",
                 "Name the file of requests that it was made of: --inputs FILE",
             )
         left_out = f"; {as_count(self._left_out, 'request')} would fail again" if self._left_out else ""
@@ -182,7 +182,7 @@ def _checked_resend(
             f"There is no file {inputs}", "Check the path: --inputs names the requests that the batch was made of"
         )
     if resend_all and path is None:
-        raise CommandError("--resend-all says what goes into a file", "Name the file: --resend FILE")
+        raise CommandError("--resend-all is only used with --resend", "Name the file: --resend FILE")
     check_apart(reads={"--inputs": inputs}, writes={"-o": shape.path, "--resend": path})
     if path is not None:
         if path == STDOUT and shape.path is None and not shape.is_quiet:
@@ -190,7 +190,9 @@ def _checked_resend(
         if path != STDOUT:
             refuse_file(path, force=force)
         if inputs == STDIN:
-            raise CommandError("--resend reads the requests once more, and standard input is read once", "Name a file")
+            raise CommandError(
+                "--resend reads the requests again, and standard input can be read only once", "Name a file"
+            )
     return ResendFile(path, takes_all=resend_all)
 
 
@@ -225,7 +227,9 @@ async def _ended(
     with interruptible() as interruption:
         batch = await _waited_for(session, batch, interval_s)
     if interruption.has_come:
-        raise CommandError(f"Batch {batch.id} goes on", "The same command waits for it again", ExitCode.STOPPED)
+        raise CommandError(
+            f"Batch {batch.id} continues to run", "The same command waits for it again", ExitCode.STOPPED
+        )
     return batch
 
 
@@ -259,10 +263,10 @@ async def _read(results: "BatchResults", batch: "Batch", *, is_watched: bool) ->
 
 
 def _gone(batch: "Batch", error: NotFoundError) -> CommandError:
-    advice = "They were deleted, or have expired; the batch itself only says how many there were"
+    advice = "They were deleted or have expired; the batch has only the number of results"
     if batch.input_file_id and batch.input_file_id in str(error):
         advice = "Name a copy of the requests that the batch was made of: --inputs FILE"
-    text = f"The files of batch {batch.id} are not all at the service any more: {error}"
+    text = f"Not all files of batch {batch.id} are still at the service: {error}"
     return CommandError(text, advice, ExitCode.REFUSED)
 
 

@@ -40,28 +40,26 @@ _AT_LEAST_NONE, _AT_LEAST_ONE = validators.Number(gte=0), validators.Number(gte=
 @Parameter(name="*", group=_GROUP)
 @attrs.frozen(kw_only=True)
 class JobOptions:
-    """How the job is carried out."""
+    """How the job is done."""
 
     directory: Annotated[
         Path | None,
-        Parameter(metavar="DIR", help="Where the job is kept, and found again (SOURCE with .job behind it)."),
+        Parameter(metavar="DIR", help="The directory of the job (SOURCE with .job behind it)."),
     ] = None
     endpoint: Annotated[
         str | None, Parameter(metavar="PATH", help="What the url of each request must be (any; they are sorted by it).")
     ] = None
     max_requests: Annotated[
         int | None,
-        Parameter(metavar="N", validator=_AT_LEAST_ONE, help="Requests in one batch, at most (as the service allows)."),
+        Parameter(metavar="N", validator=_AT_LEAST_ONE, help="Most requests in one shard (what the service allows)."),
     ] = None
-    max_bytes: Annotated[
-        Bytes | None, Parameter(help="Size of one batch's input file, at most (as the service allows).")
-    ] = None
+    max_bytes: Annotated[Bytes | None, Parameter(help="Largest size of one shard (what the service allows).")] = None
     max_open: Annotated[
         int | None,
-        Parameter(metavar="N", validator=_AT_LEAST_ONE, help="Batches open at once, at most (as the service takes)."),
+        Parameter(metavar="N", validator=_AT_LEAST_ONE, help="Most batches open at once (what the service takes)."),
     ] = None
     concurrency: Annotated[
-        int, Parameter(metavar="N", validator=_AT_LEAST_ONE, help="Uploads and downloads at once, at most (4).")
+        int, Parameter(metavar="N", validator=_AT_LEAST_ONE, help="Most uploads and downloads at once (4).")
     ] = 4
     max_attempts: Annotated[
         int,
@@ -75,12 +73,12 @@ class JobOptions:
         str | None,
         Parameter(
             metavar="WINDOW",
-            help="Within which time the service is to answer, as it writes it (24h, or that of the job).",
+            help="The completion window, as the service writes it (24h, or that of the job).",
         ),
     ] = None
     keep_files: Annotated[bool, Parameter(help="Leave the input files at the service.")] = False
     resend_cancelled: Annotated[
-        bool, Parameter(help="Send again what somebody else's cancelling kept from running.")
+        bool, Parameter(help="Send requests again whose batch was cancelled by somebody else.")
     ] = False
 
     def arguments(self, provider: "Provider") -> dict[str, Any]:
@@ -130,26 +128,26 @@ async def run(
     quiet: Annotated[bool, Parameter(name=("--quiet", "-q"))] = False,
     service: Service = DEFAULT_SERVICE,
 ) -> ExitCode:
-    """Carry any number of requests to their results.
+    """Run any number of requests and collect their results.
 
-    The requests are checked and cut into batches, sent, waited for and collected;
-    what did not run is sent again. Stop it at any time, with Ctrl-C or worse: the
-    same command goes on where it stopped, and pays nothing twice. Before anything
-    is sent you see what it will cost, and are asked if that is much.
+    The requests are checked, cut into shards and sent; the results are waited for and
+    collected, and what did not run is sent again. It can be stopped at any time, with
+    Ctrl-C or worse: the same command continues where it stopped, and pays nothing
+    twice. Before anything is sent it shows what it will cost, and asks if that is much.
 
     Args:
         source: The requests: a file (.jsonl, also .gz or .zst), - for standard
-            input, or the directory of a job, to go on with it.
+            input, or the directory of a job to continue.
         output: Where the results go.
         job: How it is done.
         dry_run: Check the requests and say what they will cost; send nothing.
         yes: Do not ask, whatever it costs.
-        confirm_above: Ask if it may cost more than so many dollars (OPENAI_BATCHES_CONFIRM_ABOVE_USD, or else 5).
-        output_tokens: How many tokens to take for the longest answer, where a request sets no maximum (1,000).
+        confirm_above: Ask first if it may cost more dollars than this (OPENAI_BATCHES_CONFIRM_ABOVE_USD, or else 5).
+        output_tokens: How many tokens to assume for the longest answer, where a request sets no maximum (1,000).
         prices: A JSON file of prices, instead of the built-in ones.
         report: Write a report of the job to this .html file, at the end and when it is stopped.
         json: Write what became of the requests to standard output, as JSON.
-        quiet: Say nothing but errors.
+        quiet: Write no messages but errors.
         service: The service.
     """
     if json and output.is_stream:

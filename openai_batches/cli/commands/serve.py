@@ -57,19 +57,19 @@ class EmulatorOptions:
     """What the emulator's own program takes, which checks it."""
 
     host: Annotated[
-        str, Parameter(metavar="HOST", help="Address to listen on; others than loopback want a key (127.0.0.1).")
+        str, Parameter(metavar="HOST", help="Address to listen on; others than loopback need a key (127.0.0.1).")
     ] = "127.0.0.1"
     port: Annotated[int, Parameter(metavar="PORT", help="Port, 0 for a free one (8080).")] = 8080
-    profile: Annotated[str | None, Parameter(metavar="NAME", completer=_profiles, help="Service to play (openai).")] = (
-        None
-    )
-    speed: Annotated[float, Parameter(metavar="X", help="EmulatorOptions seconds per second, up to 1e6 (1).")] = 1.0
+    profile: Annotated[
+        str | None, Parameter(metavar="NAME", completer=_profiles, help="Service to emulate (openai).")
+    ] = None
+    speed: Annotated[float, Parameter(metavar="X", help="Emulated seconds per second, up to 1e6 (1).")] = 1.0
     data: Annotated[
         Path | None,
-        Parameter(metavar="DIR", help="Keep batches and files in this folder, and go on with those that are there."),
+        Parameter(metavar="DIR", help="Keep batches and files in this folder, and continue with those that are there."),
     ] = None
     fault: Annotated[
-        tuple[str, ...], Parameter(metavar="FAULT", help="Let something fail, see --list-faults; may be repeated.")
+        tuple[str, ...], Parameter(metavar="FAULT", help="Make something fail, see --list-faults; may be repeated.")
     ] = ()
     api_key_env: Annotated[
         tuple[str, ...],
@@ -160,7 +160,7 @@ async def serve(
     Args:
         emulated: what the emulator is told.
         list_faults: Show the faults, and end.
-        list_profiles: Show the services that can be played, and end.
+        list_profiles: Show the services that can be emulated, and end.
         sharing: whether commands with --local use it.
     """
     if list_faults or list_profiles:
@@ -187,8 +187,8 @@ def _folder(emulated: EmulatorOptions, sharing: _LocalOptions) -> Path | None:
         if getattr(emulated, name):
             option = f"--{name.replace('_', '-')}"
             raise CommandError(
-                f"{option} does not go with --local, whose commands could not use such a server",
-                "Leave out the one or the other; --local-data names another folder",
+                f"{option} cannot be used with --local, whose commands could not use such a server",
+                "Leave one of them out; --local-data names another folder",
             )
     return local_data(service)
 

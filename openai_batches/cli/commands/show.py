@@ -61,7 +61,7 @@ async def show(
         service: the service.
     """
     if watch and json:
-        raise CommandError("--watch draws on a terminal, --json writes for programs", "Leave one of them out")
+        raise CommandError("--watch and --json cannot be used together", "Leave one of them out")
     check_interval(interval, option="--watch", is_given=watch)
     if watch:
         check_can_watch()

@@ -55,7 +55,7 @@ async def split(
     json: bool = False,
     service: Service = DEFAULT_SERVICE,
 ) -> ExitCode:
-    """Cut requests into files that fit one batch each. Nothing is sent.
+    """Cut requests into shards, files that fit one batch each. Nothing is sent.
 
     Each file has one endpoint and one model, and is inside every limit of the
     service (--provider) and of yours. All of them are written, or none: where the
@@ -107,7 +107,7 @@ def _folder(file: str, directory: Path | None) -> Path:
     if directory is not None:
         return directory
     if file == STDIN:
-        raise CommandError("It is not known where the files are to go", "Name a folder with -d DIR")
+        raise CommandError("No folder was given for the files", "Name a folder with -d DIR")
     return Path(f"{file}.shards")
 
 
@@ -117,7 +117,7 @@ def _prepared_folder(folder: Path) -> "Generator[Path]":
     if folder.exists() and not folder.is_dir():
         raise CommandError(f"{folder} is a file", "Name a folder with -d DIR")
     if (there := next(folder.glob(_SHARDS), None)) is not None:
-        raise CommandError(f"{there} is there already", "Remove the shards in it, or name another folder with -d DIR")
+        raise CommandError(f"{there} already exists", "Remove the shards in it, or name another folder with -d DIR")
     was_there = folder.exists()
     try:
         yield folder

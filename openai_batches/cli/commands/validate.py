@@ -111,7 +111,7 @@ def _tell(name: str, report: "ValidationReport") -> None:
         note(f"  {what}, from line {repair.first_line:,} on: no problem, `split` and `run` leave them out")
     codes = {problem.code for problem in report.problems}
     if report.problems and codes <= _SPLITTABLE:
-        note("  `openai-batches split` and `run` cut it into batches that fit")
+        note("  `openai-batches split` and `run` cut it into shards that fit")
 
 
 def _line(problem: "Problem") -> Text:

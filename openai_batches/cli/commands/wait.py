@@ -50,7 +50,7 @@ async def wait(
             is_in_time = await following.follow(wanted, timeout_s=timeout)
         if interruption.has_come:
             again = command_line("wait", *following.open, service=service)
-            note(f"The batches go on. To wait for them again: {again}")
+            note(f"The batches continue to run. To wait for them again: {again}")
             return ExitCode.STOPPED
     following.failures.advise()
     return following.code(has_time_left=is_in_time)

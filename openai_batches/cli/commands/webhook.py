@@ -145,7 +145,7 @@ class EventCommand:
         try:
             self._argv = shlex.split(command)
         except ValueError as error:
-            raise CommandError(f"The command {command!r} cannot be read: {error}", "Mend its quotes") from error
+            raise CommandError(f"The command {command!r} cannot be read: {error}", "Correct the quotes") from error
         if not self._argv or shutil.which(self._argv[0]) is None:
             name = repr(self._argv[0]) if self._argv else "no name"
             advice = "Give a program and its arguments; for more than one, a script: --exec ./on-event.sh"
@@ -314,7 +314,7 @@ def _checked_by(name: str) -> WebhookQueue:
             raise CommandError(f"{name} cannot be used: {error}", "Copy the whole secret of the endpoint") from error
     raise CommandError(
         f"There is no webhook secret: the environment variable {name} is not set",
-        f"Set {name} to the secret of the endpoint (whsec_...), or try the same without one: --local",
+        f"Set {name} to the secret of the endpoint (whsec_...), or try it without one: --local",
     )
 
 

@@ -48,7 +48,7 @@ def seconds_of(text: str) -> float:
     """Return ``90``, ``90s``, ``15m``, ``2h``, ``1h30m`` or ``7d`` in seconds."""
     parts = _AMOUNT.findall(text)
     if not parts or _AMOUNT.sub("", text).strip() or (len(parts) > 1 and any(not unit for _, unit in parts)):
-        raise ValueError(f"{text!r} is no length of time such as 90s, 15m, 2h or 7d")
+        raise ValueError(f"{text!r} is not a length of time such as 90s, 15m, 2h or 7d")
     return float(sum(_times(number, unit.lower() or "s", _SECONDS, text, "length of time") for number, unit in parts))
 
 
@@ -56,14 +56,14 @@ def check_times(**given: float | None) -> None:
     """Check that times to wait are longer than nothing."""
     for name, seconds in given.items():
         if seconds is not None and not seconds > 0:
-            raise CommandError(f"--{name} must be longer than nothing", "Write a time such as 5s or 2h")
+            raise CommandError(f"--{name} must be longer than 0", "Write a time such as 5s or 2h")
 
 
 def check_interval(interval: float | None, *, option: str, is_given: bool) -> None:
     """Check how often to ask: not without a pause, and only where there is more than one question."""
     check_times(interval=interval)
     if interval is not None and not is_given:
-        raise CommandError(f"--interval says how often {option} asks", f"Add {option}, or leave --interval out")
+        raise CommandError(f"--interval is only used with {option}", f"Add {option}, or leave --interval out")
 
 
 def checked_life(seconds: float | None, *, option: str, range_s: tuple[int, int]) -> int | None:
@@ -80,7 +80,7 @@ def bytes_of(text: str) -> int:
     """Return ``1000``, ``64kB``, ``200MB`` or ``1GiB`` in bytes."""
     match = _AMOUNT.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is no size such as 64kB, 200MB or 1GiB")
+        raise ValueError(f"{text!r} is not a size such as 64kB, 200MB or 1GiB")
     return int(_times(match[1], match[2].lower(), _BYTES, text, "size"))
 
 
@@ -88,13 +88,13 @@ def usd_of(text: str) -> float:
     """Return ``5``, ``$5`` or ``0.50`` in dollars."""
     match = _AMOUNT.fullmatch(text.strip().removeprefix("$"))
     if match is None or match[2]:
-        raise ValueError(f"{text!r} is no amount of dollars such as 5 or 0.50")
+        raise ValueError(f"{text!r} is not an amount of dollars such as 5 or 0.50")
     return float(_times(match[1], "", {"": 1}, text, "amount of dollars"))
 
 
 def _times(number: str, unit: str, units: Mapping[str, int], text: str, what: str) -> Decimal:
     if unit not in units:
-        raise ValueError(f"{text!r} is no {what}: {unit!r} is none of {', '.join(filter(None, units))}")
+        raise ValueError(f"{text!r} is not a valid {what}: {unit!r} is none of {', '.join(filter(None, units))}")
     if len(number) > _MOST_DIGITS:
         raise ValueError(f"{text[:_MOST_DIGITS]!r}... is too long for a {what}")
     return Decimal(number) * units[unit]

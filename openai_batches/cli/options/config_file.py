@@ -71,7 +71,7 @@ def configuration_path(given: Path | None) -> Path | None:
     """Return which file to read: the one that was named, else the usual one if it is there."""
     if (named := given or _named_in_environment()) is not None:
         if named.is_dir():
-            raise CommandError(f"{named} is a folder, and no configuration file", "Name the file with --config")
+            raise CommandError(f"{named} is a folder, not a configuration file", "Name the file with --config")
         if not named.is_file():
             raise CommandError(f"There is no configuration file {named}", "Name another one with --config")
         return named
@@ -84,7 +84,7 @@ def read_configuration(path: Path | None) -> Configuration:
     """Return what the file says; nothing, where there is none."""
     if path is None:
         return Configuration()
-    advice = "Mend it, or name another file with --config"
+    advice = "Correct it, or name another file with --config"
     try:
         values: dict[str, Any] = tomllib.loads(path.read_text("utf-8-sig"))
         configuration = msgspec.convert(values, Configuration)
@@ -94,7 +94,7 @@ def read_configuration(path: Path | None) -> Configuration:
         raise CommandError(f"{path} is not UTF-8", advice) from error
     except msgspec.ValidationError as error:
         if _holds_a_key(values):
-            raise CommandError(f"{path} holds an api_key, and keys do not belong there", _KEY_ADVICE) from None
+            raise CommandError(f"{path} holds an api_key, and keys must not be in this file", _KEY_ADVICE) from None
         problem, known = _first_problem(values)
         raise CommandError(f"{path}: {problem}", f"{known or advice}") from error
     except OSError as error:
@@ -102,7 +102,7 @@ def read_configuration(path: Path | None) -> Configuration:
     for name, profile in configuration.profiles.items():
         if profile.api_key_env is not None and profile.api_key_file is not None:
             problem = f"profiles.{name} has both api_key_env and api_key_file"
-            raise CommandError(f"{path}: {problem}", "Leave out the one or the other")
+            raise CommandError(f"{path}: {problem}", "Leave one of them out")
     return configuration
 
 
@@ -127,7 +127,7 @@ def _first_problem(values: dict[str, Any]) -> tuple[str, str]:
             if name not in fields:
                 close = difflib.get_close_matches(name, fields, n=1)
                 meant = f": did you mean {close[0]}?" if close else ""
-                return f"{where}{name} is not known{meant}", f"Known there are {', '.join(fields)}"
+                return f"{where}{name} is not known{meant}", f"Known names are {', '.join(fields)}"
             if name == "profiles" and isinstance(value, dict):
                 continue
             try:

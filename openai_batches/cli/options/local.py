@@ -40,14 +40,14 @@ async def local_session(data: Path, *, speed: float | None = None) -> AsyncGener
     One that was started for this stays until no other command uses it any more.
     """
     if speed is not None and not speed > 0:
-        raise CommandError(f"--local-speed must be more than 0, not {speed:g}", "1 is as usual, 100 is fast")
+        raise CommandError(f"--local-speed must be more than 0, not {speed:g}", "1 is the usual speed, 100 is fast")
     async with contextlib.AsyncExitStack() as stack:
         address = await _running(data)
         is_guest = address is not None
         if address is None:
             address, is_guest = await _started_or_running(stack, data, speed or _USUAL_SPEED)
         if is_guest and speed is not None:
-            note("The emulator of this folder runs already, at a speed of its own: --local-speed changes nothing")
+            note("The emulator of this folder is already running: --local-speed is ignored")
         session = await stack.enter_async_context(
             BatchSession(ANY_KEY, base_url=address, retry=_RETRY, poll=PollPolicy.every(_POLL_S), trust_env=False)
         )
@@ -58,7 +58,7 @@ async def local_session(data: Path, *, speed: float | None = None) -> AsyncGener
                 raise
             raise CommandError(
                 "The emulator has ended: it belonged to another command, which was stopped",
-                f"Try again: what it had is kept in {data}",
+                f"Try again: its data is kept in {data}",
                 ExitCode.REFUSED,
             ) from error
 
@@ -152,7 +152,7 @@ async def _outlasted(server: BatchServer) -> None:
     await asyncio.sleep(_PAUSE_S if server.connection_count else 0)
     if not server.connection_count:
         return
-    note("Other commands use the emulator of this one: it stays until they are done, or until Ctrl-C")
+    note("Other commands use the emulator of this command: it runs until they are done, or until Ctrl-C")
     with contextlib.suppress(asyncio.CancelledError):
         while server.connection_count:  # noqa: ASYNC110  # the server has no event for it
             await asyncio.sleep(_PAUSE_S)

@@ -136,7 +136,7 @@ def endpoint_of(text: str | None, provider: "Provider") -> str | None:
     if text.startswith("/"):
         return text
     shown = ", ".join(sorted({_VERSION.sub("", whole).lstrip("/") for whole in known}))
-    raise CommandError(f"There is no endpoint {text!r}", f"Known are {shown}; name another one whole: /v1/{text}")
+    raise CommandError(f"There is no endpoint {text!r}", f"Known are {shown}; write any other in full: /v1/{text}")
 
 
 def pairs_of(texts: Iterable[str]) -> dict[str, str]:
@@ -145,7 +145,7 @@ def pairs_of(texts: Iterable[str]) -> dict[str, str]:
     for text in texts:
         key, sign, value = text.partition("=")
         if not sign or not key:
-            raise CommandError(f"{text!r} is no pair of metadata", "Write --metadata key=value")
+            raise CommandError(f"{text!r} is not a pair of metadata", "Write --metadata key=value")
         if key in pairs:
             raise CommandError(f"The metadata key {key!r} is given twice", "Give each key once")
         pairs[key] = value

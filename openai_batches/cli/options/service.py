@@ -116,9 +116,9 @@ class ResolvedService:
 class Service:
     """The options that every command has."""
 
-    local: Annotated[bool, Parameter(help="Use an emulator on this machine: no key, no cost, answers are echoes.")] = (
-        False
-    )
+    local: Annotated[
+        bool, Parameter(help="Use an emulator on this machine: no key, no cost; the answers repeat the prompts.")
+    ] = False
     local_data: Annotated[
         Path | None,
         Parameter(
@@ -158,12 +158,12 @@ class Service:
         unused = [name for name, value in (there if self.local else here).items() if value is not None]
         if unused and self.local:
             raise CommandError(
-                f"{unused[0]} does not go with --local, which is an emulator on this machine",
-                "Leave out the one or the other",
+                f"{unused[0]} cannot be used with --local, which is an emulator on this machine",
+                "Leave one of them out",
             )
         if unused:
             raise CommandError(
-                f"{unused[0]} is for an emulator on this machine, and needs --local",
+                f"{unused[0]} is only used with --local, the emulator on this machine",
                 "Add --local, or leave it out to use a service",
             )
 
@@ -272,7 +272,7 @@ def confirm_above_usd(service: Service) -> float | None:
     try:
         return usd_of(text)
     except ValueError as error:
-        raise CommandError(f"{CONFIRM_ABOVE_USD}: {error}", "Mend the variable, or unset it") from error
+        raise CommandError(f"{CONFIRM_ABOVE_USD}: {error}", "Correct the variable, or unset it") from error
 
 
 def _key(meant: ResolvedService, provider: "Provider") -> str:
@@ -282,12 +282,12 @@ def _key(meant: ResolvedService, provider: "Provider") -> str:
         if not _VARIABLE.fullmatch(name):
             # It may be the key itself, which is not to be seen.
             raise CommandError(
-                f"There is no key for {provider.name}: what is to name an environment variable names none",
-                "Put the key in OPENAI_API_KEY, say, and name that: --api-key-env OPENAI_API_KEY",
+                f"There is no key for {provider.name}: this is not the name of an environment variable",
+                "Put the key in a variable such as OPENAI_API_KEY and name that: --api-key-env OPENAI_API_KEY",
             )
         what = "is empty" if name in os.environ else "is not set"
-        withheld = "name the profile, whose key else goes to its own address alone: --profile NAME"
-        local = "try the same without a key and without cost: --local"
+        withheld = "name the profile, whose key is otherwise sent to its own address only: --profile NAME"
+        local = "try it without a key and at no cost: --local"
         raise CommandError(
             f"There is no key for {provider.name}: the environment variable {name} {what}",
             f"Set {name}, or {withheld if meant.is_key_withheld else local}",
@@ -305,10 +305,10 @@ def _key_in(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or "it is not UTF-8"
         raise CommandError(
-            f"The key cannot be read from {path}: {reason}", "Mend api_key_file in the profile"
+            f"The key cannot be read from {path}: {reason}", "Correct api_key_file in the profile"
         ) from error
     if not key or len(key.split()) > 1:
-        raise CommandError(f"{path} does not hold a key and nothing else", "Mend api_key_file in the profile")
+        raise CommandError(f"{path} must hold a key and nothing else", "Correct api_key_file in the profile")
     return key
 
 

@@ -38,7 +38,7 @@ def refuse_options(_: object, names: str | tuple[str, ...] | None) -> None:
     """Refuse what looks like an option where a source is named."""
     for name in (names,) if isinstance(names, str) else names or ():
         if name.startswith("-") and name != STDIN:
-            raise UnknownOptionError(name, f"a file of that name is ./{name}")
+            raise UnknownOptionError(name, f"write a file of that name as ./{name}")
 
 
 # Annotation of a parameter: a path, or "-", which is no option.
@@ -55,7 +55,7 @@ def source_name(name: str) -> str:
 def check_read_once(names: Sequence[str]) -> None:
     """Refuse sources of which standard input is more than one."""
     if names.count(STDIN) > 1:
-        raise CommandError("Standard input can be read only once", "Name - a single time")
+        raise CommandError("Standard input can be read only once", "Give - only once")
 
 
 @contextlib.contextmanager

@@ -94,7 +94,7 @@ def check_can_watch(option: str = "--watch") -> None:
     """Check that a whole screen can be drawn."""
     if not out_is_terminal() or stdout().is_dumb_terminal:
         raise CommandError(
-            f"{option} draws on a terminal, and standard output is none", f"Leave {option} out, or use `wait`"
+            f"{option} needs a terminal, and standard output is not one", f"Leave {option} out, or use `wait`"
         )
 
 

@@ -67,11 +67,14 @@ def shape_of(
 ) -> Shape:
     """Return the shape that the options of the command mean."""
     if sum((raw, text, format is not None)) > 1:
-        raise CommandError("--raw, --text and --format are three ways to write results", "Choose one of them")
+        raise CommandError("--raw, --text and --format cannot be used together", "Choose one of them")
     if (ids or null) and not text:
-        raise CommandError("--ids and --null say how texts are written", "Add --text")
+        raise CommandError("--ids and --null are only used with --text", "Add --text")
     if text and failed:
-        raise CommandError("--text writes answers, and what did not succeed has none", "Leave one out; see --raw")
+        raise CommandError(
+            "--text and --failed cannot be used together: a request that failed has no answer",
+            "Leave one out; see --raw",
+        )
     path = None if output == STDOUT else output
     lines: LineMaker | None
     if raw:
@@ -90,7 +93,7 @@ def _check_name(path: Path | None, option: str, what: str, *, may_be: str | None
     """Refuse a file whose name says another format than what is written."""
     named = None if path is None else format_of(path.name)[0]
     if path is not None and named not in {None, may_be}:
-        raise CommandError(f"{path.name} says {named}, and {option} writes {what}", "Give the file another suffix")
+        raise CommandError(f"{path.name} means {named}, but {option} writes {what}", "Give the file another suffix")
 
 
 @contextlib.asynccontextmanager
@@ -122,7 +125,7 @@ def chosen_format(path: Path | None, format: OutputFormat | None) -> OutputForma
         return format or "jsonl"
     named, compression = format_of(path.name)
     if format is not None and named not in {None, format}:
-        text = f"{path.name} says {named}, and --format {format}"
+        text = f"{path.name} means {named}, but --format says {format}"
         raise CommandError(text, "Leave --format out, or give the file another suffix")
     found = format or named
     if found is None:
@@ -130,5 +133,5 @@ def chosen_format(path: Path | None, format: OutputFormat | None) -> OutputForma
             f"{path.name} does not say in which format to write", "End it in .jsonl, .csv or .parquet, or add --format"
         )
     if found == "parquet" and compression is not None:
-        raise CommandError(f"{path.name}: Parquet is packed already", f"Leave {path.suffix} out")
+        raise CommandError(f"{path.name}: Parquet is already compressed", f"Leave {path.suffix} out")
     return found

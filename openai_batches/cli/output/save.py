@@ -32,7 +32,7 @@ def _path(_: object, tokens: Sequence[Token]) -> Path:
     name = tokens[0].value
     path = Path(name)
     if name.startswith("-") and path != STDOUT:
-        raise CommandError(f"{name} is no name of a file here", f"A file of that name is ./{name}")
+        raise CommandError(f"{name} is not accepted as a file name", f"Write a file of that name as ./{name}")
     # A path does not know that a folder was meant.
     if name.endswith(_SEPARATORS) and not path.is_dir():
         raise CommandError(f"There is no folder {name}", "Make it, or name a file")
@@ -55,7 +55,7 @@ def refuse_file(path: Path, *, force: bool) -> None:
     if not force:
         raise CommandError(f"{path} exists", "Name another file, or replace it with --force")
     if not path.is_file() and not path.is_symlink():
-        raise CommandError(f"{path} is no regular file", "Name another one, or write to standard output: -o -")
+        raise CommandError(f"{path} is not a regular file", "Name another one, or write to standard output: -o -")
 
 
 @contextlib.asynccontextmanager

@@ -323,7 +323,7 @@ def _output() -> Any:
 
 def _unwritable(error: OSError) -> CommandError:
     return CommandError(
-        f"Standard output cannot be written: {error.strerror or error}", "Make room, or send it elsewhere"
+        f"Standard output cannot be written: {error.strerror or error}", "Free some space, or write to another place"
     )
 
 

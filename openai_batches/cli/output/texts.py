@@ -172,7 +172,7 @@ def uncounted(found: "Estimate") -> list[str]:
         one, many = "prompt or item kept at the service is", "prompts or items kept at the service are"
         texts.append(f"{as_count(count, one, many)} not counted")
     if count := found.requests_with_unknown_maximum:
-        texts.append(f"{as_count(count, 'request sets', 'requests set')} max_tokens, n or the like to no whole number")
+        texts.append(f"{as_count(count, 'request sets', 'requests set')} max_tokens, n or the like to no integer")
     if count := found.unreadable_lines:
         texts.append(as_count(count, "line cannot be read as a request", "lines cannot be read as requests"))
     return texts

@@ -29,7 +29,7 @@ _STATE_WIDTH, _TRY_WIDTH, _BAR_WIDTH = 11, 3, 24
 _WIDE, _MOST_COLUMNS = 110, 160
 # Above and below the shards: two empty lines, the bar, the facts, the names of the columns, the rest; and the prompt.
 _OTHER_ROWS = 7
-_COLOURS = {"waiting": "dim", "uploaded": "dim", "done": "green", "no room": "yellow", "cancelling": "yellow"}
+_COLOURS = {"waiting": "dim", "uploaded": "dim", "done": "green", "over limit": "yellow", "cancelling": "yellow"}
 
 
 @attrs.frozen(kw_only=True)
@@ -83,7 +83,7 @@ class Frame:
 
     def _facts(self) -> Text:
         progress = self.progress
-        shards = as_count(len(progress.rows), "batch", "batches")
+        shards = as_count(len(progress.rows), "shard")
         text = Text(f"{lasting_text(self.elapsed_s)} · {progress.shards_done:,} of {shards}", style="dim")
         if progress.failed:
             text.append(f" · {progress.failed:,} failed", style="red")
@@ -108,10 +108,10 @@ def _bar(done: int, failed: int, total: int, width: int) -> Text:
 
 def _shard_lines(shards: "Sequence[ShardRow]", columns: int, rows: int) -> list[Text]:
     """Return a line for each shard, or for those where something happens and one for all others."""
-    number = max(len("batch"), len(f"{len(shards):,}"))
+    number = max(len("shard"), len(f"{len(shards):,}"))
     most = max((shard.inputs for shard in shards), default=0)
     counts = max(len("requests"), 2 * len(f"{most:,}") + 1)
-    head = f"{'batch':>{number}}  {'state':<{_STATE_WIDTH}}  {'try':>{_TRY_WIDTH}}  {'requests':>{counts}}"
+    head = f"{'shard':>{number}}  {'state':<{_STATE_WIDTH}}  {'try':>{_TRY_WIDTH}}  {'requests':>{counts}}"
     bar = f"{'':{_BAR_WIDTH + 2}}" if columns >= _WIDE else ""
     lines = [Text(f"{head}  {bar}id", style="bold")]
     shown, hidden = _chosen(shards, rows)

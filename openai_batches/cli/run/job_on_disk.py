@@ -174,14 +174,14 @@ def job_folders(given: tuple[Path, ...]) -> list[Path]:
     """Return the folders of jobs that are meant, and say which these are where nobody named them."""
     for folder in given:
         if not has_journal(folder):
-            raise CommandError(f"There is no job in {folder}", "`openai-batches jobs` shows where there are some")
+            raise CommandError(f"There is no job in {folder}", "`openai-batches jobs` lists the jobs")
     if given:
         return list(given)
     found = [Path()] if has_journal(Path()) else sorted(path for path in Path().iterdir() if has_journal(path))
     if not found:
         below = jobs_below(Path())
         hint = f" Name them: {below:,} in the folders below." if below else ""
-        note(f"There is no job in this folder: what jobs elsewhere need is not known.{hint}")
+        note(f"There is no job in this folder: jobs in other places may need files too.{hint}")
         return []
     named = [path_text(path) for path in found[:_NAMED]]
     if more := len(found) - len(named):

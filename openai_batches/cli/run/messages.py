@@ -117,5 +117,5 @@ def resumable(error: "BatchesError | CommandError | OSError") -> CommandError:
     told = CommandError(explanation.message, explanation.advice, ExitCode.STOPPED if passes else explanation.code)
     for detail in explanation.details:
         told.add_note(f"  {detail}")
-    told.add_note(f"To go on from here, once that is mended:\n  {resume_command()}")
+    told.add_note(f"To continue once this is fixed:\n  {resume_command()}")
     return told

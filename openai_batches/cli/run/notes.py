@@ -30,7 +30,7 @@ class JobNotes:
     """The notes of a job. They are a convenience: where they are lost or cannot be read, nothing is known.
 
     Attributes:
-        is_local: whether it was begun with ``--local``, so that its answers are those of the emulator.
+        is_local: whether it was started with ``--local``, so that its answers are those of the emulator.
         written: the files of its results, by their absolute paths.
     """
 

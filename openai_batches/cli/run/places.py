@@ -41,10 +41,12 @@ def job_place(source: str | None, directory: Path | None) -> tuple[str | None, P
         return source, directory
     if source is None:
         raise CommandError(
-            "Which requests?", "Name a file of them, - for standard input, or the directory of a job to go on with"
+            "No requests were given", "Name a file of them, - for standard input, or the directory of a job to continue"
         )
     if source == STDIN:
-        raise CommandError("Requests from standard input need a place to be kept", "Name it: --directory jobs/monday")
+        raise CommandError(
+            "A job with requests from standard input needs a directory", "Name it: --directory jobs/monday"
+        )
     place = directory or Path(f"{source}.job")
     _check_source(source, place)
     return source, place
@@ -52,11 +54,11 @@ def job_place(source: str | None, directory: Path | None) -> tuple[str | None, P
 
 def _check_source(source: str, place: Path) -> None:
     if not Path(source).exists():
-        goes_on = f"Its job goes on without it: {command_without(source, place)}"
+        goes_on = f"Its job continues without it: {command_without(source, place)}"
         raise CommandError(f"There is no file {source}", goes_on if has_journal(place) else "Check the path")
     if not Path(source).is_file():
         # It can be read once, and a job looks at its source again.
-        raise CommandError(f"{source} is no regular file", "Send it to standard input: run - --directory DIR < FILE")
+        raise CommandError(f"{source} is not a regular file", "Send it to standard input: run - --directory DIR < FILE")
 
 
 def check_targets(
@@ -81,7 +83,9 @@ def check_report(path: Path, *, force: bool, view: "JournalView | None") -> None
     Without Jinja2 every file is refused, before there is anything to report.
     """
     if path.suffix.lower() not in _REPORTS:
-        raise CommandError(f"--report writes HTML, and {path} is no name of such a file", "Let it end in .html")
+        raise CommandError(
+            f"--report writes HTML, and the name {path} does not say so", "Use a name that ends in .html"
+        )
     if importlib.util.find_spec("jinja2") is None:
         raise CommandError(
             "--report needs the package jinja2: pip install 'openai_batches[report]'", "Install it, and try again"
@@ -120,7 +124,7 @@ async def plan_or_open(
         raise told or error from error
     is_cut_anew = arguments["limits"] is not None or arguments["endpoint"] is not None
     if view is not None and is_cut_anew and not is_quiet:
-        note("The job keeps its batches as they are: --max-requests, --max-bytes and --endpoint are for a new one")
+        note("The shards of the job stay as they are: --max-requests, --max-bytes and --endpoint are for a new job")
     return ledger
 
 
@@ -131,20 +135,20 @@ def _other_job(
     job = view.job
     if service_place(job.base_url) != service_place(base_url):
         return CommandError(
-            f"The job in {directory} was begun at {job.base_url}, and this is {base_url}",
-            "Name the service that it was begun with (--profile, --base-url), or begin another job: --directory DIR",
+            f"The job in {directory} was started at {job.base_url}, and this is {base_url}",
+            "Name the service that it was started with (--profile, --base-url), or start another job: --directory DIR",
         )
     was = job.options.get("completion_window", window)
     if window is not None and was != window:
         return CommandError(
-            f"The job in {directory} was begun with --window {was}, and cannot go on with --window {window}",
-            f"Go on with --window {was}, or begin another job: --directory DIR",
+            f"The job in {directory} was started with --window {was}, and cannot continue with --window {window}",
+            f"Use --window {was}, or start another job: --directory DIR",
         )
     if source is None:
         return None
     name = "What came from standard input" if source == STDIN else source
-    text = f"{name} is not what the job in {directory} was begun with"
+    text = f"{name} is not what the job in {directory} was started with"
     if not job.source_digest:
-        text = f"The job in {directory} is one of adopted batches, and takes no requests"
+        text = f"The job in {directory} was made of adopted batches, and takes no requests"
     as_it_was = command_without(source, directory)
-    return CommandError(text, f"Go on with the job as it is: {as_it_was}; or begin another one: --directory DIR")
+    return CommandError(text, f"Continue the job as it is: {as_it_was}; or start another one: --directory DIR")

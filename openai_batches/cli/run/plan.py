@@ -97,7 +97,7 @@ class JobPlan:
     def _assumption(self) -> list[str]:
         if not (count := self.estimate.requests_without_maximum):
             return []
-        return [f"taking {self.assumed_tokens:,} for each answer of {as_count(count, 'request')} without a maximum"]
+        return [f"assuming {self.assumed_tokens:,} for each answer of {as_count(count, 'request')} without a maximum"]
 
     @property
     def _costs(self) -> list[str]:
@@ -131,7 +131,7 @@ class JobPlan:
 
     @property
     def _shards(self) -> str:
-        return as_count(len(self.ledger.shards), "batch", "batches")
+        return as_count(len(self.ledger.shards), "shard")
 
 
 async def agreed(plan: JobPlan, *, confirm_above_usd: float) -> bool:
@@ -147,8 +147,8 @@ async def agreed(plan: JobPlan, *, confirm_above_usd: float) -> bool:
     if not can_ask():
         is_limited = cost is not None and currency == "USD"
         limit = f", which is above {money_text(confirm_above_usd)}" if is_limited else ""
-        advice = "Add --yes to send it all the same" + (", or set --confirm-above" if is_limited else "")
-        raise CommandError(f"{why}{limit}, and there is nobody to ask; nothing was sent", advice)
+        advice = "Add --yes to send it anyway" + (", or set --confirm-above" if is_limited else "")
+        raise CommandError(f"{why}{limit}, and there is no terminal to ask on; nothing was sent", advice)
     stderr().print()
     return await confirmed(f"{why}. Send {as_count(plan.ledger.inputs, 'request')}?")
 

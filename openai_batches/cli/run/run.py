@@ -144,8 +144,8 @@ class RunCommand:
         """Refuse to take the emulator's answers for those of a service."""
         if self.is_begun and self.notes.is_local and not self.service.local:
             raise CommandError(
-                f"The job in {self.directory} was begun with --local, and its answers are the emulator's",
-                f"Begin another one: --directory DIR, or remove {self.directory}; or go on with --local",
+                f"The job in {self.directory} was started with --local, and its answers are the emulator's",
+                f"Start another one: --directory DIR, or remove {self.directory}; or continue with --local",
             )
 
     async def run(self) -> ExitCode:
@@ -275,7 +275,7 @@ class RunCommand:
         open_count = sum(shard.step is Step.CREATED for shard in ledger.shards)
         under_way = f", {as_count(open_count, 'batch', 'batches')} under way at the service" if open_count else ""
         left = f"{ledger.unfinished:,} of {as_count(ledger.inputs, 'request')} are left{under_way}"
-        note(f"{'Begun earlier' if self.is_dry else 'Going on with'}: {self.directory}, {left}")
+        note(f"{'Started earlier' if self.is_dry else 'Continuing'}: {self.directory}, {left}")
         if self.is_dry and self.is_json:
             write_document({"directory": str(self.directory), **ledger_document(ledger, self._price_table)})
 
@@ -293,7 +293,7 @@ class RunCommand:
             await in_thread(self._note_output)
         if not self.is_quiet:
             if is_kept:
-                note(f"The job was finished before, and {self.output.path} is there: --force writes it anew")
+                note(f"The job was finished before, and {self.output.path} is there: --force writes it again")
             self._say_summary(ledger, None if was_finished else time.monotonic() - begin)
         if self.is_json:
             write_document({"directory": str(self.directory), **ledger_document(ledger, self._price_table)})
@@ -361,14 +361,14 @@ class RunCommand:
     def _on_signal(self) -> None:
         self.is_stopping = self._is_new = True
         if not progress_is_shown() and not self.is_quiet and self.is_begun:
-            note("Stopping where the job can go on from ...")
+            note("Stopping at a point from which the job can continue ...")
 
     def _say_stopped(self) -> ExitCode:
         """Say how to go on."""
         if not self.is_begun:
             note("Stopped; nothing was sent.")
             return ExitCode.INTERRUPTED
-        where = "" if self.service.local else " The batches it has created go on at the service."
+        where = "" if self.service.local else " The batches it has created continue at the service."
         note(f"Stopped; nothing is lost.{where}")
         say_resume()
         return ExitCode.STOPPED

@@ -69,7 +69,9 @@ class Output:
         """Find what would keep the results from being written, before anything is paid for. This blocks."""
         if self.output is None:
             if self.format is not None or self.ordered or (self.force and not has_report):
-                raise CommandError("--format, --ordered and --force are about OUT", "Name it: -o results.jsonl")
+                raise CommandError(
+                    "--format, --ordered and --force are only used with OUT", "Name it: -o results.jsonl"
+                )
             return
         if self.path is not None:
             refuse_file(self.path, force=self.force or may_be_there)
@@ -95,7 +97,7 @@ class Output:
             return await write_results(results, self.path, format=self.kind, overwrite=self.force)
         except InputError as error:
             raise CommandError(
-                f"{self.path} has come to be there meanwhile",
+                f"{self.path} was created meanwhile by another program",
                 f"The job has the results: write them to another file, with run {shlex.quote(str(job.directory))} -o",
             ) from error
         except FileExistsError as error:
