@@ -113,7 +113,7 @@ class TestLocal:
         done = cli(*RUN, "-o", "out.jsonl", "--yes")
         assert done.code == 2
         assert "was started with --local, and its answers are the emulator's" in done.err
-        assert f"advice: Begin another one: --directory DIR, or remove {JOB}" in done.err
+        assert f"advice: Start another one: --directory DIR, or remove {JOB}" in done.err
         assert service.requests == []
         assert not Path("out.jsonl").exists()
         shutil.rmtree(JOB)

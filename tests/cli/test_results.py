@@ -742,7 +742,7 @@ def test_ctrl_c_while_it_waits_touches_nothing(
     driven.wait_for("validating")
     driven.interrupt()
     assert driven.finish() == 4
-    assert "goes on" in driven.screen
+    assert "continues to run" in driven.screen
     assert names() == []
     assert service.store.batches.items[batch.id].status == "validating"
 

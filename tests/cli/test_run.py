@@ -279,7 +279,7 @@ class TestEndsBeforeTheEnd:
         assert "error: requests.jsonl is not what the job in requests.jsonl.job was started with" in done.err
         again = "openai-batches run requests.jsonl.job -o out.jsonl --local --local-speed 500"
         assert f"Continue the job as it is: {again}; or start another one: --directory DIR" in done.err
-        assert "To go on" not in done.err
+        assert "To continue" not in done.err
 
     def test_another_process_is_at_work(self, cli: Cli) -> None:
         """Two would pay twice."""

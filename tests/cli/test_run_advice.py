@@ -85,7 +85,7 @@ class TestAnotherJob:
         done = cli("run", "requests.jsonl", "--window", "1h")
         assert done.code == 2
         assert "was started with --window 24h, and cannot continue with --window 1h" in done.err
-        assert "advice: Go on with --window 24h, or begin another job: --directory DIR" in done.err
+        assert "advice: Use --window 24h, or start another job: --directory DIR" in done.err
 
     def test_another_service(self, cli: Cli) -> None:
         """Both are named."""

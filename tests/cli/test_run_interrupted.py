@@ -72,7 +72,7 @@ class TestInATerminal:
         assert shlex.split(command)[-len(TYPED) :] == list(map(str, TYPED))
         done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, check=False, timeout=100)
         assert done.returncode == 0
-        assert b"Going on with" in done.stderr
+        assert b"Continuing" in done.stderr
         assert sorted(ids_in(OUT.read_text())) == sorted(ids_in(EXAMPLE.read_text()))
 
     def test_kill_9_loses_nothing_either(self, terminal: Terminal, program: Callable[..., Finished]) -> None:
@@ -204,7 +204,7 @@ class TestInThisProcess:
         monkeypatch.setattr(BatchJob, "run", signalled(1))
         done = cli("run", "requests.jsonl", "--yes")
         assert done.code == 4
-        assert "The batches it has created go on at the service." in done.err
+        assert "The batches it has created continue at the service." in done.err
 
     def test_a_cancellation_of_other_origin_is_not_taken_for_a_signal(
         self, cli: Cli, monkeypatch: pytest.MonkeyPatch

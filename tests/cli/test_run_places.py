@@ -203,7 +203,7 @@ class TestEnds:
         cli("run", "requests.jsonl", *LOCAL)
         done = cli("run", "requests.jsonl", "--metadata", "blue", *LOCAL)
         assert done.code == 2
-        assert "To go on" not in done.err
+        assert "To continue" not in done.err
 
     @pytest.mark.parametrize("is_a_signal", [True, False])
     def test_a_signal_while_the_report_is_written(

@@ -146,7 +146,7 @@ def test_what_is_assumed_is_not_called_the_most(
     refused = cli("run", "requests.jsonl", "--confirm-above", "0.1", *options)
     assert refused.code == 2
     assert f" if answers have {tokens} tokens, which is above $0.10, and there is no terminal to ask on" in refused.err
-    assert f"            taking {tokens} for each answer of 1,000 requests without a maximum\n" in refused.err
+    assert f"            assuming {tokens} for each answer of 1,000 requests without a maximum\n" in refused.err
     assert "at most" not in refused.err
     told = json.loads(cli("run", "requests.jsonl", "--dry-run", "--json", *options).out)
     assert (told["assumed_output_tokens"], told["requests_without_maximum"]) == (int(tokens.replace(",", "")), 1_000)
@@ -170,7 +170,7 @@ UNKNOWN = {
     ),
     "no number": (
         {"input": "hello", "max_output_tokens": "many"},
-        "tokens    about 1,800 in, unknown out\n            900 requests set max_tokens, n or the like to no whole",
+        "tokens    about 1,800 in, unknown out\n            900 requests set max_tokens, n or the like to no int",
     ),
 }
 

@@ -82,7 +82,7 @@ class TestRefusals:
         error, *problems, advice = done.err.splitlines()
         assert error == "error: 2 problems in the requests"
         assert [problem[:14] for problem in problems] == ["  a.jsonl:11: ", "  a.jsonl:12: "]
-        assert advice.startswith("advice: Mend the lines")
+        assert advice.startswith("advice: Fix the lines")
         assert not Path("out").exists()
 
     def test_bodies_can_be_left_to_the_service(self, cli: Cli) -> None:
@@ -96,7 +96,7 @@ class TestRefusals:
         other = write_requests(Path("out/shard-00007.jsonl"), 1)
         done = cli("split", write_requests(Path("a.jsonl"), 1), "-d", "out")
         assert (done.code, done.out) == (2, "")
-        assert "out/shard-00007.jsonl is there already" in done.err
+        assert "out/shard-00007.jsonl already exists" in done.err
         assert list(Path("out").iterdir()) == [other]
 
     def test_a_folder_that_was_there_stays(self, cli: Cli) -> None:
