@@ -145,8 +145,7 @@ class TestPrecedence:
         done = cli("cancel", "x", "--api-key-env", "sk-test-secret")
         assert done.code == 2
         assert (
-            "environment variable\nadvice: Put the key in a variable such as OPENAI_API_KEY and name that: --api-key-env"
-            in done.err
+            "environment variable\nadvice: Put the key in a variable such as OPENAI_API_KEY and name that: " in done.err
         )
         assert "sk-test" not in done.err
 

@@ -142,7 +142,7 @@ class TestProgress:
         assert progress.rows[0].state == "uploaded"
         progress.add_event(event(JobEventKind.REFUSED, 1))
         progress.update(Ledger.of([first]))
-        assert progress.rows[0].state == "over limit"
+        assert progress.rows[0].state == "no capacity"
         progress.add_event(event(JobEventKind.CREATED, 1))
         progress.add_event(event(JobEventKind.FINISHED))
         progress.update(Ledger.of([first]))

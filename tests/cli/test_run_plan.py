@@ -170,7 +170,7 @@ UNKNOWN = {
     ),
     "no number": (
         {"input": "hello", "max_output_tokens": "many"},
-        "tokens    about 1,800 in, unknown out\n            900 requests set max_tokens, n or the like to no int",
+        "tokens    about 1,800 in, unknown out\n            900 requests set max_tokens, n or the like to no integer",
     ),
 }
 

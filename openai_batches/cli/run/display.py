@@ -29,7 +29,7 @@ _STATE_WIDTH, _TRY_WIDTH, _BAR_WIDTH = 11, 3, 24
 _WIDE, _MOST_COLUMNS = 110, 160
 # Above and below the shards: two empty lines, the bar, the facts, the names of the columns, the rest; and the prompt.
 _OTHER_ROWS = 7
-_COLOURS = {"waiting": "dim", "uploaded": "dim", "done": "green", "over limit": "yellow", "cancelling": "yellow"}
+_COLOURS = {"waiting": "dim", "uploaded": "dim", "done": "green", "no capacity": "yellow", "cancelling": "yellow"}
 
 
 @attrs.frozen(kw_only=True)

@@ -55,7 +55,7 @@ class ShardRow:
     @property
     def is_active(self) -> bool:
         """Whether something happens to it right now."""
-        return self.state not in {"waiting", "uploaded", "over limit", "done"}
+        return self.state not in {"waiting", "uploaded", "no capacity", "done"}
 
 
 class Pace:
@@ -154,7 +154,7 @@ class JobProgress:
         is_refused = shard.step is Step.UPLOADED and shard.shard in self._refused
         return ShardRow(
             shard=shard.shard,
-            state="over limit" if is_refused else state,
+            state="no capacity" if is_refused else state,
             attempt=shard.attempts,
             inputs=shard.inputs,
             done=ended,

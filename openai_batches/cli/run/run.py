@@ -54,7 +54,6 @@ from openai_batches.cli.run.places import check_targets, job_place, plan_or_open
 from openai_batches.cli.run.plan import DEFAULT_CONFIRM_ABOVE_USD, JobPlan, agreed
 from openai_batches.cli.run.progress import JobProgress, Pace
 from openai_batches.cli.run.save import Output, stream_results
-from openai_batches.jobs.discarding import was_begun
 from openai_batches.jobs.journal.records import Step
 from openai_batches.jobs.plan import source_path, was_begun
 
