@@ -18,7 +18,15 @@ from openai_batches.errors import (
     TransportError,
     TransportTimeoutError,
 )
-from openai_batches.http.failures import Repeat, can_pass, is_ambiguous, is_out_of_quota, is_refusal, may_repeat
+from openai_batches.http.failures import (
+    Repeat,
+    can_pass,
+    is_ambiguous,
+    is_out_of_quota,
+    is_refusal,
+    may_repeat,
+    may_succeed_later,
+)
 
 UNSENT = TransportError("refused", was_sent=False)
 CUT = TransportError("reset")
@@ -58,6 +66,7 @@ TABLE: list[tuple[Any, bool, bool, bool, bool]] = [
     (status(429), True, True, True, False),
     (status(429, **QUOTA), False, False, False, False),
     (status(429, **QUOTA_TYPE), False, False, False, False),
+    (status(429, code="billing_hard_limit_reached"), False, False, False, False),
     (status(429, should_retry=True, **QUOTA), False, False, False, False),
     (status(500), True, True, False, True),
     (status(503), True, True, False, True),
@@ -124,3 +133,22 @@ def test_a_refusal_is_neither_passing_nor_ambiguous(row: Any) -> None:
     assert not (is_refusal(error) and (can_pass(error) or is_ambiguous(error)))
     is_4xx = isinstance(error, APIError) and 400 <= error.status < 500
     assert is_refusal(error) == (is_4xx and error.status not in {408, 429})
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "kind", "may"),
+    [
+        (429, "rate_limit_exceeded", None, True),
+        (None, None, "server_error", True),
+        (0, None, None, True),
+        (409, None, None, True),
+        (500, None, None, True),
+        (400, "invalid_value", None, False),
+        (None, None, None, False),
+        (429, "billing_hard_limit_reached", None, False),
+        (500, None, "insufficient_quota", False),
+    ],
+)
+def test_what_may_succeed_in_another_batch(number: int | None, code: str | None, kind: str | None, may: bool) -> None:
+    """A conflict and an answer without a status may; what costs money that is not there may not."""
+    assert may_succeed_later(number, code, kind) is may

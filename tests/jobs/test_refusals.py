@@ -13,6 +13,7 @@ from support.request_lines import request
 
 from openai_batches import (
     AmbiguousCreateError,
+    APIError,
     BadRequestError,
     BatchError,
     BatchFailedError,
@@ -349,13 +350,14 @@ class TestCreating:
             assert shop.kinds()["adopted"] == 1
             assert shop.asked("POST", "/v1/batches") == 1
 
-    async def test_5xx_for_too_long(self, tmp_path: Path) -> None:
-        """Nobody can tell what a failing service has done: the key is kept."""
+    @pytest.mark.parametrize("error", [InternalServerError("down", status=500), APIError("late", status=408)])
+    async def test_5xx_or_408_for_too_long(self, tmp_path: Path, error: APIError) -> None:
+        """It is not known whether the service created the batch: the key is kept, so that it is looked for."""
         async with open_shop(tmp_path, requests=5) as shop:
             front = Front(shop.session)
-            front.batches.refusals = [InternalServerError("down", status=500)] * 9
+            front.batches.refusals = [error] * 9
             async with shop.job(session=front, patience_s=0.0) as job:
-                with pytest.raises(InternalServerError):
+                with pytest.raises(APIError, match=str(error)):
                     await job.run()
                 (attempt,) = read_attempts(job.directory)
                 assert (attempt.step, attempt.key is not None) == (Step.CREATING, True)
