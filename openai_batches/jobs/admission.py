@@ -72,14 +72,14 @@ class _ModelBatches:
         return self.slots > 0 if self.is_full else self.unvalidated < self.window
 
 
+@attrs.define(eq=False, kw_only=True)
 class Admission:
     """Limits how many batches of each model are open, and with ``max_open`` of all models together."""
 
-    def __init__(self, *, max_open: int | None = None) -> None:
-        self._max_open = max_open
-        self._models: dict[str | None, _ModelBatches] = {}
-        self._changed = asyncio.Condition()
-        self._is_closed = False
+    _max_open: int | None = None
+    _models: dict[str | None, _ModelBatches] = attrs.field(factory=dict, init=False)
+    _changed: asyncio.Condition = attrs.field(factory=asyncio.Condition, init=False)
+    _is_closed: bool = attrs.field(default=False, init=False)
 
     async def acquire(self, model: str | None) -> bool:
         """Wait until a batch of this model may be created, and count it as unvalidated; return False if none may be."""

@@ -1,4 +1,4 @@
-"""Batches that somebody else has created, made part of a job: their requests are fetched, and they are waited for."""
+"""Make batches that others have created part of a job: download their requests, and write them to its journal."""
 
 from __future__ import annotations
 
@@ -41,15 +41,7 @@ def _empty_job(base_url: str, options: dict[str, object], now_s: float) -> JobRe
 
 
 async def begun_with(session: Service, journal: Journal, batch: Batch | str, options: Mapping[str, Any]) -> None:
-    """Begin a job with a batch that is made part of it: with the batch and its requests, or not at all.
-
-    Raises:
-        InputError: the batch does not name its input file or its endpoint, or the file does not hold requests.
-        APIError: the service said no, e.g. because there is no such batch.
-        TransportError: no whole answer came.
-        JournalError: the journal cannot be written.
-        OSError: the disk is full.
-    """
+    """Begin a job with a batch that is adopted; if that fails, there is no job."""
     found = await _found(session, batch)
     job = _empty_job(session.base_url, settled(options), session.now())
     draft = draft_of(job.job_id)
@@ -65,14 +57,6 @@ async def adopted(session: Service, state: JobState, batch: Batch | str) -> Atte
     """Make a batch a shard of a job, and return it; one that is part of the job already is returned as it is.
 
     Its input file is downloaded, whole or not at all: it says which requests the batch has.
-
-    Raises:
-        InputError: the batch does not name its input file or its endpoint, the file does not hold requests, or the job
-            has a request with the id of one of them.
-        APIError: the service said no, e.g. because the file has been deleted.
-        TransportError: no whole answer came.
-        JournalError: the journal cannot be written, or requests of the job are not there any more.
-        OSError: the disk is full.
     """
     batch_id = batch if isinstance(batch, str) else batch.id
     for attempt in state.attempts.values():
@@ -120,14 +104,14 @@ async def _fetched(
     )
     await in_thread(make_folders, directory, job_id)
     path = requests_folder(directory, job_id) / attempt.name
-    # What is there under this name, the journal does not know.
+    # A file of this name is left from an adoption that failed.
     got = await session.files.download(batch.input_file_id, path, overwrite=True)
     ids = await in_thread(_ids, path)
     return attrs.evolve(attempt, requests=len(ids), bytes=got.bytes, tokens=got.bytes // 4), ids
 
 
 def _check_apart(ids: frozenset[str], known: list[tuple[Path, int]], batch_id: str) -> None:
-    """Refuse ids that some files of requests have too: nobody could tell the results apart."""
+    """Refuse ids that other requests of the job have: their results could not be told apart."""
     for path, size in known:
         doubled = next((custom_id for custom_id in custom_ids(path, size) if custom_id in ids), None)
         if doubled is not None:

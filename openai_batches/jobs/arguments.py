@@ -1,4 +1,4 @@
-"""What a job can be told: arguments that cannot be right are refused before anything begins, each by its name."""
+"""Checks of a job's arguments: wrong ones are refused by their names, before anything begins."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ __all__ = [
 
 # What file systems take for a name, in bytes.
 _MAX_NAME = 255
-# What a path leads to, where that is no folder.
+# What each path names, unless it is a folder.
 _KINDS = {"source": "file (text of requests is given as bytes)", "path": "file"}
 _SESSION = ("base_url", "batches", "files", "now", "provider")
-# What the metadata of a batch holds of ours: the key, the job, the shard and the attempt.
+# The pairs that a job adds to a batch's metadata: the key, the job, the shard and the attempt.
 _OWN_PAIRS = 4
 
 
 def check_job(
     settings: Any, *, session: object, limits: object, strict: object, patience_s: object, told: object
 ) -> None:
-    """Refuse a job that cannot be carried out, or not as it was meant."""
+    """Refuse arguments with which a job cannot be carried out."""
     if not all(hasattr(session, name) for name in _SESSION):
         raise InputError(f"session must be a BatchSession, not {shortened(session)}")
     if limits is not None and not isinstance(limits, ShardLimits):
@@ -62,7 +62,7 @@ def check_job(
 
 
 def checked_pairs(metadata: Mapping[str, str] | None) -> dict[str, str]:
-    """Return the user's metadata of each batch, which leave room for ours."""
+    """Return the user's metadata of each batch; refuse more pairs than the job leaves free."""
     pairs = checked_metadata(metadata) or {}
     if len(pairs) > MAX_METADATA_PAIRS - _OWN_PAIRS:
         raise InputError(f"metadata can have {MAX_METADATA_PAIRS - _OWN_PAIRS} pairs in a job, not {len(pairs)}")
@@ -115,7 +115,7 @@ def checked_target(path: str | os.PathLike[str]) -> Path:
 
 
 def job_directory(source: RequestSource | None, directory: str | os.PathLike[str] | None) -> Path:
-    """Return where a job is kept: beside its source, where nothing else is said."""
+    """Return the directory of a job: beside its source, if none is given."""
     if directory is not None:
         return _check_path("directory", directory)
     if isinstance(source, str | os.PathLike):

@@ -45,11 +45,7 @@ class Collector:
         self._counting = asyncio.Lock()
 
     async def wait(self, attempt: Attempt) -> Attempt:
-        """Wait for the end of an attempt's batch.
-
-        Raises:
-            JobError: this key does not see the batch.
-        """
+        """Wait for the end of an attempt's batch."""
         batch = _of(attempt)
         was_validated = is_validated(batch)
         if self._state.is_cancelled:

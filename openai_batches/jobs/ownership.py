@@ -1,4 +1,4 @@
-"""One at a time: which job of this process has a directory, and whether it is about to let go of it."""
+"""The ownership of a job's directory: only one job at a time works in it, also within one process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HOLDS: dict[str, Hold] = {}
 
 @attrs.define(eq=False)
 class Hold:
-    """A directory in the hands of a job of this process.
+    """The ownership of a directory by a job of this process.
 
     Attributes:
         place: the directory, without links.
@@ -37,27 +37,22 @@ class Hold:
     journal: Journal = attrs.field(init=False, repr=False)
 
     def close(self) -> None:
-        """Let go of the directory; this blocks, and doing it twice does nothing."""
+        """Close the journal and give up the directory; this blocks, and doing it twice does nothing."""
         self.journal.close()
         self.forget()
 
     def forget(self) -> None:
-        """Give the directory to the next one."""
+        """Let another job have the directory."""
         if _HOLDS.get(self.place) is self:
             del _HOLDS[self.place]
 
 
 async def hold(directory: Path) -> Hold:
-    """Take hold of a job's directory; a job of this process that is being closed is waited for.
-
-    Raises:
-        JournalError: another process is at work on the job, or another ``BatchJob`` of this one; or the journal cannot
-            be used.
-    """
+    """Become the owner of a job's directory, or raise; an owner in this process that is being closed is waited for."""
     mine = Hold(await in_thread(os.path.realpath, directory))
     clock = asyncio.get_running_loop().time
     until = clock() + _PATIENCE_S
-    # Between the jobs of this process it is decided here, before the file is locked: what that says is of others.
+    # Jobs of this process are compared here, before the file is locked: a lock says only what other processes do.
     while (other := _HOLDS.setdefault(mine.place, mine)) is not mine:
         if not other.is_leaving or clock() >= until:
             raise JournalError(
@@ -74,7 +69,7 @@ async def hold(directory: Path) -> Hold:
 
 
 async def _journal(directory: Path, mine: Hold) -> Journal:
-    """Open a journal in a thread; nobody is left behind with the lock when the one who waits is cancelled."""
+    """Open a journal in a thread; close it again if this task is cancelled meanwhile, so that its lock is released."""
     opening = asyncio.ensure_future(in_thread(Journal, directory))
     try:
         return await asyncio.shield(opening)

@@ -1,4 +1,4 @@
-"""The plan of a job: its source checked, named by its digest, and cut into shards, before anything is sent."""
+"""Plan a job before anything is sent: check its source, divide it into shards, write the journal; or take it back."""
 
 from __future__ import annotations
 
@@ -55,29 +55,29 @@ _DRAFT_SUFFIX = ".part"
 _MAX_SHOWN = 80
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _PIECE_BYTES = 4 << 20
-# How far an attempt has come that no service knows of.
+# The steps of an attempt to which no service has answered yet.
 _UNANSWERED = frozenset({Step.PLANNED, Step.UPLOADING})
-# What a new job has where nothing else is said.
+# The options of a new job that are not given.
 _USUAL = {"completion_window": "24h"}
 
 
 def requests_folder(directory: Path, job_id: str) -> Path:
-    """Return where a job keeps its requests: in a folder that cannot be mistaken for one of the user's."""
+    """Return where a job keeps its requests; the job's id in the path tells it from folders of the user."""
     return directory / job_id / "requests"
 
 
 def results_folder(directory: Path, job_id: str) -> Path:
-    """Return where a job keeps what it has collected."""
+    """Return where a job keeps its result files."""
     return directory / job_id / "results"
 
 
 def draft_of(job_id: str) -> str:
-    """Return what a job's folder is called until the journal knows the job."""
+    """Return the name of a job's folder until the journal has the job."""
     return f"{job_id}{_DRAFT_SUFFIX}"
 
 
 def make_folders(directory: Path, job_id: str) -> None:
-    """Make a job's folders, which nobody but their owner can enter."""
+    """Make a job's folders, which only their owner can enter."""
     for folder in (directory / job_id, requests_folder(directory, job_id), results_folder(directory, job_id)):
         folder.mkdir(mode=0o700, exist_ok=True)
         sync_folder(folder.parent)
@@ -89,19 +89,14 @@ def source_path(job: JobRecord, directory: Path) -> Path:
 
 
 def begin(journal: Journal, job: JobRecord, attempts: list[Attempt]) -> None:
-    """Give a job whose folder is drafted its folder, and write it down.
-
-    Raises:
-        JournalError: the journal cannot be written.
-        OSError: the folder cannot be renamed.
-    """
+    """Rename a job's draft folder to its own name, and write the job to the journal."""
     folder = journal.directory / job.job_id
     (journal.directory / draft_of(job.job_id)).rename(folder)
     sync_folder(journal.directory)
     try:
         journal.begin(job, attempts)
     except BaseException:
-        # Where the journal cannot say that it does not know the job, its folder stays.
+        # If the journal cannot be read, the job may be in it, and the folder stays.
         if journal.job() is None:
             folder.rename(journal.directory / draft_of(job.job_id))
         raise
@@ -109,18 +104,7 @@ def begin(journal: Journal, job: JobRecord, attempts: list[Attempt]) -> None:
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """What is wanted of a job.
-
-    Args:
-        base_url: the service.
-        provider: the service, for its limits.
-        endpoint: what the ``url`` of each request must be; None: they are sorted by it.
-        limits: what no shard exceeds; None: the provider's.
-        strict: False leaves what is in the bodies to the service.
-        options: what else decides about requests and money, and may not change half way; None where that of the job is
-            meant, or the usual for a new one.
-        now_s: the wall clock, in Unix seconds.
-    """
+    """What a job is to do; options that are None are those of the job, or the usual ones for a new job."""
 
     base_url: str
     provider: Provider
@@ -133,7 +117,7 @@ class Plan:
 
 @attrs.frozen(kw_only=True)
 class SourceFile:
-    """The requests as a file, and what tells it from another one."""
+    """The requests as a file, and what identifies it."""
 
     path: Path
     name: str | None
@@ -143,22 +127,15 @@ class SourceFile:
 
 
 async def planned(journal: Journal, source: RequestSource | None, plan: Plan) -> JobRecord:
-    """Return what the job is about: as it was written down, or newly planned.
+    """Return the record of a job: from its journal, or newly planned.
 
-    A job that was planned before is only compared with the source: where that is a file that has its size and its time
-    of change, nothing more is read of it; else all of it is. It may have been moved meanwhile. One of which no service
-    has answered anything yet goes on at the service that is meant now.
-
-    Raises:
-        InputError: the job is of another source, for another service, or has other options; or there is no source.
-        InvalidRequestsError: the service would refuse some of the requests; nothing was sent.
-        JournalError: the journal cannot be written.
-        JobError: the source is not there any more.
-        OSError: the disk is full, or the source cannot be read.
+    A job that is in the journal is only compared with the source. A file of the same size and time of change is not
+    read; any other source is read whole. The file may have been moved meanwhile. If no service has answered to the job
+    yet, it goes on with the service of this session.
     """
     job = await in_thread(journal.job)
     if job is not None:
-        job = await in_thread(_unbound, journal, job, plan)
+        job = await in_thread(_with_service, journal, job, plan)
         _compare(job, plan, journal.directory)
         if source is not None and not job.source_digest:
             text = "is one of adopted batches, and has no requests of its own: give it no source, or another directory"
@@ -264,15 +241,15 @@ def remove_draft(folder: Path) -> None:
 
 
 def service_place(base_url: str) -> URL:
-    """Return what tells a service from others: on this machine itself, a port is no more than a way in."""
+    """Return what identifies a service: its URL, on this machine without the port, which may change at each start."""
     url = URL(base_url)
     return url.with_port(None) if url.host in _LOOPBACK else url
 
 
-def _unbound(journal: Journal, job: JobRecord, plan: Plan) -> JobRecord:
-    """Return the job, moved to the service that is meant if no other has answered anything of it. This blocks.
+def _with_service(journal: Journal, job: JobRecord, plan: Plan) -> JobRecord:
+    """Return the job, with the address of this session's service if no other service has answered to it. This blocks.
 
-    A mistyped address would else be a bond for ever.
+    So an address that was mistyped when the job was planned can be corrected.
     """
     is_here = service_place(job.base_url) == service_place(plan.base_url)
     if is_here or not all(attempt.step in _UNANSWERED for attempt in journal.attempts()):
@@ -283,7 +260,7 @@ def _unbound(journal: Journal, job: JobRecord, plan: Plan) -> JobRecord:
 
 
 def settled(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a job, where what was left open is as usual."""
+    """Return the options of a job, with the usual ones in place of those that are None."""
     return {**_USUAL, **{name: given for name, given in options.items() if given is not None}}
 
 
@@ -341,7 +318,7 @@ def _looked_at(path: Path) -> SourceFile:
 
 
 async def _spooled(source: RequestSource, path: Path) -> SourceFile:
-    """Write requests from memory, which nobody could give a second time, to a file of the job's own."""
+    """Write requests from memory to a file of the job, since they cannot be read from memory a second time."""
     digest = _new_digest()
     new = await in_thread(NewFile, path, overwrite=True)
     try:
@@ -381,13 +358,7 @@ def was_begun(attempts: Iterable[Attempt]) -> bool:
 
 
 def discard(journal: Journal, job: JobRecord, attempts: Iterable[Attempt]) -> None:
-    """Remove a job from its journal, and its requests from the disk. This blocks.
-
-    Raises:
-        InputError: something of it may have been sent.
-        JournalError: the journal cannot be written.
-        OSError: the job's folder cannot be renamed.
-    """
+    """Remove a job from its journal, and its requests from the disk. This blocks."""
     if was_begun(attempts):
         raise InputError(f"The job in {journal.directory} was begun: it can be cancelled, and not be discarded")
     journal.forget()

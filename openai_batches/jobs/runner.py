@@ -48,14 +48,7 @@ class Runner:
         self._collector = Collector(context)
 
     async def run(self) -> bool:
-        """Return when every request has its outcome, and whether no file is left at the service that is to be deleted.
-
-        Raises:
-            JobPausedError: the account has no quota left; all that could be collected is.
-            JobError: something of the job's own is not there any more.
-            BatchesError: the service said no, in a way that does not pass.
-            OSError: the disk is full.
-        """
+        """Wait until every request has its outcome; return whether no file is left at the service to be deleted."""
         self._state.pause = None
         await self._restore()
         prober = asyncio.create_task(self._probe())

@@ -1,4 +1,4 @@
-"""Stop a task on a signal, where it can go on from."""
+"""Stop a job's task, on a signal or otherwise, so that it can be resumed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,7 @@ _GOES_ON = "the batches that it has created, if any, go on at the service, and i
 
 
 def checked_signals(signals: Collection[signal.Signals]) -> tuple[signal.Signals, ...]:
-    """Return the signals to stop on.
-
-    Raises:
-        InputError: these are no signals.
-    """
+    """Return the signals to stop on."""
     if isinstance(signals, str | bytes) or not isinstance(signals, Collection):
         raise InputError(f"stop_on must be a collection of signals, such as [signal.SIGTERM], not {signals!r}")
     for number in signals:
@@ -34,11 +30,7 @@ def checked_signals(signals: Collection[signal.Signals]) -> tuple[signal.Signals
 
 @contextlib.contextmanager
 def stopped_elsewhere() -> Iterator[None]:
-    """Tell the end of a task that somebody else has stopped from the cancellation of the one who waits for it.
-
-    Raises:
-        JobStoppedError: the task was stopped, and the one who waits was not.
-    """
+    """Raise ``JobStoppedError`` if the task that is waited for inside was cancelled, and not the waiting task."""
     try:
         yield
     except asyncio.CancelledError:
@@ -50,16 +42,7 @@ def stopped_elsewhere() -> Iterator[None]:
 
 @contextlib.contextmanager
 def stopping(task: asyncio.Task[None], signals: Collection[signal.Signals]) -> Iterator[None]:
-    """Cancel a task when a signal comes; what the signals did before is what they do afterwards no more.
-
-    Args:
-        task: the task, which is waited for inside.
-        signals: the signals; none leaves everything as it is.
-
-    Raises:
-        InputError: signals cannot be watched here: this is not the main thread, or the platform cannot.
-        JobStoppedError: one of them came.
-    """
+    """Cancel a task when a signal comes; it is waited for inside. Earlier handlers of the signals are removed."""
     loop = asyncio.get_running_loop()
     came: list[signal.Signals] = []
 
@@ -78,7 +61,7 @@ def stopping(task: asyncio.Task[None], signals: Collection[signal.Signals]) -> I
         yield
     except asyncio.CancelledError:
         if not came or (current := asyncio.current_task()) is None or current.cancelling():
-            raise  # somebody wants the waiting task itself to end, and may count on that
+            raise  # the waiting task itself was cancelled
         raise JobStoppedError(f"{came[0].name} stopped the job: {_GOES_ON}") from None
     finally:
         for number in watched:

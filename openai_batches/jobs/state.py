@@ -1,4 +1,4 @@
-"""What a running job knows of itself: its attempts as the journal has them, what it tells, and how patient it is."""
+"""The state of a running job: its attempts as the journal has them, its events, and how long failures are retried."""
 
 from __future__ import annotations
 
@@ -32,23 +32,16 @@ __all__ = ["JobState"]
 T = TypeVar("T")
 
 _FIRST_DELAY_S, _LAST_DELAY_S = 5.0, 300.0
-# A page of a proxy may stand in for an answer now and then, but not every time.
+# A proxy may now and then answer with a page of its own, but not every time.
 _MAX_UNREADABLE = 5
 
 
 class JobState:
     """The attempts of a job, in step with its journal.
 
-    Args:
-        journal: where each change is written down first.
-        job: what the job is about.
-        on_event: takes what is told.
-        patience_s: how long something may go on failing in passing.
-        now: the wall clock in Unix seconds, for events.
-
     Attributes:
         attempts: all attempts by shard and number.
-        verified: those whose requests are accounted for, in the order in which they came to it.
+        verified: those whose requests are accounted for, in the order in which that happened.
         is_cancelled: whether nothing more is to be sent.
         is_finished: whether nothing is left to do, at the service neither.
         pause: why nothing more can be created in this run; None while it can.
@@ -87,11 +80,11 @@ class JobState:
         return [attempt for (_, number), attempt in sorted(self.attempts.items()) if number == 1]
 
     def is_done(self, shard: int) -> bool:
-        """Tell whether every request of a shard has its outcome."""
+        """Return whether every request of a shard has its outcome."""
         return self.shard(shard)[-1].step is Step.VERIFIED
 
     def files_of(self, attempt: Attempt) -> AttemptFiles:
-        """Return where it says what became of an attempt's requests."""
+        """Return the files with the requests of an attempt and their results."""
         requests, results = (make(self.directory, self.job.job_id) for make in (requests_folder, results_folder))
         files = ((attempt.output_name, attempt.output_bytes), (attempt.error_name, attempt.error_bytes))
         names = [name for name, _ in files if name is not None]
@@ -124,10 +117,10 @@ class JobState:
         return attempts
 
     async def save(self, attempt: Attempt, *others: Attempt, **changes: Any) -> Attempt:
-        """Write an attempt down with its changes, and others with it, and return it: disk first, then memory."""
+        """Write an attempt with its changes, and others with it, to the journal and then to memory; return it."""
         changed = attrs.evolve(attempt, **changes)
         if changed == attempt and not others:
-            return attempt  # an earlier life has written it down
+            return attempt  # an earlier run has written it
         await in_thread(self._journal.save, changed, *others)
         for one in (changed, *others):
             self.attempts[one.shard, one.number] = one
@@ -190,12 +183,7 @@ class JobState:
         self._on_event(event)
 
     async def patiently(self, what: str, act: Callable[[], Awaitable[T]], attempt: Attempt | None = None) -> T:
-        """Return what an act returns; while it fails in passing, try again, after longer and longer pauses.
-
-        Raises:
-            BatchesError: it failed in a way that does not pass, or for too long.
-            DecodeError: five answers in a row could not be read.
-        """
+        """Return what ``act`` returns; repeat it after growing pauses while it fails for a reason that may pass."""
         clock = asyncio.get_running_loop().time
         since, delay_s, unreadable = clock(), _FIRST_DELAY_S, 0
         while True:
@@ -213,7 +201,7 @@ class JobState:
 
 
 def _passes(error: BatchesError) -> bool:
-    """Tell whether an act that failed so may be tried again: a quota does not come back by asking."""
+    """Return whether an act that failed so may be repeated; a used-up quota does not come back by itself."""
     if isinstance(error, AmbiguousCreateError):
         return True  # the batch is looked for again, by its file where it cannot be by its key
     is_over = isinstance(error, APIError) and is_out_of_quota(error.code, error.type)

@@ -44,7 +44,7 @@ class Submitter:
         """Upload an attempt's requests."""
         async with self._context.transfers:
             attempt = await self._state.save(attempt, step=Step.UPLOADING)
-            path, name = self._context.requests / attempt.name, self._context.leftovers.name_of(attempt)
+            path, name = self._context.requests / attempt.name, attempt.name_at_service(self._state.job.job_id)
             if not await in_thread(path.is_file):
                 raise JobError(f"{path}, which the job needs, is not there any more")
             await in_thread(check_size, path, attempt.bytes)

@@ -49,8 +49,8 @@ async def test_a_whole_upload_is_found_by_its_name_and_its_size(session: BatchSe
     assert await leftovers.find([]) == []
 
 
-async def test_names_tell_jobs_shards_and_attempts_apart(leftovers: Leftovers) -> None:
-    names = [leftovers.name_of(attempt(shard, number)) for shard in (1, 12) for number in (1, 2, 12)]
+async def test_names_tell_jobs_shards_and_attempts_apart() -> None:
+    names = [attempt(shard, number).name_at_service(JOB_ID) for shard in (1, 12) for number in (1, 2, 12)]
     assert len(set(names)) == 6
     assert names[0] == f"{JOB_ID}-shard-00001.jsonl"
     assert names[1] == f"{JOB_ID}-shard-00001.2.jsonl"
@@ -60,7 +60,7 @@ async def test_names_tell_jobs_shards_and_attempts_apart(leftovers: Leftovers) -
 async def test_of_several_one_is_found_and_the_others_are_swept(session: BatchSession, leftovers: Leftovers) -> None:
     """An upload whose answers were lost may have been carried out each time."""
     one = attempt(1, bytes=SIZE)
-    made = {(await upload(session, leftovers.name_of(one))).id for _ in range(3)}
+    made = {(await upload(session, one.name_at_service(JOB_ID))).id for _ in range(3)}
     ((found_for, file),) = await leftovers.find([one])
     assert found_for == one
     assert await leftovers.delete_unknown(frozenset({file.id}), None) == 2

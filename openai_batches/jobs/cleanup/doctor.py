@@ -1,4 +1,4 @@
-"""What is at the service that nobody needs, nobody knows, or nobody will get any more; and how to clear it away.
+"""Find files and batches at the service that no job needs or knows, or that soon expire; and delete such files.
 
 Source: https://platform.openai.com/docs/api-reference/files
 """
@@ -90,11 +90,6 @@ async def examine(
     """Return what is at the service, seen from some jobs; nothing is changed.
 
     All batches and files are listed. ``session.doctor`` is this, and has its arguments.
-
-    Raises:
-        InputError: a directory holds no job.
-        APIError: the service said no.
-        TransportError: no whole answer came.
     """
     survey = await _survey(session, _paths(directories))
     return _diagnosed(survey, stalled_after_s=stalled_after_s, expiring_within_s=expiring_within_s)
@@ -114,21 +109,6 @@ async def clean_up(
 
     These are input files that jobs of this library have uploaded (their names say so), older than the limit, that no
     open batch uses and none of the given jobs still needs. ``session.gc`` is this, and has its arguments.
-
-    Args:
-        session: the service.
-        directories: the directories of jobs whose files are not touched until they are done with them.
-        dry_run: only say what would be deleted.
-        older_than_s: how old a file must be, in seconds, by the service's clock against this machine's; one day.
-        with_results: also delete result files of the given jobs, once their results are on the disk and counted.
-        only: the ids of the files that may be deleted, such as those that a person has agreed to; None: all of them.
-        on_deleted: called with each file when it is gone.
-
-    Raises:
-        InputError: a directory holds no job.
-        JournalError: a journal cannot be read: what it needs is not known.
-        APIError: the service said no.
-        TransportError: no whole answer came.
     """
     survey = await _survey(session, _paths(directories))
     diagnosis = _diagnosed(survey)

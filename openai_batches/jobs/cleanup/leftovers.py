@@ -9,7 +9,10 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+import attrs
+
 from openai_batches.errors import ConflictError, NotFoundError
+from openai_batches.resources.files import Files
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -17,7 +20,6 @@ if TYPE_CHECKING:
     from openai_batches.jobs.journal.records import Attempt
     from openai_batches.models import FileObject
     from openai_batches.resources.batches import Batches
-    from openai_batches.resources.files import Files
 
 __all__ = ["JOB_NAME", "Leftovers"]
 
@@ -27,20 +29,16 @@ JOB_NAME = "openai_batches_job"
 _MARGIN_S = 900.0
 
 
+@attrs.frozen
 class Leftovers:
     """Finds and deletes what one job has left at the service."""
 
-    def __init__(self, files: Files, job_id: str) -> None:
-        self._files = files
-        self._job_id = job_id
-
-    def name_of(self, attempt: Attempt) -> str:
-        """Return what an attempt's file is called at the service."""
-        return f"{self._job_id}-{attempt.name}"
+    _files: Files
+    _job_id: str
 
     async def find(self, attempts: Iterable[Attempt]) -> list[tuple[Attempt, FileObject]]:
         """Return the files of those attempts whose upload succeeded although its answer was lost."""
-        wanted = {self.name_of(attempt): attempt for attempt in attempts}
+        wanted = {attempt.name_at_service(self._job_id): attempt for attempt in attempts}
         found: dict[str, FileObject] = {}
         async for file in self._own(None):
             attempt = wanted.get(file.filename)

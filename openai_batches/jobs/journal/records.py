@@ -1,4 +1,4 @@
-"""What a job remembers: its shards, the attempts at them, and how far each has come."""
+"""The records of a journal: a job, the attempts at its shards, and the step that each has reached."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Attempt:
         error_name: the name of the downloaded error file.
         error_bytes: its size.
         tally: what became of its requests, once that is verified.
-        is_tidy: whether its input file at the service is deleted, or is not ours to delete.
+        is_tidy: whether its input file at the service is deleted, or is not the job's to delete.
         is_adopted: whether its batch was created by somebody else.
     """
 
@@ -100,6 +100,10 @@ class Attempt:
     def name(self) -> str:
         """The name of its file of requests, which is unique within the job."""
         return f"shard-{self.shard:05d}.jsonl" if self.number == 1 else f"shard-{self.shard:05d}.{self.number}.jsonl"
+
+    def name_at_service(self, job_id: str) -> str:
+        """Return the name of its uploaded file, by which the file is found if the answer to the upload is lost."""
+        return f"{job_id}-{self.name}"
 
 
 @attrs.frozen(kw_only=True)

@@ -41,7 +41,7 @@ _SQLITE_SUFFIXES = ("", "-wal", "-shm", "-journal")
 _HEAD_BYTES, _MAGIC = 100, b"SQLite format 3\0"
 _VERSION_AT, _APPLICATION_AT = slice(60, 64), slice(68, 72)
 _APPLICATION_ID = int.from_bytes(b"oaib", "big")
-# How long a reader, such as another process that looks at the ledger, may hold a transaction up.
+# How long a transaction waits for a reader, such as another process that reads the ledger.
 _PATIENCE_S = 10.0
 
 
@@ -51,11 +51,7 @@ def journal_path(directory: Path) -> Path:
 
 
 def is_at_work(directory: Path) -> bool:
-    """Return whether a process is at work on the job in a directory; it is not disturbed. This blocks.
-
-    Raises:
-        JournalError: that cannot be told.
-    """
+    """Return whether a process works on the job in a directory, without disturbing it. This blocks."""
     return is_locked(directory / _LOCK_NAME)
 
 
@@ -77,16 +73,9 @@ _MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (lambda db: _run
 
 
 class Journal:
-    """The journal of one job, open for writing: nobody else can open it so until it is closed, or its process ends.
+    """The journal of one job, open for writing; it is locked until it is closed or its process ends.
 
     A new one in which nothing was written down is removed when it is closed, with the directory that was made for it.
-
-    Args:
-        directory: the job's directory; it is made if it is not there.
-
-    Raises:
-        JournalError: another process is at work on the job, the journal is not one of this library, or of a newer
-            version of it, it is damaged, or it cannot be written.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -117,13 +106,13 @@ class Journal:
         """Let go of the journal; closing twice does nothing."""
         with self._mutex:
             if self._lock >= 0:
-                is_useless = self._is_new and _knows_nothing(self._db)
+                is_useless = self._is_new and _has_no_job(self._db)
                 with contextlib.suppress(sqlite3.Error):
                     self._db.close()
                 self._let_go(is_useless=is_useless)
 
     def _let_go(self, *, is_useless: bool) -> None:
-        """Release the lock; leave nothing behind that was made for nothing."""
+        """Release the lock; remove the files and folders of a journal that has no job."""
         if is_useless:
             for name in (*(f"{_NAME}{suffix}" for suffix in _SQLITE_SUFFIXES), _LOCK_NAME):
                 with contextlib.suppress(OSError):
@@ -136,13 +125,13 @@ class Journal:
                     folder.rmdir()
 
     def begin(self, job: JobRecord, attempts: list[Attempt]) -> None:
-        """Write down what is to be done: the job and all its shards, or nothing."""
+        """Write the job and all its shards, or nothing."""
         with self._transaction() as db:
             put_job(db, JobEntry.of(job))
             put_attempts(db, attempts)
 
     def forget(self) -> None:
-        """Let the job be one that was never planned: closing leaves nothing of the journal behind."""
+        """Remove the job; closing then removes the journal's files."""
         with self._transaction() as db:
             forget_job(db)
         if not self._is_new:
@@ -160,7 +149,7 @@ class Journal:
             return attempts_in(db)
 
     def save(self, *attempts: Attempt) -> None:
-        """Write down how far some attempts have come: all of them or none."""
+        """Write some attempts, all or none."""
         with self._transaction() as db:
             put_attempts(db, attempts)
 
@@ -234,10 +223,6 @@ def read_journal(directory: Path) -> JournalView:
     """Return what is known of a job, which this or another process may be at work on; it is not held up.
 
     This blocks: call it in a thread.
-
-    Raises:
-        JournalError: there is no job in the directory yet, or its journal cannot be read, or is of another version of
-            this library.
     """
     path = journal_path(directory)
     if not os.path.lexists(path):
@@ -249,11 +234,7 @@ def read_journal(directory: Path) -> JournalView:
 
 
 def read_attempts(directory: Path) -> list[Attempt]:
-    """Return all attempts of a job, which another process may be at work on.
-
-    Raises:
-        JournalError: the journal cannot be read, or is of another version of this library.
-    """
+    """Return all attempts of a job, which another process may be at work on."""
     return _looked(journal_path(directory), attempts_in)
 
 
@@ -270,7 +251,7 @@ def _view(db: sqlite3.Connection) -> JournalView | None:
 
 
 def _looked(path: Path, take: Callable[[sqlite3.Connection], T]) -> T:
-    """Take something from a journal without a trace."""
+    """Read from a journal without leaving files beside it."""
     log = path.with_name(f"{_NAME}-wal")
     with _told(path):
         # Where nobody has the journal open, it is read without the files that SQLite makes for readers.
@@ -299,7 +280,7 @@ def _read(path: Path, mode: str, take: Callable[[sqlite3.Connection], T]) -> T:
 
 
 def _look_at(path: Path) -> None:
-    """Refuse what is not ours before SQLite opens it, which may be to write."""
+    """Refuse a file of another program before SQLite opens it, which may write to it."""
     if not path.exists():
         return
     with path.open("rb") as file:
@@ -316,7 +297,7 @@ def _check_owner(application_id: int, path: Path) -> None:
         )
 
 
-def _knows_nothing(db: sqlite3.Connection) -> bool:
+def _has_no_job(db: sqlite3.Connection) -> bool:
     try:
         (count,) = db.execute("SELECT (SELECT count(*) FROM job) + (SELECT count(*) FROM attempts)").fetchone()
     except sqlite3.Error:
@@ -330,7 +311,7 @@ def _opened(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False)
     try:
         if db.execute("PRAGMA page_count").fetchone() == (0,):
-            # Before there is a log, so that the file itself says so from its first page on.
+            # Before there is a log, so that it is in the file itself from the first page on.
             db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
@@ -378,13 +359,13 @@ def _run_script(db: sqlite3.Connection, script: str) -> None:
 
 @contextlib.contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """Say what is the matter with the file, in our words."""
+    """Turn errors of SQLite and of the file system into ``JournalError``."""
     try:
         yield
     except sqlite3.OperationalError as error:
         text = f"{path} cannot be read or written: {error}; nothing was lost, run the job again once that is mended"
         raise JournalError(text) from error
-    except (sqlite3.Error, UnicodeDecodeError) as error:  # a damaged schema may not even be put into words
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # the message for a damaged schema may not be UTF-8
         text = f"{path} is damaged ({error}): put a copy of it in its place, or begin anew in another directory"
         raise JournalError(text) from error
     except OSError as error:
