@@ -37,10 +37,10 @@ def _as_ruff_sorts(names: list[str]) -> list[str]:
 
 
 def _imported_names() -> set[tuple[str, str]]:
-    """The names that modules of the package import from one another, each with the module it comes from."""
+    """The names that the package's modules and the tests import, each with the module it comes from."""
     return {
         (node.module or "", alias.name)
-        for path in FOLDER.rglob("*.py")
+        for path in [*FOLDER.rglob("*.py"), *Path(__file__).parent.rglob("*.py")]
         if path != FOLDER / "__init__.py"
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.ImportFrom)
@@ -72,7 +72,8 @@ def test_a_public_name_is_offered_by_the_package_or_used_by_another_module() -> 
         for module in MODULES
         if not module.__name__.startswith(APART)
         for name in module.__all__
-        if EXPORTS.get(name) is not getattr(module, name)
+        if (name.islower() or name.isupper())
+        and EXPORTS.get(name) is not getattr(module, name)
         and (module.__name__, name) not in imported
         and (module.__name__.rpartition(".")[0], module.__name__.rpartition(".")[2]) not in imported
     ] == []
