@@ -39,6 +39,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from openai_batches._names import public
+
 if TYPE_CHECKING:
     from openai_batches.models import Batch, Problem
 
@@ -74,14 +76,17 @@ __all__ = [
 ]
 
 
+@public
 class BatchesError(Exception):
     """The root of every exception this library raises on purpose."""
 
 
+@public
 class BatchesWarning(UserWarning):
     """Something will be done as asked, but is probably not what was meant."""
 
 
+@public
 class TransportError(BatchesError):
     """No whole answer came: refused, reset, cut, unresolved, or not HTTP.
 
@@ -96,10 +101,12 @@ class TransportError(BatchesError):
         self.can_pass = can_pass
 
 
+@public
 class TransportTimeoutError(TransportError, TimeoutError):
     """The service was silent for longer than the timeout allows."""
 
 
+@public
 class APIError(BatchesError):
     """The service answered, and the answer is an error.
 
@@ -154,38 +161,47 @@ class APIError(BatchesError):
         return f"{self.status} {self.message}" + (f" ({', '.join(notes)})" if notes else "")
 
 
+@public
 class BadRequestError(APIError):
     """400: the service refuses what was asked."""
 
 
+@public
 class AuthenticationError(APIError):
     """401: the key is missing, wrong or revoked."""
 
 
+@public
 class PermissionDeniedError(APIError):
     """403: the key is good, but not for this."""
 
 
+@public
 class NotFoundError(APIError):
     """404: the service has nothing under this id, or not for this key."""
 
 
+@public
 class ConflictError(APIError):
     """409: the thing is in a state that does not allow this, e.g. cancelling a batch that has ended."""
 
 
+@public
 class UnprocessableEntityError(APIError):
     """422: the request is well formed, its meaning is not."""
 
 
+@public
 class RateLimitError(APIError):
     """429: too many requests, or the quota is used up (``code == "insufficient_quota"``, which is not retried)."""
 
 
+@public
 class InternalServerError(APIError):
     """500 and above: the service, or a proxy before it, has a problem of its own."""
 
 
+@public
 class DecodeError(BatchesError):
     """An answer or a line does not hold the record it should.
 
@@ -200,6 +216,7 @@ class DecodeError(BatchesError):
         self.line_number = line_number
 
 
+@public
 class RefusalError(DecodeError):
     """The model refused to answer, so that there is nothing to read.
 
@@ -212,6 +229,7 @@ class RefusalError(DecodeError):
         self.refusal = refusal
 
 
+@public
 class IncompleteOutputError(DecodeError):
     """The model's answer ends before its end, so that it cannot be read as what it should be.
 
@@ -224,6 +242,7 @@ class IncompleteOutputError(DecodeError):
         self.reason = reason
 
 
+@public
 class PaginationError(BatchesError):
     """A list cannot be followed to its end: its cursor is missing, repeats itself, or brings nothing new.
 
@@ -236,10 +255,12 @@ class PaginationError(BatchesError):
         self.after = after
 
 
+@public
 class InputError(BatchesError, ValueError):
     """What was asked cannot be right; nothing was sent."""
 
 
+@public
 class InvalidRequestsError(InputError):
     """An input file holds requests that the service would refuse; nothing was sent.
 
@@ -254,6 +275,7 @@ class InvalidRequestsError(InputError):
         self.more_problems = more_problems
 
 
+@public
 class BatchFailedError(BatchesError):
     """The service refused the whole batch in validation: no request of it ran.
 
@@ -266,6 +288,7 @@ class BatchFailedError(BatchesError):
         self.batch = batch
 
 
+@public
 class RequestFailedError(BatchesError):
     """One request of a batch did not succeed.
 
@@ -278,6 +301,7 @@ class RequestFailedError(BatchesError):
         self.result = result
 
 
+@public
 class AmbiguousCreateError(BatchesError):
     """A create had no clear answer, and it could not be found out whether the batch exists.
 
@@ -292,10 +316,12 @@ class AmbiguousCreateError(BatchesError):
         self.idempotency_key = idempotency_key
 
 
+@public
 class JobError(BatchesError):
     """A job cannot go on as it is: what it did is in its journal, and running it again goes on from there."""
 
 
+@public
 class JobPausedError(JobError):
     """The account has no quota left: what could be collected is, and the rest waits until the job is run again.
 
@@ -308,14 +334,17 @@ class JobPausedError(JobError):
         self.reason = reason
 
 
+@public
 class JobStoppedError(JobError):
     """A signal, or its program, stopped the job: its batches go on, and so does it when it is run again."""
 
 
+@public
 class JournalError(JobError):
     """A job's journal cannot be used: locked, damaged, of a newer version, or not to be read or written."""
 
 
+@public
 class WaitTimeoutError(BatchesError, TimeoutError):
     """The waiter's timeout passed; the batch was not touched and goes on at the service.
 
@@ -330,5 +359,6 @@ class WaitTimeoutError(BatchesError, TimeoutError):
         self.batches: tuple[Batch, ...] = batches or ((batch,) if batch is not None else ())
 
 
+@public
 class WebhookSignatureError(BatchesError, ValueError):
     """A webhook does not prove that it comes from the service: do not act on it."""

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Generic, NamedTuple, TypeVar
 import attrs
 import msgspec
 
+from openai_batches._names import public
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -74,6 +76,7 @@ def answered(records: Sequence[object], request_id: str | None) -> None:
             note(record, request_id)
 
 
+@public
 class BatchStatus(enum.StrEnum):
     """Where a batch is in its life.
 
@@ -112,6 +115,7 @@ class BatchStatus(enum.StrEnum):
 _TERMINAL = frozenset({BatchStatus.FAILED, BatchStatus.COMPLETED, BatchStatus.EXPIRED, BatchStatus.CANCELLED})
 
 
+@public
 @attrs.frozen(kw_only=True)
 class RequestCounts:
     """How many requests a batch has, and what became of them, as the service counts.
@@ -124,6 +128,7 @@ class RequestCounts:
     failed: int = 0
 
 
+@public
 @attrs.frozen(kw_only=True)
 class InputTokensDetails:
     """A part of the input tokens."""
@@ -131,6 +136,7 @@ class InputTokensDetails:
     cached_tokens: int = 0
 
 
+@public
 @attrs.frozen(kw_only=True)
 class OutputTokensDetails:
     """A part of the output tokens."""
@@ -138,6 +144,7 @@ class OutputTokensDetails:
     reasoning_tokens: int = 0
 
 
+@public
 @attrs.frozen(kw_only=True)
 class BatchUsage:
     """The tokens of all successful requests of a batch."""
@@ -186,6 +193,7 @@ class TokenCounts(NamedTuple):
         )
 
 
+@public
 @attrs.frozen(kw_only=True)
 class BatchError:
     """One thing the service found wrong with the input file; ``line`` counts from 1."""
@@ -200,6 +208,7 @@ class BatchError:
         return f"{where}{self.message or self.code or 'no reason given'}"
 
 
+@public
 @attrs.frozen(kw_only=True)
 class BatchErrors:
     """The errors of a batch that failed validation, in the order of their lines."""
@@ -216,6 +225,7 @@ class BatchErrors:
         return len(self.data or ())
 
 
+@public
 @attrs.frozen(kw_only=True)
 class Batch(_Answered):
     """A batch as the service described it in one answer; it does not change by itself.
@@ -280,6 +290,7 @@ class Batch(_Answered):
         return min(max((counts.completed + counts.failed) / counts.total, 0.0), 1.0)
 
 
+@public
 @attrs.frozen(kw_only=True)
 class FileObject(_Answered):
     """A file at the service.
@@ -298,6 +309,7 @@ class FileObject(_Answered):
     expires_at: _Time | None = None
 
 
+@public
 @attrs.frozen(kw_only=True)
 class DeletedFile(_Answered):
     """The service's word that a file is gone."""
@@ -340,6 +352,7 @@ class UploadPart(_Answered):
     upload_id: str = ""
 
 
+@public
 @attrs.frozen(kw_only=True)
 class Page(_Answered, Generic[T_co]):
     """One answer of a list call.
@@ -356,6 +369,7 @@ class Page(_Answered, Generic[T_co]):
     object: str = "list"
 
 
+@public
 @attrs.frozen(kw_only=True)
 class Problem:
     """Why the service would refuse a request, or the whole input file.
@@ -397,6 +411,7 @@ class Problem:
         return f"{place}: {self.message}{name}" if place else f"{self.message}{name}"
 
 
+@public
 @attrs.frozen(kw_only=True)
 class Repair:
     """What was put right on the way, because it says nothing.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import attrs
 
+from openai_batches._names import public
 from openai_batches.errors import InputError, PaginationError
 from openai_batches.models import answered
 
@@ -39,6 +40,7 @@ class _HasId(Protocol):
 T = TypeVar("T", bound=_HasId)
 
 
+@public
 class AsyncPaginator(Generic[T]):
     """A list at the service, fetched page after page while it is read.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from openai_batches._names import public
 from openai_batches.errors import InputError
 
 __all__ = ["PollPolicy", "RetryPolicy", "as_poll_policy"]
@@ -37,6 +38,7 @@ def _share(instance: object, attribute: attrs.Attribute[Any], value: float) -> N
         raise InputError(f"{type(instance).__name__}.{attribute.name} must be between 0 and 1, not {value!r}")
 
 
+@public
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
     """How often, and after which pauses, an attempt that may be repeated is repeated.
@@ -89,6 +91,7 @@ class RetryPolicy:
         return delay if elapsed_s + delay <= self.budget_s else None
 
 
+@public
 @attrs.frozen(kw_only=True)
 class PollPolicy:
     """How long to wait before a batch is asked about again: young batches often, old ones rarely.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
+from openai_batches._names import public
 from openai_batches.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ _WINDOW = re.compile(r"([0-9]{1,6})([hd])", re.ASCII)
 _CHAT, _COMPLETIONS, _EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 
 
+@public
 @attrs.frozen(kw_only=True)
 class Provider:
     """What is particular about one service that speaks the Batch API.

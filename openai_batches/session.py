@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from openai_batches._arguments import check_flags, check_seconds
+from openai_batches._names import public
 from openai_batches.errors import InputError
 from openai_batches.http.client import Exchange, Secret, client_timeout
 from openai_batches.http.configuration import (
@@ -47,6 +48,7 @@ __all__ = ["BatchSession"]
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
 
+@public
 class BatchSession:
     """A session with one service, for one key: ``async with BatchSession() as session: ...``.
 

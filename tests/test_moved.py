@@ -14,6 +14,7 @@ import pytest
 from support.public_values import values
 
 import openai_batches
+import openai_batches.emulator
 
 _SAMPLES = json.loads(Path(__file__).with_name("samples").joinpath("pickles.json").read_text("utf-8"))
 
@@ -53,6 +54,19 @@ def test_pickles_of_today_name_the_package_alone(name: str) -> None:
     """A module may move once more."""
     pickled = pickle.dumps(values()[name])
     assert repr(_said(pickle.loads(pickled))) == repr(_said(values()[name]))
+    assert type(values()[name]).__module__ == "openai_batches"
+
+
+def test_public_classes_name_the_package() -> None:
+    """Tracebacks and reprs show the name that a user imports."""
+    faces = (openai_batches, openai_batches.emulator)
+    elsewhere = [
+        name
+        for face in faces
+        for name in face.__all__
+        if isinstance(getattr(face, name), type) and getattr(face, name).__module__ != face.__name__
+    ]
+    assert elsewhere == []
 
 
 def test_a_module_that_never_was_is_not_found() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
+from openai_batches._names import public
 from openai_batches.costs.prices import PRICES, PriceTable, cost_of
 from openai_batches.models import BatchUsage, TokenCounts
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Bill", "ModelBill"]
 
 
+@public
 @attrs.frozen(kw_only=True)
 class ModelBill:
     """What the answers of one model used, and what that costs.
@@ -52,6 +54,7 @@ class _Answered(Protocol):
     def model(self) -> str | None: ...
 
 
+@public
 class Bill:
     """Adds up what results used and cost, by model; its size does not grow with their number.
 

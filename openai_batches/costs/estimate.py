@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
 import attrs
 import msgspec
 
+from openai_batches._names import public
 from openai_batches._text import why_no_json
 from openai_batches._threads import ends_within, in_thread
 from openai_batches.costs.prices import PRICES, PriceTable
@@ -45,6 +46,7 @@ _CACHED_CHARS = 4 * 1024
 _CACHED_TEXTS = 1024
 
 
+@public
 @attrs.frozen(kw_only=True)
 class ModelEstimate:
     """What the requests of one model will use and cost in a batch.
@@ -78,6 +80,7 @@ class ModelEstimate:
     stored_parts: int = 0
 
 
+@public
 @attrs.frozen(kw_only=True)
 class Estimate:
     """What a batch will use and cost; what is not known is None, never 0.

@@ -17,6 +17,7 @@ from typing import Any
 import attrs
 import msgspec
 
+from openai_batches._names import public
 from openai_batches.errors import InputError
 from openai_batches.models import BatchUsage, TokenCounts
 
@@ -34,6 +35,7 @@ _HALF = Decimal("0.5")
 _SNAPSHOT = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{4})")
 
 
+@public
 @attrs.frozen(kw_only=True)
 class ModelPrice:
     """The prices of one model, per 1,000,000 tokens.
@@ -95,6 +97,7 @@ def _read_only(models: Mapping[str, ModelPrice]) -> Mapping[str, ModelPrice]:
     return dict(models)
 
 
+@public
 @attrs.frozen(kw_only=True)
 class PriceTable:
     """The prices of models on one day.

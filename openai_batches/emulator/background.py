@@ -8,6 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
+from openai_batches._names import public
 from openai_batches.emulator.clock import Clock
 from openai_batches.emulator.faults.faults import Faults
 from openai_batches.emulator.http.context import RequestRecord
@@ -36,6 +37,7 @@ def _taking(
     return decorate
 
 
+@public
 class BackgroundServer:
     """A `BatchServer` with a thread and an event loop of its own, for tests and code without asyncio.
 

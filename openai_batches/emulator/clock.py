@@ -4,6 +4,7 @@ import math
 import time
 from typing import Protocol, runtime_checkable
 
+from openai_batches._names import public
 from openai_batches.emulator import checking
 
 DEFAULT_START = 1_750_000_000.0
@@ -11,6 +12,7 @@ DEFAULT_START = 1_750_000_000.0
 MAX_SPEED = 1_000_000.0
 
 
+@public
 class Clock(Protocol):
     """Tells the emulated time and how long the real world has to wait for a moment."""
 
@@ -23,6 +25,7 @@ class Clock(Protocol):
         ...
 
 
+@public
 @runtime_checkable
 class LastingClock(Clock, Protocol):
     """A clock whose time goes on where it was when a server with a data folder starts again."""
@@ -36,6 +39,7 @@ class LastingClock(Clock, Protocol):
         ...
 
 
+@public
 class RealClock:
     """A clock that runs by itself, `speed` emulated seconds per real second.
 
@@ -74,6 +78,7 @@ class RealClock:
         return math.inf if self._is_wall_clock else self.now() + self.speed
 
 
+@public
 class SteppedClock:
     """A clock that stands still until it is told to move.
 

@@ -6,6 +6,7 @@ from typing import cast
 import attrs
 from aiohttp import web
 
+from openai_batches._names import public
 from openai_batches.emulator.answers import APIError
 
 # The key for clients of a server that accepts any.
@@ -20,6 +21,7 @@ SCOPES = (
 )
 
 
+@public
 @attrs.frozen
 class ApiKey:
     """One key of a server.

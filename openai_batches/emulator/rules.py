@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import attrs
 
+from openai_batches._names import public
 from openai_batches.emulator.checking import field, instance, number, one_of, text, texts, token_limit, whole
 from openai_batches.emulator.keys import ApiKey
 
@@ -54,6 +55,7 @@ class Terms:
     needs_unique_ids: bool = True
 
 
+@public
 @attrs.frozen(kw_only=True)
 class Timings:
     """How long each state of a batch lasts, in emulated seconds.
@@ -79,6 +81,7 @@ def _limit(default: int | None, *, least: int = 0) -> Any:
     return field(whole, default=default, allows_none=True, least=least)
 
 
+@public
 @attrs.frozen(kw_only=True)
 class Choices:
     """What the emulator does where nothing is published about what the service does.

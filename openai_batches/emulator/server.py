@@ -16,6 +16,7 @@ from typing import Any, Literal, Self, TextIO
 import attrs
 from aiohttp import web
 
+from openai_batches._names import public
 from openai_batches.emulator import checking
 from openai_batches.emulator.batches.lifecycle import Lifecycle
 from openai_batches.emulator.batches.retention import ExpiredCleanup
@@ -42,6 +43,7 @@ _THREADS = 4
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - they are compared with, not bound
 
 
+@public
 class BatchServer:
     """A real HTTP server of the Batch API on this machine.
 

@@ -18,6 +18,7 @@ from urllib.parse import quote, urlencode
 import attrs
 import msgspec
 
+from openai_batches._names import public
 from openai_batches.errors import (
     APIError,
     AuthenticationError,
@@ -90,6 +91,7 @@ class Request(Generic[T]):
         return self.path.partition("?")[0]
 
 
+@public
 @attrs.frozen(kw_only=True)
 class Answer:
     """What came back: status, headers (looked up ignoring case) and the whole body.

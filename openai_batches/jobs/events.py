@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from openai_batches._names import public
 from openai_batches.models import Batch
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ __all__ = ["EventStream", "JobEvent", "JobEventKind"]
 _MAX_EVENTS = 10_000
 
 
+@public
 class JobEventKind(enum.StrEnum):
     """What happened."""
 
@@ -42,6 +44,7 @@ class JobEventKind(enum.StrEnum):
     FINISHED = "finished"  # every request has its outcome
 
 
+@public
 @attrs.frozen(kw_only=True)
 class JobEvent:
     """One thing that happened in a job.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import attrs
 
 from openai_batches._arguments import checked_expiry
+from openai_batches._names import public
 from openai_batches._threads import in_thread
 from openai_batches.errors import InputError, JobError, JobStoppedError
 from openai_batches.jobs.adopt import adopted, begun_with
@@ -49,6 +50,7 @@ T = TypeVar("T")
 _TURNS = 3
 
 
+@public
 class BatchJob:
     """A job: the requests of a source as batches, carried to their end, whatever happens on the way.
 

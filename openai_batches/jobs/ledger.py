@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from openai_batches._names import public
 from openai_batches.jobs.journal.records import Step
 from openai_batches.models import TokenCounts
 from openai_batches.results.result import Outcome
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Ledger", "ShardLedger"]
 
 
+@public
 @attrs.frozen(kw_only=True)
 class ShardLedger:
     """What became of the requests of one shard.
@@ -79,6 +81,7 @@ class ShardLedger:
         )
 
 
+@public
 @attrs.frozen(kw_only=True)
 class Ledger(TokenSums):
     """What became of the requests of a job.

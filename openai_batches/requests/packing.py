@@ -19,6 +19,7 @@ import attrs
 import msgspec
 
 from openai_batches._arguments import check_whole
+from openai_batches._names import public
 from openai_batches.models import Problem
 from openai_batches.providers import OPENAI, Provider
 
@@ -45,6 +46,7 @@ def _positive(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     check_whole(**{attribute.name: value})
 
 
+@public
 @attrs.frozen(kw_only=True)
 class ShardLimits:
     """How large one shard can be, in every measure; whichever is reached first ends it.
@@ -80,6 +82,7 @@ class ShardLimits:
         )
 
 
+@public
 @attrs.frozen(kw_only=True)
 class Shard:
     """The input file of one batch, whole and on disk.

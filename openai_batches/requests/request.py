@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, overload
 import attrs
 import msgspec
 
+from openai_batches._names import public
 from openai_batches._text import why_no_json
 from openai_batches.errors import DecodeError, InputError
 from openai_batches.requests.encode import encode
@@ -20,6 +21,7 @@ from openai_batches.requests.templates import FormatString
 __all__ = ["BatchRequest", "Prompt", "RequestItem", "as_line", "encode_request", "parse_request", "requests_from"]
 
 
+@public
 @attrs.frozen
 class BatchRequest:
     """One request of a batch: what is asked, of which endpoint, under which id.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 import attrs
 
 from openai_batches._arguments import check_whole
+from openai_batches._names import public
 from openai_batches._threads import in_thread_to_its_end
 from openai_batches.errors import InvalidRequestsError
 from openai_batches.models import Problem, Repair
@@ -46,6 +47,7 @@ _SHOWN_PROBLEMS = 3
 _WHILE_S = 0.05
 
 
+@public
 @attrs.frozen(kw_only=True)
 class ValidationReport:
     """What is in the requests that were looked at, and what is wrong with them.

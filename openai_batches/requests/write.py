@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, TypeAlias, cast
 import attrs
 
 from openai_batches._arguments import check_whole
+from openai_batches._names import public
 from openai_batches._threads import in_thread, in_threads
 from openai_batches.errors import InputError
 from openai_batches.requests.build import Composer, LineMaker, id_template
@@ -36,6 +37,7 @@ _SPOOLED_BYTES = 1 << 20
 _ARGUMENTS = ("model", "endpoint", "system", "template", "id_prefix", "prompts")
 
 
+@public
 @attrs.frozen(kw_only=True)
 class RequestFile:
     """A request file that was written.

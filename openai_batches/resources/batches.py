@@ -17,6 +17,7 @@ from openai_batches._arguments import (
     checked_idempotency_key,
     checked_metadata,
 )
+from openai_batches._names import public
 from openai_batches.errors import BatchesWarning, InputError, NotFoundError
 from openai_batches.http.wire import Request, query_string, segment
 from openai_batches.models import Batch, FileObject, Page
@@ -47,6 +48,7 @@ __all__ = ["Batches"]
 _MAX_LIMIT = 100
 
 
+@public
 class Batches:
     """The batches of the key's project: create, look, list, cancel, wait, read the results."""
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Self
 
+from openai_batches._names import public
 from openai_batches.errors import APIError, InputError, TransportError
 from openai_batches.http.ranges import Patience, Ranges
 from openai_batches.storage.lines import BlockSplitter, LineSplitter
@@ -26,6 +27,7 @@ _MAX_READ_BYTES = 512 * 1024 * 1024
 _logger = logging.getLogger("openai_batches")
 
 
+@public
 class FileContent:
     """The content of a file at the service, to be read once, inside its ``async with`` block, as it comes.
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
+from openai_batches._names import public
 from openai_batches._threads import in_thread, in_thread_without_fail
 from openai_batches.errors import APIError, DecodeError, InputError, TransportError
 from openai_batches.http.ranges import Patience, Ranges, content_encoding
@@ -43,6 +44,7 @@ _BLOCK_BYTES = 1024 * 1024
 _logger = logging.getLogger("openai_batches")
 
 
+@public
 @attrs.frozen(kw_only=True)
 class DownloadedFile:
     """A file that was brought to the disk, whole; it can be opened like its path.
@@ -66,6 +68,7 @@ class DownloadedFile:
         return str(self.path)
 
 
+@public
 @attrs.frozen(kw_only=True)
 class BatchDownload:
     """The result files of a batch, on the disk.

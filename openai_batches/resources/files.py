@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from openai_batches._arguments import ExpiresAfter, check_whole, checked_expiry
+from openai_batches._names import public
 from openai_batches.errors import InputError
 from openai_batches.http.failures import Repeat
 from openai_batches.http.wire import MultipartBody, Request, query_string, segment
@@ -33,6 +34,7 @@ __all__ = ["Files"]
 _MAX_LIMIT = 10_000
 
 
+@public
 class Files:
     """The files of the key's project: upload, look, list, read, delete."""
 

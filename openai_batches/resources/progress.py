@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import attrs
 
+from openai_batches._names import public
 from openai_batches.models import Batch, BatchStatus
 
 __all__ = [
@@ -42,6 +43,7 @@ _ORDER = {
 _ENTERED = {status: f"{status.value}_at" for status in _ORDER} | {BatchStatus.VALIDATING: "created_at"}
 
 
+@public
 @attrs.frozen(kw_only=True)
 class BatchChange:
     """Something that was seen of a batch: its first state, a change of its status or counts, or that it stalls.

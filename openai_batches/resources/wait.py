@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from openai_batches._arguments import check_seconds, checked_spans
+from openai_batches._names import public
 from openai_batches.errors import InputError, WaitTimeoutError
 from openai_batches.http.wire import segment
 from openai_batches.models import Batch
@@ -46,6 +47,7 @@ async def wait_for_end(
     return update.batch
 
 
+@public
 class CompletedBatches(AsyncIterator[Batch]):
     """Batches, each as it ends: ``async for batch in session.batches.as_completed(batches)``.
 
@@ -123,6 +125,7 @@ class _Stall:
     batch: Batch
 
 
+@public
 class BatchChanges(AsyncIterator[BatchChange]):
     """What happens to a batch: ``async for change in session.batches.watch(batch)``.
 

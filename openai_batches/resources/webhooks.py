@@ -23,6 +23,7 @@ import attrs
 import msgspec
 
 from openai_batches._arguments import check_seconds
+from openai_batches._names import public
 from openai_batches._text import why_no_json
 from openai_batches.errors import DecodeError, InputError, WebhookSignatureError
 
@@ -43,6 +44,7 @@ _MAX_BYTES = 1024 * 1024
 _REMEMBERED = 10_000
 
 
+@public
 @attrs.frozen(kw_only=True)
 class WebhookEvent:
     """What a webhook told, after its signature was checked.
@@ -225,6 +227,7 @@ class _HasBatches(Protocol):
     def batches(self) -> Batches: ...
 
 
+@public
 class WebhookReceiver:
     """Checks webhooks, and has the batches they are about looked at, for whoever waits for them.
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
+from openai_batches._names import public
 from openai_batches.errors import DecodeError, IncompleteOutputError, RefusalError, RequestFailedError
 from openai_batches.http.failures import may_succeed_later
 from openai_batches.results import bodies
@@ -28,6 +29,7 @@ __all__ = ["BatchResult", "Outcome", "ResultDraft", "ResultError", "missing_resu
 T = TypeVar("T")
 
 
+@public
 class Outcome(enum.StrEnum):
     """What became of one request.
 
@@ -48,6 +50,7 @@ _SUCCEEDED = Outcome.SUCCEEDED
 _NEVER_RAN = frozenset({Outcome.EXPIRED, Outcome.CANCELLED, Outcome.MISSING})
 
 
+@public
 @attrs.frozen(kw_only=True)
 class ResultError:
     """Why one request did not succeed, in the service's words."""
@@ -244,6 +247,7 @@ class ResultDraft:
         return value
 
 
+@public
 @attrs.frozen(eq=False)
 class BatchResult(ResultDraft):
     """What became of one request.

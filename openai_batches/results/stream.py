@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self
 
+from openai_batches._names import public
 from openai_batches._threads import begin_in_thread, in_thread
 from openai_batches.errors import BatchFailedError, InputError
 from openai_batches.models import Batch, BatchStatus
@@ -27,6 +28,7 @@ _GATHERED_BYTES = 1 << 20
 _SHOWN_ERRORS = 3
 
 
+@public
 class BatchResults(AsyncIterator[BatchResult]):
     """The results of one batch, to be iterated over once.
 

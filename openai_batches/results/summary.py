@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from openai_batches._names import public
 from openai_batches._text import as_count
 from openai_batches.models import Batch, BatchStatus, TokenCounts
 from openai_batches.results.bodies import read_head, tokens_in
@@ -65,6 +66,7 @@ class TokenSums:
         return Bill.of(self.usage_by_model, PRICES if prices is None else prices)
 
 
+@public
 @attrs.define(kw_only=True)
 class ResultSummary(TokenSums):
     """What became of the requests of one batch, as far as its files were read.

@@ -11,6 +11,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self, cast
 
+from openai_batches._names import public
 from openai_batches._threads import OneThread
 from openai_batches.errors import InputError
 from openai_batches.results.formats import CsvFormat, JsonlFormat, OutputFormat, ParquetFormat, RowFormat, format_of
@@ -89,6 +90,7 @@ class _Output:
         return self._new.stream if self._packing is None else cast("IO[bytes]", self._packing)
 
 
+@public
 class ResultWriter:
     """Writes results as rows of a file; use one of its subclasses, as ``async with JsonlWriter(path) as writer``.
 
@@ -238,6 +240,7 @@ class ResultWriter:
         raise NotImplementedError
 
 
+@public
 class JsonlWriter(ResultWriter):
     """Writes results as lines of JSON, one object each, with every column in it; see :class:`ResultWriter`."""
 
@@ -245,6 +248,7 @@ class JsonlWriter(ResultWriter):
         return JsonlFormat(stream, self._maker.columns)
 
 
+@public
 class CsvWriter(ResultWriter):
     """Writes results as CSV in UTF-8, with a line of names, quoted as RFC 4180 says; see :class:`ResultWriter`.
 
@@ -282,6 +286,7 @@ class CsvWriter(ResultWriter):
         return CsvFormat(stream, self._maker.columns, escape_formulas=self._escapes_formulas)
 
 
+@public
 class ParquetWriter(ResultWriter):
     """Writes results as Parquet, compressed with zstd, every column typed and nullable; see :class:`ResultWriter`.
 

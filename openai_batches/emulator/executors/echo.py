@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from openai_batches._names import public
 from openai_batches.emulator.answers import error_object, kind
 from openai_batches.emulator.executors.executor import Answer
 from openai_batches.emulator.json_values import is_array, is_object, members
@@ -51,6 +52,7 @@ class _RefusedError(Exception):
         self.answer: Answer = 400, {"error": error_object(message, param=param, code="invalid_type")}
 
 
+@public
 class EchoExecutor:
     """Answers requests deterministically: the same request always gets the same answer.
 

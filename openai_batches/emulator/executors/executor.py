@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 import attrs
 
+from openai_batches._names import public
 from openai_batches.emulator.answers import error_object
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 _CONCURRENT_CALLS = 64
 
 
+@public
 @attrs.frozen
 class LineAnswer:
     """An executor's answer that says more than a pair can.
@@ -42,6 +44,7 @@ class LineAnswer:
             raise ValueError(f"status must be an HTTP status, not {status!r}")
 
 
+@public
 class LineError(Exception):
     """Raised by an executor to leave the line without a response, and with this `error` in the error file.
 
@@ -60,6 +63,7 @@ Answer = tuple[int, dict[str, Any]] | LineAnswer
 Outcome = LineAnswer | LineError
 
 
+@public
 class Executor(Protocol):
     """Answers one request of a batch.
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+from openai_batches._names import public
 from openai_batches.emulator.executors.echo import EchoExecutor
 from openai_batches.emulator.executors.executor import Answer, LineAnswer, checked, is_pair
 
@@ -14,6 +15,7 @@ ScriptFunction = Callable[[str, dict[str, Any], str], Any]
 _WANTED = "a text, a body, a pair of status and body, or an exception"
 
 
+@public
 class ScriptExecutor:
     """Answers each line as a script says: a table from `custom_id`, or a function.
 

@@ -23,6 +23,7 @@ from aiohttp import (
     TCPConnector,
 )
 
+from openai_batches._names import public
 from openai_batches.emulator.answers import error_object
 from openai_batches.emulator.executors.executor import Answer, LineAnswer, LineError
 
@@ -138,6 +139,7 @@ def _usable(request_id: str | None) -> str | None:
     return request_id if is_usable else None
 
 
+@public
 class UpstreamExecutor:
     """Answers lines by what a server of an OpenAI-compatible API answers: vLLM, Ollama, llama.cpp, or a remote one.
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self, Unpack
 import attrs
 from aiohttp import web
 
+from openai_batches._names import public
 from openai_batches.emulator.faults.aim import AimedFault, Where
 from openai_batches.emulator.faults.batches import BatchFaults, Stuck
 from openai_batches.emulator.faults.bodies import BodyFaults
@@ -83,6 +84,7 @@ class DeliveryFaults(AimedFault):
         return cls("lost_webhook", **where)
 
 
+@public
 class Fault(
     ConnectionFaults, RefusalFaults, BodyFaults, RecordFaults, PageFaults, BatchFaults, LineFaults, DeliveryFaults
 ):
@@ -95,6 +97,7 @@ class Fault(
     __slots__ = ()
 
 
+@public
 @attrs.frozen(kw_only=True)
 class Firing:
     """One time that a fault happened.
@@ -117,6 +120,7 @@ class _Message(Protocol):
     def batch_id(self) -> str: ...
 
 
+@public
 class Faults:
     """The faults of a server, in the order in which they were added.
 

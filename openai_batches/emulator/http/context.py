@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import attrs
 from aiohttp import web
 
+from openai_batches._names import public
 from openai_batches.emulator.answers import APIError, page_of
 from openai_batches.emulator.batches.lifecycle import Lifecycle
 from openai_batches.emulator.clock import Clock
@@ -28,6 +29,7 @@ ScopedHandler = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
 R = TypeVar("R", StoredBatch, StoredFile)
 
 
+@public
 @attrs.define(kw_only=True)
 class RequestRecord:
     """One request as the server saw it.

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import attrs
 
+from openai_batches._names import public
 from openai_batches.emulator.profiles import shaping
 from openai_batches.emulator.profiles.result_style import ResultStyle
 from openai_batches.emulator.profiles.shaping import Record, Shape
@@ -32,6 +33,7 @@ class AzureIds(Ids):
         return f"file-{self.hex(32)}"
 
 
+@public
 @attrs.frozen(kw_only=True)
 class Profile:
     """What is particular about one service; the defaults are OpenAI's. `attrs.evolve` makes others of it.

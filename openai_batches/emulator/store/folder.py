@@ -8,6 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Self
 
+from openai_batches._names import public
 from openai_batches.emulator.atomic import sync, sync_names
 
 _SUFFIX = ".spool"
@@ -16,6 +17,7 @@ CONTENT_NAME = re.compile(r"[0-9]{1,18}\.spool", re.ASCII)
 _OURS = re.compile(r"[0-9]{1,18}\.(spool(\.new)?|spoiled)", re.ASCII)
 
 
+@public
 class DataFolderError(OSError):
     """The data folder cannot be used: unwritable, in use, damaged, or of a newer version; the message says which."""
 

@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 
 import attrs
 
+from openai_batches._names import public
 from openai_batches.emulator.rules import ORGANIZATION
 
 UPLOAD_LIFETIME_S = 3600
 _BASE62 = string.digits + string.ascii_letters
 
 
+@public
 @attrs.define(kw_only=True)
 class StoredFile:
     """One file: the fields of its record, whose key it belongs to, and where its bytes lie."""
@@ -87,6 +89,7 @@ class Run:
     is_complete: bool = False
 
 
+@public
 @attrs.define(kw_only=True)
 class StoredBatch:
     """One batch: the fields of its record, whose key it belongs to, and how far it is.
@@ -178,6 +181,7 @@ class StoredPart:
         return {"id": self.id, "object": "upload.part", "created_at": self.created_at, "upload_id": self.upload_id}
 
 
+@public
 @attrs.define(kw_only=True)
 class StoredUpload:
     """One announced file, which comes in parts: the fields of its record and whose key it belongs to."""

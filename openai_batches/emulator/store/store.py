@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TypeVar
 
+from openai_batches._names import public
 from openai_batches.emulator.clock import Clock, LastingClock, RealClock
 from openai_batches.emulator.rules import ORGANIZATION
 from openai_batches.emulator.store.committing import Commits, NoCommits
@@ -30,6 +31,7 @@ _REMEMBERED_S = 86_400
 R = TypeVar("R", bound=Record)
 
 
+@public
 class Store:
     """Everything the server remembers, from `open` to `close`, and with a data folder beyond.
 

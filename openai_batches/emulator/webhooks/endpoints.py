@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from openai_batches._names import public
 from openai_batches.emulator.checking import field, instance, number, one_of, text, texts, whole
 from openai_batches.emulator.rules import SECONDS_PER_DAY
 
@@ -20,6 +21,7 @@ _SECRET_BYTES = 32
 _PREFIX = "whsec_"
 
 
+@public
 @attrs.frozen(kw_only=True)
 class WebhookRetries:
     """When a message that was not accepted is sent again, in emulated seconds.
@@ -40,6 +42,7 @@ class WebhookRetries:
         return min(self.longest_s, self.first_s * 2.0 ** min(attempts - 1, 64))
 
 
+@public
 @attrs.define(eq=False)
 class WebhookEndpoint:
     """One receiver of events.
@@ -120,6 +123,7 @@ class WebhookEndpoint:
         return chosen
 
 
+@public
 @attrs.frozen(kw_only=True)
 class WebhookMessage:
     """One event on its way to one endpoint.
@@ -141,6 +145,7 @@ class WebhookMessage:
     body: bytes = attrs.field(repr=False)
 
 
+@public
 @attrs.frozen(kw_only=True)
 class Delivery:
     """One attempt at delivering a message.

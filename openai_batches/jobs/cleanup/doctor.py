@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
+from openai_batches._names import public
 from openai_batches._threads import in_thread
 from openai_batches.errors import InputError, JournalError, NotFoundError
 from openai_batches.jobs.journal.records import Attempt, Step
@@ -32,6 +33,7 @@ _KEPT_S = 86_400.0
 _STALLED_S, _EXPIRING_S = 26 * 3_600.0, 3 * 86_400.0
 
 
+@public
 @attrs.frozen(kw_only=True)
 class Diagnosis:
     """What is at the service.
@@ -62,6 +64,7 @@ class Diagnosis:
         return tuple(file for file in self.orphans if file.filename.startswith(JOB_PREFIX))
 
 
+@public
 @attrs.frozen(kw_only=True)
 class Cleanup:
     """What was cleared away, or would be.

@@ -7,11 +7,13 @@ from typing import Any
 
 import attrs
 
+from openai_batches._names import public
 from openai_batches.models import Batch, TokenCounts
 
 __all__ = ["Attempt", "JobRecord", "Step", "Tally"]
 
 
+@public
 class Step(enum.StrEnum):
     """How far an attempt has come; a step that ends in -ing is written down before it is taken."""
 
