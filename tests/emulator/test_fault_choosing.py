@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import copy
 import itertools
 import math
 from typing import Any
@@ -98,6 +99,12 @@ def test_a_fault_takes_its_own_parameters_only() -> None:
         Fault.missing_lines(method="GET")
     with pytest.raises(ValueError, match="missing_lines takes no 'method'"):
         Fault("missing_lines", method="GET")
+
+
+def test_a_parameter_is_an_attribute() -> None:
+    """Of its own kind only, and of a copy, too."""
+    assert copy.deepcopy(Fault.stuck("finalizing", for_s=5)).for_s == 5
+    assert not hasattr(Fault.lost_answer(), "status")
 
 
 async def asked(raw: Raw, count: int, path: str = "/batches") -> list[int]:
