@@ -371,8 +371,8 @@ async def test_results_are_on_the_disk_when_all_are_there(maker: WorkMaker, monk
 
 @pytest.mark.parametrize("executor", [EchoExecutor(), Watched()])
 async def test_memory_is_flat(maker: WorkMaker, executor: Any) -> None:
-    """A file of 12 MB is worked through in a small part of that."""
-    lines = 3000
+    """A file of 8 MB is worked through in half of that."""
+    lines = 2000
     source = maker.folder / "batch_1.in"
     source.write_bytes(b"".join(jsonl(chat_line(f"r{index}", "x" * 4000)) for index in range(lines)))
     work = maker.work(executor, lines=lines)
