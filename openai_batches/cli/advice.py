@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from openai_batches.cli.output.terminal import note
+from openai_batches.cli.output.terminal import STANDARD_STREAM, note
 
 if TYPE_CHECKING:
     from openai_batches.cli.options.service import Service
@@ -26,7 +26,6 @@ __all__ = [
 ]
 
 _PROGRAM = "openai-batches"
-_STDIN = "-"
 # What was typed behind the program's name.
 TYPED: contextvars.ContextVar[Sequence[str]] = contextvars.ContextVar("TYPED", default=())
 # The one command that need not read its source again.
@@ -65,7 +64,7 @@ def resume_command() -> str:
     kept = [
         word
         for before, word in zip(["", *words], words, strict=False)
-        if word != _STDIN or words[0] != _JOB_COMMAND or before in _OUTPUT_FLAGS
+        if word != STANDARD_STREAM or words[0] != _JOB_COMMAND or before in _OUTPUT_FLAGS
     ]
     return shlex.join([*_program(), *kept])
 

@@ -1,7 +1,6 @@
 """What the user is told of an error: a message, advice, and the exit code of the program."""
 
 import asyncio
-import difflib
 import sqlite3
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, cast, get_args, get_origin
@@ -47,7 +46,7 @@ from openai_batches import (
 from openai_batches._text import as_count
 from openai_batches.cli.errors import CommandError, ExitCode, UnknownOptionError
 from openai_batches.cli.output.terminal import say_advice, say_error
-from openai_batches.cli.output.texts import lasting_text, one_line, path_text
+from openai_batches.cli.output.texts import closest, lasting_text, one_line, path_text
 from openai_batches.http.failures import is_out_of_quota
 from openai_batches.jobs.admission import lacks_capacity
 
@@ -114,6 +113,8 @@ _ADVICE: tuple[tuple[type[BaseException], str, ExitCode], ...] = (
         ExitCode.REFUSED,
     ),
     (BatchesError, "Try again with --debug, which shows more of it", ExitCode.REFUSED),
+    # Another process writes the file, or has made it meanwhile.
+    (FileExistsError, "Wait, or name another file", ExitCode.MISUSED),
     (OSError, "Check the path, its permissions and the space on the disk", ExitCode.MISUSED),
     (asyncio.CancelledError, "", ExitCode.INTERRUPTED),
     (KeyboardInterrupt, "", ExitCode.INTERRUPTED),
@@ -223,8 +224,8 @@ def _details(error: BaseException) -> tuple[str, ...]:
 def _usage(error: CycloptsError) -> str:
     if isinstance(error, UnknownCommandError) and error.unused_tokens and error.app is not None:
         typed = error.unused_tokens[0]
-        close = difflib.get_close_matches(typed, [name for name in error.app if not name.startswith("-")], n=1)
-        return one_line(f"There is no command {typed!r}" + (f": did you mean {close[0]!r}?" if close else ""))
+        close = closest(typed, [name for name in error.app if not name.startswith("-")])
+        return one_line(f"There is no command {typed!r}" + (f": did you mean {close!r}?" if close else ""))
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         return one_line(f"Too many arguments: {' '.join(error.unused_tokens)}")
     if isinstance(error, MissingArgumentError) and error.argument is not None:
@@ -259,8 +260,8 @@ def _unknown(option: str, tokens: Sequence[str]) -> str:
 
     _, apps, _ = app.parse_commands(list(tokens))
     known = [name for argument in apps[-1].assemble_argument_collection() for name in argument.names]
-    close = difflib.get_close_matches(option, [name for name in known if name.startswith("-")], n=1)
-    return one_line(f"Unknown option: {option}" + (f". Did you mean {close[0]}?" if close else ""))
+    close = closest(option, [name for name in known if name.startswith("-")])
+    return one_line(f"Unknown option: {option}" + (f". Did you mean {close}?" if close else ""))
 
 
 def _missing(error: MissingArgumentError, argument: "Argument") -> str:

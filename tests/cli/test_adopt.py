@@ -72,10 +72,9 @@ def test_misuse(cli: Cli, service: BackgroundServer, arguments: list[str], messa
     assert not Path("rescued").exists()
 
 
-@pytest.mark.parametrize("columns", [80, 160])
-def test_in_a_terminal(terminal: Callable[..., DrivenTerminal], service: BackgroundServer, columns: int) -> None:
+def test_in_a_terminal(terminal: Callable[..., DrivenTerminal], service: BackgroundServer) -> None:
     """The command to go on with is said, as the program was called."""
-    driven = terminal("adopt", submit(service), "--directory", "rescued", columns=columns)
+    driven = terminal("adopt", submit(service), "--directory", "rescued")
     assert driven.finish() == 0
     assert "To collect the results:" in driven.screen
     assert driven.written.endswith(" -m openai_batches.cli run rescued -o results.jsonl\n")

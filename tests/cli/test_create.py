@@ -417,12 +417,9 @@ def test_ctrl_c_while_it_is_created_tells_the_id_all_the_same(
     assert f"To cancel it: openai-batches cancel {done.out.strip()}" in done.err
 
 
-@pytest.mark.parametrize("columns", [80, 160])
-def test_a_terminal_shows_the_upload(
-    terminal: Terminal, service: BackgroundServer, requests: Path, columns: int
-) -> None:
+def test_a_terminal_shows_the_upload(terminal: Terminal, service: BackgroundServer, requests: Path) -> None:
     """Progress while it lasts, then the words that stay, and the id on a line of its own."""
-    driven = terminal("create", requests, columns=columns)
+    driven = terminal("create", requests)
     assert driven.finish() == 0
     screen = driven.screen.splitlines()
     (batch_id,) = batches(service)

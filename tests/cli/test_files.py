@@ -231,11 +231,10 @@ def test_a_pipe_with_a_name_is_sent_to_standard_input(cli: Cli, service: Backgro
     assert done.err.startswith("error: pipe.jsonl is not a regular file\nadvice: Send it to standard input")
 
 
-@pytest.mark.parametrize("columns", [80, 160])
-def test_an_upload_shows_how_far_it_is(service: BackgroundServer, terminal: Terminal, columns: int) -> None:
+def test_an_upload_shows_how_far_it_is(service: BackgroundServer, terminal: Terminal) -> None:
     """While it goes on, and on a terminal alone; in the end there are the id and one line."""
     Path("requests.jsonl").write_bytes(DATA)
-    driven = terminal("files", "upload", "requests.jsonl", columns=columns)
+    driven = terminal("files", "upload", "requests.jsonl")
     assert driven.finish() == 0
     assert b"Uploading requests.jsonl" in driven.raw
     assert [line[:5] for line in driven.screen.splitlines()] == ["Uploa", "file-"]
@@ -404,11 +403,10 @@ def test_an_unknown_file_is_the_services_no(cli: Cli, service: BackgroundServer)
     assert names() == []
 
 
-@pytest.mark.parametrize("columns", [80, 160])
-def test_a_download_shows_how_far_it_is(service: BackgroundServer, terminal: Terminal, columns: int) -> None:
+def test_a_download_shows_how_far_it_is(service: BackgroundServer, terminal: Terminal) -> None:
     """Bytes, speed and time left; in the end its name and one line."""
     file = uploaded(service)
-    driven = terminal("files", "download", file.id, columns=columns)
+    driven = terminal("files", "download", file.id)
     assert driven.finish() == 0
     assert b"Downloading notes.txt" in driven.raw
     assert driven.screen.splitlines() == ["notes.txt", "Downloaded notes.txt, 78.4 kB"]

@@ -203,14 +203,13 @@ class TestAsked:
 
 
 class TestTerminal:
-    @pytest.mark.parametrize("columns", [80, 160])
-    def test_it_shows_and_asks(self, terminal: Terminal, service: BackgroundServer, columns: int) -> None:
+    def test_it_shows_and_asks(self, terminal: Terminal, service: BackgroundServer) -> None:
         """Ids are whole; a yes deletes."""
         file = upload(service)
-        driven = terminal("gc", columns=columns)
+        driven = terminal("gc")
         driven.wait_for("Delete 1 file, 302 B? [y/N]")
         assert file.id in driven.screen
-        assert all(len(text) <= columns for text in driven.screen.splitlines())
+        assert all(len(text) <= 80 for text in driven.screen.splitlines())
         driven.type("y\n")
         assert driven.finish() == 0
         assert "1 file, 302 B, deleted." in driven.screen

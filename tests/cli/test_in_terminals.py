@@ -61,7 +61,7 @@ TABLE = {
     "files upload": Shown("files upload IN --local", ("Uploaded IN", "file-"), has_colours=False),
     "files download": Shown("files download FILE -o got.jsonl --local", ("got.jsonl",), has_colours=False),
     "files delete": Shown("files delete FILE --local", ("Delete FILE?", "Nothing was deleted"), False, typed="n\n"),
-    "doctor": Shown("doctor --local", ("At the emulator", "of jobs that nothing needs any more")),
+    "doctor": Shown("doctor --local", ("At the emulator", "of jobs that are no longer needed")),
     "gc": Shown("gc --local", ("There is nothing to delete",), has_colours=False),
     "webhook listen": Shown("webhook listen --local --port 0", ("Listening at",), has_colours=False, stays=True),
     "serve": Shown("serve --port 0", ("Serving", "export OPENAI_BASE_URL="), has_colours=False, stays=True),

@@ -706,26 +706,24 @@ def test_a_pipe_that_does_not_block_is_waited_for(service: BackgroundServer) -> 
 # Terminals.
 
 
-@pytest.mark.parametrize("columns", [80, 160])
 def test_a_terminal_obeys_nothing_that_is_in_an_answer(
-    service: BackgroundServer, terminal: Callable[..., DrivenTerminal], columns: int
+    service: BackgroundServer, terminal: Callable[..., DrivenTerminal]
 ) -> None:
     """Escape sequences of a model's answer are shown, not carried out."""
     batch = ended(service, [request_line("a", "\x1b[2J\x1b]0;owned\x07 \u009b31m")])
-    driven = terminal("results", batch.id, "--text", columns=columns)
+    driven = terminal("results", batch.id, "--text")
     assert driven.finish() == 0
     assert "[echo] \\x1b[2J\\x1b]0;owned\\x07 \\x9b31m" in driven.screen
     assert "1 result: 1 succeeded; " in driven.screen
 
 
-@pytest.mark.parametrize("columns", [80, 160])
 @pytest.mark.batch_server(timings=Timings(line_s=600))
 def test_waiting_and_reading_are_shown_on_a_terminal(
-    service: BackgroundServer, terminal: Callable[..., DrivenTerminal], columns: int
+    service: BackgroundServer, terminal: Callable[..., DrivenTerminal]
 ) -> None:
     """The state of the batch while it goes on; in the end the sums, and nothing else is left on the screen."""
     batch = created(service, LINES)
-    driven = terminal("results", batch.id, "--wait", "--interval", "0.05", "-o", "out.jsonl", columns=columns)
+    driven = terminal("results", batch.id, "--wait", "--interval", "0.05", "-o", "out.jsonl")
     assert driven.finish() == 0
     assert driven.screen.startswith("3 results: 3 succeeded; ")
     assert len(Path("out.jsonl").read_text().splitlines()) == 3

@@ -158,10 +158,9 @@ def test_a_local_one_says_so(cli: Cli, stopped: None, tmp_path: Path) -> None:
     assert not (tmp_path / "work" / "openai-batches-local" / "emulator.address").exists()
 
 
-@pytest.mark.parametrize("columns", [80, 160])
-def test_in_a_terminal_until_ctrl_c(terminal: Callable[..., DrivenTerminal], columns: int) -> None:
+def test_in_a_terminal_until_ctrl_c(terminal: Callable[..., DrivenTerminal]) -> None:
     """Ctrl-C is how it is meant to end: exit code 0."""
-    driven = terminal("serve", "--port", "0", columns=columns)
+    driven = terminal("serve", "--port", "0")
     screen = driven.wait_for("export OPENAI_API_KEY=sk-emulator")
     assert "Serving OpenAI's Batch API at http://127.0.0.1:" in screen
     driven.interrupt()

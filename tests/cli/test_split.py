@@ -130,12 +130,11 @@ class TestRefusals:
 
 
 class TestTerminal:
-    @pytest.mark.parametrize("columns", [80, 160])
-    def test_names_are_whole(self, terminal: Terminal, columns: int) -> None:
+    def test_names_are_whole(self, terminal: Terminal) -> None:
         """They are what the next command is given."""
         folder = "a-folder-with-a-rather-long-name/and-another-one-of-some-length-below-it"
         write_requests(Path("a.jsonl"), 2)
-        driven = terminal("split", "a.jsonl", "-d", folder, columns=columns)
+        driven = terminal("split", "a.jsonl", "-d", folder)
         assert driven.finish() == 0
         assert f"{folder}/shard-00001.jsonl" in driven.screen.replace("\n", "")
         assert "1 file: 2 requests, gpt-4o-mini /v1/chat/completions" in driven.screen

@@ -148,11 +148,10 @@ def test_ids_come_from_what_list_writes(cli: Cli, service: BackgroundServer) -> 
     assert ids["failed"] in done.out
 
 
-@pytest.mark.parametrize("columns", [80, 160])
-def test_a_terminal_shows_a_line_for_each_batch(terminal: Terminal, service: BackgroundServer, columns: int) -> None:
+def test_a_terminal_shows_a_line_for_each_batch(terminal: Terminal, service: BackgroundServer) -> None:
     """Those that go on below, with bars; those that have ended above, and they stay."""
     ids = every_state(service)
-    driven = terminal("wait", *ids.values(), *QUICK, columns=columns)
+    driven = terminal("wait", *ids.values(), *QUICK)
     screen = driven.wait_for(f"{ids['in_progress']}  in_progress", f"{ids['validating']}  validating", "██░░")
     shown = screen.splitlines()
     assert [line.split()[:2] for line in shown[:4]] == [

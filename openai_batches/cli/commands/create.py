@@ -36,10 +36,10 @@ from openai_batches.cli.explain import Failures
 from openai_batches.cli.options.amounts import Seconds, check_interval, checked_life
 from openai_batches.cli.options.selection import endpoint_of, pairs_of
 from openai_batches.cli.options.service import DEFAULT_SERVICE, Service, connected, provider_of
-from openai_batches.cli.options.sources import STDIN, SourceName, request_source
+from openai_batches.cli.options.sources import SourceName, request_source
 from openai_batches.cli.output.live import transfer_shown
 from openai_batches.cli.output.signals import interruptible
-from openai_batches.cli.output.terminal import check_output, note, say
+from openai_batches.cli.output.terminal import STANDARD_STREAM, check_output, note, say
 from openai_batches.cli.output.texts import cut, one_line, path_text, size_text, words
 from openai_batches.http.failures import is_refusal
 from openai_batches.jobs.admission import lacks_capacity
@@ -284,7 +284,7 @@ async def request_file(
     with tempfile.TemporaryDirectory() as folder:
         room, path = Path(folder), Path(source)
         name = _service_name(path)
-        if source == STDIN or await in_thread(_is_stream, path):
+        if source == STANDARD_STREAM or await in_thread(_is_stream, path):
             path, name = await _kept(source, room / _NAME), _NAME
         await in_thread(_check_path, path)
         if not is_checked:
@@ -323,7 +323,7 @@ async def _kept(source: str, path: Path) -> Path:
 
     def copy() -> None:
         with (
-            request_source(STDIN) if source == STDIN else Path(source).open("rb") as stream,
+            request_source(STANDARD_STREAM) if source == STANDARD_STREAM else Path(source).open("rb") as stream,
             path.open("wb") as file,
         ):
             shutil.copyfileobj(cast("BinaryIO", stream), file, _PIECE_BYTES)
@@ -375,13 +375,13 @@ def _check_report(report: ValidationReport, source: str) -> None:
     if report.problems and all(map(_is_of_many, report.problems)):
         first = report.problems[0]
         where = f"line {first.line:,}: " if first.line is not None else ""
-        file = "FILE" if source == STDIN else one_line(source)
+        file = "FILE" if source == STANDARD_STREAM else one_line(source)
         raise CommandError(
             f"{_shown(source)} makes more than one batch: {where}{first.message}",
             f"`openai-batches run {file} -o results.jsonl` sends it in shards; `openai-batches split {file}` cuts it",
         )
     # The copy that is made of a stream has a name that nobody knows.
-    named = None if source == STDIN else source
+    named = None if source == STANDARD_STREAM else source
     problems = [attrs.evolve(problem, file=named) for problem in report.problems]
     attrs.evolve(report, problems=tuple(problems)).raise_for_problems()
 
@@ -399,6 +399,6 @@ def _tell(report: ValidationReport, source: str) -> None:
 
 def _shown(source: str, *, is_first: bool = True) -> str:
     """Return what to call the source, at the start of a sentence or within one."""
-    if source == STDIN:
+    if source == STANDARD_STREAM:
         return "Standard input" if is_first else "standard input"
     return cut(path_text(source), _MAX_NAME_CHARS)

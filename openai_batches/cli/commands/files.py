@@ -20,13 +20,13 @@ from openai_batches.cli.explain import Failures
 from openai_batches.cli.options.amounts import Seconds, checked_life
 from openai_batches.cli.options.selection import BatchId, batch_ids
 from openai_batches.cli.options.service import DEFAULT_SERVICE, Service, connected, provider_of
-from openai_batches.cli.options.sources import STDIN, SourceName, request_source
+from openai_batches.cli.options.sources import SourceName, request_source
 from openai_batches.cli.output.documents import JsonItems, write_document
 from openai_batches.cli.output.live import transfer_shown
 from openai_batches.cli.output.questions import can_ask, confirmed
 from openai_batches.cli.output.save import STDOUT, OutputName, refuse_file, safe_name
 from openai_batches.cli.output.streams import OutputStream, gathered
-from openai_batches.cli.output.terminal import note, out_is_file, out_is_terminal, say, stdout
+from openai_batches.cli.output.terminal import STANDARD_STREAM, note, out_is_file, out_is_terminal, say, stdout
 from openai_batches.cli.output.texts import cut, lasting_text, one_line, path_text, size_text, words
 
 if TYPE_CHECKING:
@@ -226,8 +226,8 @@ async def upload(
 
 def _checked_name(path: str, name: str | None, purpose: str) -> str:
     """Return what the service shall call the file."""
-    own = "upload" if path == STDIN else Path(path).name
-    called = name or ("requests.jsonl" if path == STDIN and purpose == _BATCH else own)
+    own = "upload" if path == STANDARD_STREAM else Path(path).name
+    called = name or ("requests.jsonl" if path == STANDARD_STREAM and purpose == _BATCH else own)
     if purpose != _BATCH or called.endswith(".jsonl"):
         return called
     if called.endswith(_PACKED):
@@ -239,7 +239,7 @@ def _checked_name(path: str, name: str | None, purpose: str) -> str:
 
 @contextlib.asynccontextmanager
 async def _source(path: str) -> "AsyncGenerator[Path | AsyncGenerator[bytes]]":
-    if path != STDIN:
+    if path != STANDARD_STREAM:
         await in_thread(_check_file, Path(path))
         yield Path(path)
         return
@@ -293,11 +293,8 @@ async def download(
             await _stream(session, id)
             return ExitCode.DONE
         path = await _path(session, id, output or Path(), force=force)
-        try:
-            with transfer_shown(f"Downloading {path.name}") as progress:
-                done = await session.files.download(id, path, overwrite=force, progress=progress)
-        except FileExistsError as error:
-            raise CommandError(f"{error.filename}: {error.strerror}", "Wait, or name another file") from error
+        with transfer_shown(f"Downloading {path.name}") as progress:
+            done = await session.files.download(id, path, overwrite=force, progress=progress)
     say(path_text(path))
     note(f"Downloaded {path_text(path.name)}, {size_text(done.bytes)}")
     return ExitCode.DONE

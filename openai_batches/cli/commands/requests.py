@@ -14,10 +14,10 @@ from openai_batches.cli.command import command
 from openai_batches.cli.errors import CommandError, ExitCode
 from openai_batches.cli.options.selection import endpoint_of
 from openai_batches.cli.options.service import DEFAULT_SERVICE, Service, provider_of
-from openai_batches.cli.options.sources import STDIN, SourceName, opened_sources, source_name
+from openai_batches.cli.options.sources import SourceName, opened_sources, source_name
 from openai_batches.cli.output.save import STDOUT, OutputName, check_apart, refuse_file
 from openai_batches.cli.output.streams import OutputStream
-from openai_batches.cli.output.terminal import note, warn
+from openai_batches.cli.output.terminal import STANDARD_STREAM, note, warn
 from openai_batches.cli.output.texts import one_line, path_text, size_text
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ async def requests(
         force: Replace a file that exists.
         service: the service.
     """
-    names = list(dict.fromkeys(files)) if files.count(STDIN) < 2 else list(files)
+    names = list(dict.fromkeys(files)) if files.count(STANDARD_STREAM) < 2 else list(files)
     texts = {"--template-file": template_file, "--system-file": system_file, "--schema": schema}
     for name in names:
         check_apart(reads={"FILE": name, **texts}, writes={"-o": output})

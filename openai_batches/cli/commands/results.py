@@ -15,13 +15,13 @@ from openai_batches.cli.command import command
 from openai_batches.cli.errors import CommandError, ExitCode
 from openai_batches.cli.options.amounts import Seconds, check_interval
 from openai_batches.cli.options.service import DEFAULT_SERVICE, Service, connected
-from openai_batches.cli.options.sources import STDIN, request_source
+from openai_batches.cli.options.sources import request_source
 from openai_batches.cli.output.result_lines import Counts
 from openai_batches.cli.output.result_shapes import Shape, result_sink, shape_of
 from openai_batches.cli.output.save import STDOUT, FileName, OutputName, check_apart, opened_output, refuse_file
 from openai_batches.cli.output.signals import interruptible
 from openai_batches.cli.output.streams import gathered
-from openai_batches.cli.output.terminal import note, progress_is_shown, stderr, warn
+from openai_batches.cli.output.terminal import STANDARD_STREAM, note, progress_is_shown, stderr, warn
 from openai_batches.cli.output.texts import money_text, one_line, path_text
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class ResendFile:
             return
         if summary.is_of_other_inputs:
             raise CommandError(
-                f"None of the requests of {inputs} are in batch {summary.batch.id}",
+                f"None of the requests of {inputs} is in batch {summary.batch.id}",
                 "Name the file of requests that it was made of: --inputs FILE",
             )
         left_out = f"; {as_count(self._left_out, 'request')} would fail again" if self._left_out else ""
@@ -177,7 +177,7 @@ def _tell(summary: "ResultSummary", counts: Counts) -> None:
 def _checked_resend(
     path: Path | None, shape: Shape, inputs: str | None, *, force: bool, resend_all: bool
 ) -> ResendFile:
-    if inputs is not None and inputs != STDIN and not Path(inputs).is_file():
+    if inputs is not None and inputs != STANDARD_STREAM and not Path(inputs).is_file():
         raise CommandError(
             f"There is no file {inputs}", "Check the path: --inputs names the requests that the batch was made of"
         )
@@ -189,7 +189,7 @@ def _checked_resend(
             raise CommandError("Results and requests cannot both go to standard output", "Name a file for one of them")
         if path != STDOUT:
             refuse_file(path, force=force)
-        if inputs == STDIN:
+        if inputs == STANDARD_STREAM:
             raise CommandError(
                 "--resend reads the requests again, and standard input can be read only once", "Name a file"
             )
@@ -198,7 +198,7 @@ def _checked_resend(
 
 @contextlib.contextmanager
 def _opened(inputs: str | None) -> "Generator[RequestSource | None]":
-    if inputs != STDIN:
+    if inputs != STANDARD_STREAM:
         yield None if inputs is None else Path(inputs)
         return
     with request_source(inputs) as source:
@@ -218,7 +218,7 @@ async def _ended(
         # A batch that is validated still counts nothing.
         if counts is not None and counts.total:
             answered = f", with {counts.completed + counts.failed:,} of {as_count(counts.total, 'request')} done"
-        same = ", with the same input" if inputs == STDIN else ""
+        same = ", with the same input" if inputs == STANDARD_STREAM else ""
         raise CommandError(
             f"Batch {batch.id} is {batch.status}{answered}: there are no results before it has ended",
             f"Wait for it{same}: {resume_command()} --wait",

@@ -14,9 +14,9 @@ from openai_batches.cli.errors import CommandError, ExitCode
 from openai_batches.cli.options.amounts import Bytes
 from openai_batches.cli.options.selection import endpoint_of
 from openai_batches.cli.options.service import DEFAULT_SERVICE, Service, provider_of
-from openai_batches.cli.options.sources import STDIN, SourceName, request_source, source_name
+from openai_batches.cli.options.sources import SourceName, request_source, source_name
 from openai_batches.cli.output.documents import write_document
-from openai_batches.cli.output.terminal import note, say, warn
+from openai_batches.cli.output.terminal import STANDARD_STREAM, note, say, warn
 from openai_batches.cli.output.texts import cut, path_text, size_text
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _limits(provider: "Provider", *, max_tokens: int | None, **asked: int | None
 def _folder(file: str, directory: Path | None) -> Path:
     if directory is not None:
         return directory
-    if file == STDIN:
+    if file == STANDARD_STREAM:
         raise CommandError("No folder was given for the files", "Name a folder with -d DIR")
     return Path(f"{file}.shards")
 

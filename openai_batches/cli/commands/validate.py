@@ -13,9 +13,9 @@ from openai_batches.cli.command import command
 from openai_batches.cli.errors import ExitCode
 from openai_batches.cli.options.selection import endpoint_of
 from openai_batches.cli.options.service import DEFAULT_SERVICE, Service, provider_of
-from openai_batches.cli.options.sources import STDIN, SourceName, check_read_once, request_source, source_name
+from openai_batches.cli.options.sources import SourceName, check_read_once, request_source, source_name
 from openai_batches.cli.output.documents import write_document
-from openai_batches.cli.output.terminal import note, say
+from openai_batches.cli.output.terminal import STANDARD_STREAM, note, say
 from openai_batches.cli.output.texts import cut, one_line, path_text, size_text, words
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _size(name: str, report: "ValidationReport") -> int | None:
     if report.is_valid:
         return report.bytes
     # Standard input has no size of its own, and a pipe none that is known.
-    return Path(name).stat().st_size if name != STDIN and Path(name).is_file() else None
+    return Path(name).stat().st_size if name != STANDARD_STREAM and Path(name).is_file() else None
 
 
 def _document(reports: "dict[str, ValidationReport]") -> dict[str, Any]:

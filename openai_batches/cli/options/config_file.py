@@ -3,7 +3,6 @@
 It is in ``$XDG_CONFIG_HOME`` or ``~/.config``, and it never holds a key.
 """
 
-import difflib
 import sys
 import tomllib
 from pathlib import Path
@@ -13,6 +12,7 @@ import msgspec
 
 from openai_batches.cli.errors import CommandError
 from openai_batches.cli.options.environment import CONFIG, variable
+from openai_batches.cli.output.texts import closest
 
 __all__ = ["Configuration", "ServiceProfile", "configuration_path", "read_configuration"]
 
@@ -125,8 +125,8 @@ def _first_problem(values: dict[str, Any]) -> tuple[str, str]:
         where = f"{place}." if place else ""
         for name, value in table.items():
             if name not in fields:
-                close = difflib.get_close_matches(name, fields, n=1)
-                meant = f": did you mean {close[0]}?" if close else ""
+                close = closest(name, fields)
+                meant = f": did you mean {close}?" if close else ""
                 return f"{where}{name} is not known{meant}", f"Known names are {', '.join(fields)}"
             if name == "profiles" and isinstance(value, dict):
                 continue

@@ -12,7 +12,8 @@ from cyclopts import Parameter
 from openai_batches import OPENAI, Batch, BatchStatus
 from openai_batches._threads import in_thread
 from openai_batches.cli.errors import CommandError, UnknownOptionError
-from openai_batches.cli.options.sources import STDIN, request_source
+from openai_batches.cli.options.sources import request_source
+from openai_batches.cli.output.terminal import STANDARD_STREAM
 
 if TYPE_CHECKING:
     from openai_batches import Provider
@@ -97,7 +98,7 @@ def _fits_end(endpoint: str, pattern: str) -> bool:
 
 
 def _check(_: object, given: str) -> None:
-    if given.startswith("-") and given != STDIN:
+    if given.startswith("-") and given != STANDARD_STREAM:
         raise UnknownOptionError(given)
 
 
@@ -109,14 +110,14 @@ async def batch_ids(given: Sequence[str]) -> list[str]:
     """Return ids, each once; ``-`` stands for the first words of the lines of standard input."""
     ids: dict[str, None] = {}
     for each in given:
-        ids.update(dict.fromkeys(await in_thread(_read) if each == STDIN else [each]))
+        ids.update(dict.fromkeys(await in_thread(_read) if each == STANDARD_STREAM else [each]))
     if not ids:
         raise CommandError("There is no id on standard input", "Give one id a line")
     return list(ids)
 
 
 def _read() -> list[str]:
-    with request_source(STDIN) as source:
+    with request_source(STANDARD_STREAM) as source:
         file = cast("BinaryIO", source)
         text = b"".join(iter(lambda: file.read(_PIECE_BYTES), b""))
     words = [line.split()[0] for line in text.splitlines() if line.strip()]

@@ -12,14 +12,13 @@ from cyclopts import Parameter
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from openai_batches.cli.errors import CommandError, UnknownOptionError
-from openai_batches.cli.output.terminal import note, open_keyboard, progress_is_shown, stderr
+from openai_batches.cli.output.terminal import STANDARD_STREAM, note, open_keyboard, progress_is_shown, stderr
 from openai_batches.cli.output.texts import cut
 
 if TYPE_CHECKING:
     from openai_batches import RequestSource
 
 __all__ = [
-    "STDIN",
     "SourceName",
     "check_read_once",
     "opened_sources",
@@ -28,7 +27,6 @@ __all__ = [
     "source_name",
 ]
 
-STDIN = "-"
 # What is smaller is read before a person has looked.
 _LARGE_BYTES = 20_000_000
 _NAME_CHARS = 32
@@ -37,7 +35,7 @@ _NAME_CHARS = 32
 def refuse_options(_: object, names: str | tuple[str, ...] | None) -> None:
     """Refuse what looks like an option where a source is named."""
     for name in (names,) if isinstance(names, str) else names or ():
-        if name.startswith("-") and name != STDIN:
+        if name.startswith("-") and name != STANDARD_STREAM:
             raise UnknownOptionError(name, f"write a file of that name as ./{name}")
 
 
@@ -49,12 +47,12 @@ SourceName = Annotated[
 
 def source_name(name: str) -> str:
     """Return what to call a source in messages."""
-    return "<stdin>" if name == STDIN else name
+    return "<stdin>" if name == STANDARD_STREAM else name
 
 
 def check_read_once(names: Sequence[str]) -> None:
     """Refuse sources of which standard input is more than one."""
-    if names.count(STDIN) > 1:
+    if names.count(STANDARD_STREAM) > 1:
         raise CommandError("Standard input can be read only once", "Give - only once")
 
 
@@ -69,14 +67,14 @@ def request_source(name: str) -> "Generator[RequestSource]":
 def opened_sources(names: Sequence[str], *, of: str) -> "Generator[list[Path | BinaryIO]]":
     """Give sources that can each be read once, in this order."""
     check_read_once(names)
-    sizes = {name: _size(name, of) for name in names if name != STDIN}
+    sizes = {name: _size(name, of) for name in names if name != STANDARD_STREAM}
     is_watched = max(sizes.values(), default=0) >= _LARGE_BYTES and progress_is_shown()
     with contextlib.ExitStack() as stack:
         told = stack.enter_context(_watching(sum(sizes.values()))) if is_watched else None
         sources: list[Path | BinaryIO] = []
         before = 0
         for name in names:
-            if name == STDIN:
+            if name == STANDARD_STREAM:
                 stdin = stack.enter_context(contextlib.closing(_StandardInput(of)))
                 sources.append(cast("BinaryIO", stdin))
             elif told is not None:

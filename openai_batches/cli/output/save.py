@@ -12,14 +12,14 @@ from cyclopts import Parameter, Token
 from openai_batches._threads import in_thread, in_thread_without_fail
 from openai_batches.cli.errors import CommandError
 from openai_batches.cli.output.streams import OutputStream
+from openai_batches.cli.output.terminal import STANDARD_STREAM
 from openai_batches.storage.atomic import PartFile
 from openai_batches.storage.compression import compression_of
 
 __all__ = ["STDOUT", "FileName", "OutputName", "check_apart", "opened_output", "refuse_file", "safe_name", "saved"]
 
-STDOUT = Path("-")
+STDOUT = Path(STANDARD_STREAM)
 _SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
-_STDIO = "-"
 _MOST_BYTES = 200
 # What leads elsewhere, or means something to a shell or another system.
 _FORBIDDEN = frozenset('<>:"|?*')
@@ -67,14 +67,14 @@ async def saved(path: Path, *, force: bool) -> "AsyncGenerator[Callable[[Callabl
     refuse_file(path, force=force)
     part = PartFile(path, compression=compression_of(path.name), overwrite=force)
     try:
-        await _named(part.open)
+        await in_thread(part.open)
         await in_thread(part.restart, None)
 
         async def write(make: Callable[[], bytes]) -> None:
             await in_thread(lambda: part.write([make()]))
 
         yield write
-        await _named(part.keep)
+        await in_thread(part.keep)
     finally:
         # A thread that still writes is waited for, whatever becomes of us.
         await in_thread_without_fail(part.discard)
@@ -90,13 +90,6 @@ async def opened_output(
         return
     async with saved(path, force=force) as write:
         yield write
-
-
-async def _named(step: Callable[[], None]) -> None:
-    try:
-        await in_thread(step)
-    except FileExistsError as error:
-        raise CommandError(f"{error.filename} is in use: {error.strerror}", "Wait, or name another file") from error
 
 
 def check_apart(*, reads: Mapping[str, Path | str | None], writes: Mapping[str, Path | str | None]) -> None:
@@ -115,7 +108,7 @@ def check_apart(*, reads: Mapping[str, Path | str | None], writes: Mapping[str, 
 
 
 def _is_file(path: Path | str | None) -> bool:
-    return path is not None and str(path) != _STDIO
+    return path is not None and str(path) != STANDARD_STREAM
 
 
 def _are_same(one: Path | str | None, other: Path | str | None) -> bool:

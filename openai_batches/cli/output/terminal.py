@@ -20,6 +20,7 @@ from openai_batches.cli.errors import ClosedPipeError, CommandError
 from openai_batches.cli.output.texts import clean, one_line
 
 __all__ = [
+    "STANDARD_STREAM",
     "busy",
     "check_output",
     "facts",
@@ -40,6 +41,8 @@ __all__ = [
     "write_through",
 ]
 
+# What stands for standard input or output where a file is named.
+STANDARD_STREAM = "-"
 # A table in a pipe is as wide as it needs to be.
 _PIPE_WIDTH = 10_000
 # What the environment may say of the screen: anything smaller or larger is a mistake, and would be drawn for ever.

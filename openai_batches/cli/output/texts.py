@@ -1,6 +1,7 @@
 """Numbers, sizes, times, costs and text of others, formatted for the user."""
 
 import datetime as dt
+import difflib
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, TypeAlias
@@ -15,6 +16,7 @@ __all__ = [
     "Costs",
     "age_text",
     "clean",
+    "closest",
     "condition",
     "costs_of",
     "cut",
@@ -112,6 +114,11 @@ def time_text(then: dt.datetime | None) -> str:
 def money_text(amount: Decimal | float | None, currency: str = "USD") -> str:
     """Return an amount as reports write it, and ``?`` where no price is known."""
     return "?" if amount is None else as_money(amount, one_line(currency))
+
+
+def closest(typed: str, known: Iterable[str]) -> str | None:
+    """Return the known name that was probably meant; None where none is similar."""
+    return next(iter(difflib.get_close_matches(typed, list(known), n=1)), None)
 
 
 def words(items: Iterable[object]) -> str:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 from openai_batches import InputError, InvalidRequestsError
 from openai_batches.cli.advice import command_without
 from openai_batches.cli.errors import CommandError
-from openai_batches.cli.options.sources import STDIN
 from openai_batches.cli.output.save import check_apart, refuse_file
-from openai_batches.cli.output.terminal import note
+from openai_batches.cli.output.terminal import STANDARD_STREAM, note
 from openai_batches.cli.run.job_on_disk import has_journal
 from openai_batches.jobs.plan import service_place
 
@@ -31,19 +30,19 @@ _HEAD_BYTES = 256 * 1024
 
 def job_place(source: str | None, directory: Path | None) -> tuple[str | None, Path]:
     """Return the source and the directory of a job: a job's directory stands for the job in it."""
-    if source is not None and source != STDIN and Path(source).is_dir():
+    if source is not None and source != STANDARD_STREAM and Path(source).is_dir():
         if not has_journal(Path(source)):
             raise CommandError(f"{source} is a folder, and there is no job in it", "Name a file of requests")
         if directory is not None:
             raise CommandError(f"{source} is the directory of a job already", "Leave out --directory")
         return None, Path(source)
-    if directory is not None and source in {None, STDIN}:
+    if directory is not None and source in {None, STANDARD_STREAM}:
         return source, directory
     if source is None:
         raise CommandError(
             "No requests were given", "Name a file of them, - for standard input, or the directory of a job to continue"
         )
-    if source == STDIN:
+    if source == STANDARD_STREAM:
         raise CommandError(
             "A job with requests from standard input needs a directory", "Name it: --directory jobs/monday"
         )
@@ -146,7 +145,7 @@ def _other_job(
         )
     if source is None:
         return None
-    name = "What came from standard input" if source == STDIN else source
+    name = "What came from standard input" if source == STANDARD_STREAM else source
     text = f"{name} is not what the job in {directory} was started with"
     if not job.source_digest:
         text = f"The job in {directory} was made of adopted batches, and takes no requests"

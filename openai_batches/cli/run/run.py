@@ -32,10 +32,11 @@ from openai_batches.cli.advice import say_resume
 from openai_batches.cli.errors import CommandError, ExitCode
 from openai_batches.cli.logs import silence
 from openai_batches.cli.options.service import Service, connected, unconnected
-from openai_batches.cli.options.sources import STDIN, request_source, source_name
+from openai_batches.cli.options.sources import request_source, source_name
 from openai_batches.cli.output.documents import write_document
 from openai_batches.cli.output.signals import stopped_by_signals
 from openai_batches.cli.output.terminal import (
+    STANDARD_STREAM,
     busy,
     facts,
     note,
@@ -206,7 +207,9 @@ class RunCommand:
             arguments=arguments,
             is_quiet=self.is_quiet,
         )
-        opened = request_source(STDIN) if self.source == STDIN else contextlib.nullcontext(self.source)
+        opened = (
+            request_source(STANDARD_STREAM) if self.source == STANDARD_STREAM else contextlib.nullcontext(self.source)
+        )
         with opened as source:
             async with BatchJob(session, source, directory=self.directory, on_event=self._on_event, **arguments) as job:
                 yield job
@@ -404,7 +407,7 @@ class RunCommand:
 
 def _is_typed(source: str | None) -> bool:
     """Return whether the requests come from a keyboard: nothing is drawn over what is typed."""
-    return source == STDIN and sys.stdin is not None and sys.stdin.isatty()
+    return source == STANDARD_STREAM and sys.stdin is not None and sys.stdin.isatty()
 
 
 async def leave_report(directory: Path, path: Path, prices: "PriceTable") -> None:

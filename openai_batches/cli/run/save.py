@@ -16,6 +16,7 @@ from openai_batches.cli.output.result_lines import RowLines
 from openai_batches.cli.output.result_shapes import chosen_format
 from openai_batches.cli.output.save import refuse_file
 from openai_batches.cli.output.streams import OutputStream, gathered
+from openai_batches.cli.output.terminal import STANDARD_STREAM
 from openai_batches.results.formats import OutputFormat
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_OUTPUT", "Output", "stream_results"]
 
-_STDOUT = "-"
 _GROUP = Group("Results", sort_key=10)
 
 
@@ -53,7 +53,7 @@ class Output:
     @property
     def is_stream(self) -> bool:
         """Whether the results go to standard output."""
-        return self.output == _STDOUT
+        return self.output == STANDARD_STREAM
 
     @property
     def path(self) -> Path | None:
@@ -100,8 +100,6 @@ class Output:
                 f"{self.path} was created meanwhile by another program",
                 f"The job has the results: write them to another file, with run {shlex.quote(str(job.directory))} -o",
             ) from error
-        except FileExistsError as error:
-            raise CommandError(f"{error.filename}: {error.strerror}", "Wait, or name another file") from error
         except OSError as error:
             # A write that fails, as where the disk is full, does not say which file it was of.
             error.filename = error.filename or str(self.path)
