@@ -56,7 +56,7 @@ class LineBlock:
             if line is None or line.response is None or line.error is not None:
                 return None
             response = line.response
-            if not _is_success(response.status_code) or response.body is None:
+            if not 200 <= (response.status_code or 0) < 300 or response.body is None:
                 return None
             heads.append(response.body)
         return heads
@@ -70,7 +70,8 @@ class LineBlock:
             if line is None:
                 continue
             response = line.response
-            if response is None or line.error is not None or not _is_success(response.status_code):
+            # Written out as in ``successes``, since a call for each line would take longer than the comparison.
+            if response is None or line.error is not None or not 200 <= (response.status_code or 0) < 300:
                 append(_unsuccessful(line, raw[:-1], number))
                 continue
             status, request_id, head = response.status_code, response.request_id, response.body
@@ -80,10 +81,6 @@ class LineBlock:
             result.__class__ = BatchResult  # from here on it is frozen
             append(result)
         return results
-
-
-def _is_success(status_code: int | None) -> bool:
-    return 200 <= (status_code or 0) < 300
 
 
 class ResultReader:
