@@ -73,13 +73,13 @@ class TestWindow:
             await them.admission.mark_validated("a")
             assert await them.let_in() == 2 + 16
 
-    async def test_one_that_was_not_created_makes_room_for_another(self) -> None:
+    async def test_one_that_was_not_created_gives_its_slot_to_another(self) -> None:
         async with crowd() as them:
             await them.come(5)
             await them.admission.release("a")
             assert await them.let_in() == 5
 
-    async def test_one_that_ended_before_it_passed_makes_room_too(self) -> None:
+    async def test_one_that_ended_before_it_passed_gives_its_slot_back_too(self) -> None:
         """A batch may be cancelled, or found invalid, in validation."""
         async with crowd() as them:
             await them.come(5)
@@ -115,7 +115,7 @@ class TestFull:
             await them.admission.mark_ended("a", was_validated=True)
             assert await them.let_in() == inside + 1
             await them.admission.mark_validated("a")
-            assert await them.let_in() == inside + 1, "what passes makes no room"
+            assert await them.let_in() == inside + 1, "what passes frees no slot"
 
     async def test_a_place_is_kept_for_who_comes_later(self) -> None:
         async with crowd() as them:
@@ -132,7 +132,7 @@ class TestFull:
             assert await them.come(2) == 1
             assert await them.come(2, "b") == 3
 
-    async def test_where_nothing_of_ours_would_make_room_the_model_is_stuck(self) -> None:
+    async def test_where_no_batch_of_ours_is_open_the_model_is_stuck(self) -> None:
         async with crowd() as them:
             await them.come(5)
             assert them.admission.stuck() == []
@@ -155,7 +155,7 @@ class TestFull:
             await them.admission.add_slots("a", 3)
             assert await them.let_in() == 7
 
-    async def test_a_place_is_worth_nothing_where_there_is_room(self) -> None:
+    async def test_slots_count_only_where_the_service_is_full(self) -> None:
         async with crowd() as them:
             await them.admission.add_slots("a", 100)
             assert await them.come(9) == 4
@@ -193,7 +193,7 @@ class TestBounds:
 
 @attrs.define
 class Service:
-    """Has room for some batches, and says so only when it has looked at them."""
+    """Has capacity for some batches, and says so only when it has looked at them."""
 
     capacity: int
     running: int = 0
@@ -251,12 +251,12 @@ times = st.floats(0.1, 500)
     others=st.lists(st.tuples(times, st.sampled_from([-1, 1, 2])), max_size=4),
     max_open=st.none() | st.integers(1, 10),
 )
-def test_a_service_with_little_room_is_not_stormed(
+def test_a_service_with_little_capacity_is_not_flooded(
     capacity: int, batches: list[tuple[float, float]], others: list[tuple[float, int]], max_open: int | None
 ) -> None:
     """Each refusal after the first ones has a place behind it that was freed; and every batch gets its turn.
 
-    The first ones were let in before anybody knew how much room there is. Other users take room and give it back.
+    The first ones were let in before anybody knew how much capacity there is. Other users take some and give it back.
     """
     service = Service(capacity)
 
@@ -286,7 +286,7 @@ def test_a_service_with_little_room_is_not_stormed(
 
 @given(capacity=st.integers(1, 20), count=st.integers(1, 60))
 def test_with_equal_batches_only_those_are_refused_that_went_before_it_was_known(capacity: int, count: int) -> None:
-    """From the first refusal on, one goes for each that has ended, and finds room."""
+    """From the first refusal on, one goes for each that has ended, and there is capacity for it."""
     service = Service(capacity)
 
     async def main() -> int:
@@ -298,7 +298,7 @@ def test_with_equal_batches_only_those_are_refused_that_went_before_it_was_known
 
     freed = virtual_time.run(main())
     assert freed == 0
-    assert service.most == min(capacity, count), "all the room there is was used"
+    assert service.most == min(capacity, count), "all the capacity was used"
     # Never more were under way unvalidated than had been proven, doubled so often, and the first four.
     assert service.refused <= max(0, min(count, 4 * 2**capacity) - capacity)
     if count <= capacity:
@@ -316,7 +316,7 @@ def test_a_thousand_batches_that_wait_cost_little() -> None:
     assert (service.ended, service.most) == (1_000, 5)
 
 
-async def test_batches_that_are_born_running_make_room_as_well(
+async def test_batches_that_run_from_the_start_give_their_slot_back(
     open_session: Callable[..., BatchSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some services have looked at the requests before they answer: nothing is left to be proven."""
@@ -339,7 +339,7 @@ async def test_batches_that_are_born_running_make_room_as_well(
 
 
 class TestWords:
-    """What services say when there is no room, or no money."""
+    """What services say when there is no capacity, or no quota."""
 
     @pytest.mark.parametrize(
         ("message", "limit"),
@@ -357,7 +357,7 @@ class TestWords:
     @pytest.mark.parametrize(
         ("code", "is_out"), [("token_limit_exceeded", True), ("invalid_url", False), (None, False)]
     )
-    def test_a_batch_was_refused_for_want_of_room(self, code: str | None, is_out: bool) -> None:
+    def test_a_batch_was_refused_for_lack_of_capacity(self, code: str | None, is_out: bool) -> None:
         errors = {"object": "list", "data": [{"code": "other", "message": "x"}, {"code": code, "message": "x"}]}
         assert is_out_of_capacity(batch(status="failed", errors=errors)) is is_out
         assert not is_out_of_capacity(batch(status="failed"))

@@ -103,7 +103,7 @@ class TestRun:
             with pytest.raises(InputError, match=f"{name} must be a whole number"):
                 shop.job(**{name: value})
 
-    async def test_metadata_leaves_room_for_ours(self, tmp_path: Path) -> None:
+    async def test_metadata_leaves_pairs_for_ours(self, tmp_path: Path) -> None:
         """Twelve pairs are the user's, and reach the batch; four are ours."""
         async with open_shop(tmp_path, requests=1) as shop:
             with pytest.raises(InputError, match="12 pairs in a job, not 13"):

@@ -210,9 +210,9 @@ class TestValidation:
             assert front.batches.created == 11
 
 
-class TestRoom:
-    async def test_room_for_three(self, tmp_path: Path) -> None:
-        """No room is no failure: the file waits at the service, and a batch is created again when another has ended."""
+class TestCapacity:
+    async def test_capacity_for_three(self, tmp_path: Path) -> None:
+        """A lack of capacity is no failure: the file stays, and a batch is created again when another one has ended."""
         async with open_shop(tmp_path, requests=200, enqueued_token_limit=600) as shop, shop.job() as job:
             ledger = await job.run()
             assert (ledger.succeeded, ledger.balances) == (200, True)
@@ -221,8 +221,8 @@ class TestRoom:
             assert statuses["completed"] == 40
             assert 0 < statuses["failed"] == shop.kinds()["refused"] <= 37
 
-    async def test_others_have_taken_the_room(self, tmp_path: Path) -> None:
-        """Where nothing of the job's own would make room, it is tried again from time to time."""
+    async def test_others_use_the_capacity(self, tmp_path: Path) -> None:
+        """Where the job has no other batch open, it is tried again from time to time."""
         async with open_shop(tmp_path, requests=10) as shop:
             front = Front(shop.session)
             front.batches.failures = [BatchError(code="token_limit_exceeded", message=ROOM)] * 6
@@ -231,7 +231,7 @@ class TestRoom:
             assert shop.kinds()["refused"] == 6
             assert shop.asked("POST", "/v1/files") == 2
 
-    async def test_a_shard_that_will_never_have_room(self, tmp_path: Path) -> None:
+    async def test_a_shard_that_will_never_have_capacity(self, tmp_path: Path) -> None:
         """It is said at the first refusal, with the limit that would do; and the next run tries again."""
         async with open_shop(tmp_path, requests=5, enqueued_token_limit=40) as shop, shop.job() as job:
             with pytest.raises(BatchFailedError, match=r"ShardLimits\(max_tokens=20\)"):
@@ -244,7 +244,7 @@ class TestRoom:
             assert (shop.kinds()["refused"], shop.asked("POST", "/v1/files")) == (2, 1)
 
     @pytest.mark.parametrize("said", [ROOM, "Too many tokens are enqueued."])
-    async def test_a_service_that_never_has_room(self, tmp_path: Path, said: str) -> None:
+    async def test_a_service_that_never_has_capacity(self, tmp_path: Path, said: str) -> None:
         """Each look costs a batch: after six in a row with none of ours open the job says so, and can be run again."""
         async with open_shop(tmp_path, requests=10) as shop:
             front = Front(shop.session)
@@ -258,7 +258,7 @@ class TestRoom:
                 assert (await job.run()).succeeded == 10
             assert shop.asked("POST", "/v1/files") == 2
 
-    async def test_a_service_that_never_has_room_and_says_so_at_once(self, tmp_path: Path) -> None:
+    async def test_a_service_that_never_has_capacity_and_says_so_at_once(self, tmp_path: Path) -> None:
         refusal = BadRequestError(ROOM, status=400, code="token_limit_exceeded")
         async with open_shop(tmp_path, requests=5) as shop:
             front = Front(shop.session)
@@ -268,7 +268,7 @@ class TestRoom:
                     await job.run()
                 assert shop.kinds()["refused"] == 6
 
-    async def test_a_job_that_is_cancelled_needs_no_room(self, tmp_path: Path) -> None:
+    async def test_a_job_that_is_cancelled_needs_no_capacity(self, tmp_path: Path) -> None:
         async with open_shop(tmp_path, requests=5, enqueued_token_limit=40) as shop, shop.job() as job:
             running = asyncio.create_task(job.run())
             await shop.until(lambda: shop.kinds()["created"] == 1)
@@ -276,7 +276,7 @@ class TestRoom:
             await running
 
     async def test_a_service_that_says_so_at_once(self, tmp_path: Path) -> None:
-        """Azure fails fast, with 400: nothing was created, and it is tried again when there is room."""
+        """Azure fails fast, with 400: nothing was created, and it is tried again when there is capacity."""
         refusal = BadRequestError(ROOM, status=400, code="token_limit_exceeded")
         async with open_shop(tmp_path, requests=20) as shop:
             front = Front(shop.session)

@@ -422,7 +422,7 @@ class TestCancel:
             assert [result.custom_id for result in results] == [f"r{number}" for number in range(20)]
 
     async def test_after_it_was_stopped(self, tmp_path: Path) -> None:
-        """The batches of an earlier life are cancelled too; and once cancelled it stays so."""
+        """The batches of an earlier run are cancelled too; and once cancelled it stays so."""
         async with stopped_shop(tmp_path, requests=20) as shop:
             async with shop.job() as job:
                 running = await begun(shop, job)
@@ -457,7 +457,7 @@ class TestCancel:
             assert shop.asked("POST", "/v1/batches") <= 4
 
     async def test_a_batch_that_was_about_to_be_created(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where an earlier life wrote its key down, and it does not exist, it is never created."""
+        """Where an earlier run wrote its key down, and it does not exist, it is never created."""
         monkeypatch.setattr(submit, "_GRACE_S", 0.0)
         async with stopped_shop(tmp_path, requests=5) as shop:
             front = Front(shop.session)

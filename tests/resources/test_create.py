@@ -402,7 +402,7 @@ class TestTheSearch:
         assert batch.metadata[KEY_NAME] != "0123"
         assert len(desk.batches) == 2
 
-    async def test_a_copied_key_takes_no_room(self, open_session: OpenSession) -> None:
+    async def test_a_copied_key_takes_no_pair(self, open_session: OpenSession) -> None:
         """A key copied along with 15 pairs makes way for the new one, so that the batch can be found."""
         desk = Desk(lose)
         copied = {KEY_NAME: "0123", **{f"name{number}": "x" for number in range(15)}}
@@ -414,7 +414,7 @@ class TestTheSearch:
 
 class TestClearAnswers:
     @pytest.mark.parametrize("pairs", [15, 16])
-    async def test_metadata_without_room_for_the_key(self, pairs: int, open_session: OpenSession) -> None:
+    async def test_metadata_without_a_free_pair_for_the_key(self, pairs: int, open_session: OpenSession) -> None:
         """With all 16 pairs taken there is no key: a lost answer raises, and the request is not sent again."""
         desk = Desk(lose)
         metadata = {f"name{number}": "x" for number in range(pairs)}
