@@ -45,4 +45,4 @@ class UnknownOptionError(CommandError):
 
 
 class ClosedPipeError(Exception):
-    """Nobody reads what is written: that is the end, and no mistake."""
+    """The reader of standard output has gone: the program ends, and that is not an error."""

@@ -15,7 +15,7 @@ def relay(*, is_debugging: bool) -> None:
     """Let the library's warnings and log lines reach the person."""
     warnings.showwarning = lambda message, *_, **__: _tell(str(message))
     logger = logging.getLogger("openai_batches")
-    # A person who watches is told that a request is tried again; a log file is not filled with it.
+    # Retries are shown on a terminal, but do not fill a log file.
     level = logging.INFO if progress_is_shown() else logging.WARNING
     logger.setLevel(logging.DEBUG if is_debugging else level)
     logger.handlers = [_Handler()]
@@ -23,7 +23,7 @@ def relay(*, is_debugging: bool) -> None:
 
 
 def silence() -> None:
-    """Keep them from this command, which says nothing but errors."""
+    """Silence them for this command, which writes only errors."""
     _is_silenced.set(True)
 
 

@@ -27,7 +27,7 @@ from openai_batches.cli.output.terminal import (
 
 __all__ = ["run"]
 
-# Who asks for these wants to read something.
+# These options write to standard output.
 _WORDS = frozenset({"--help", "-h", "--version"})
 
 
@@ -57,7 +57,7 @@ def _ended(tokens: Sequence[str], *, is_debugging: bool) -> int:
     except BaseException as error:  # noqa: BLE001  # whatever it is, a person is told of it
         flush_or_discard_output()
         if isinstance(error, KeyboardInterrupt) and not is_debugging:
-            # It may have come before the rooms that explain errors could be loaded.
+            # It may have come before the modules that explain errors were imported.
             say_error("Interrupted")
             return ExitCode.INTERRUPTED
         return _tell(error, tokens, is_debugging=is_debugging)

@@ -116,10 +116,10 @@ class BatchWaiter:
     def _rendered(self) -> RenderableType:
         console = stderr()
         now = dt.datetime.now(dt.UTC)
-        room = max(console.height - 2, 1)
+        space = max(console.height - 2, 1)
         longest = max(map(len, self.open), default=0)
-        hidden = len(self.open) - room + 1 if len(self.open) > room else 0
-        shown = islice(self.open.items(), room - 1 if hidden else room)
+        hidden = len(self.open) - space + 1 if len(self.open) > space else 0
+        shown = islice(self.open.items(), space - 1 if hidden else space)
         lines = [_line(one_line(name).ljust(longest), batch, now, console.width) for name, batch in shown]
         if hidden:
             lines.append(Text(f"and {as_count(hidden, 'more batch', 'more batches')}"))
@@ -127,7 +127,7 @@ class BatchWaiter:
 
 
 def _line(name: str, batch: Batch | None, now: dt.datetime, width: int) -> Text:
-    """Return a batch on one line: what has no room is left out, the name last."""
+    """Return a batch on one line: what does not fit is left out, the name last."""
     if batch is None:
         return Text(name, "bright_black", overflow="ellipsis", no_wrap=True)
     status = status_cell(batch)
@@ -136,9 +136,9 @@ def _line(name: str, batch: Batch | None, now: dt.datetime, width: int) -> Text:
     line = Text.assemble(name, _GAP, status, overflow="ellipsis", no_wrap=True)
     if counts:
         line.append(f"{_GAP}{counts:>{_COUNTS_WIDTH}}")
-        room = width - line.cell_len - len(_GAP) - (len(_GAP) + len(left) if left else 0)
-        if room >= _NARROWEST_BAR:
-            line.append(_GAP).append_text(progress_bar(batch, min(room, _WIDEST_BAR)))
+        space = width - line.cell_len - len(_GAP) - (len(_GAP) + len(left) if left else 0)
+        if space >= _NARROWEST_BAR:
+            line.append(_GAP).append_text(progress_bar(batch, min(space, _WIDEST_BAR)))
         if left:
             line.append(f"{_GAP}{left}")
     return line

@@ -93,6 +93,6 @@ async def _cancelled(session: "BatchSession", ids: list[str], failures: Failures
             task.cancel()
         raise
     finally:
-        # Also where nobody reads what is said, all of them are cancelled.
+        # All of them are cancelled, even if the output cannot be written.
         await asyncio.wait(attempts.values())
     return cancelled

@@ -55,7 +55,7 @@ def install_completion(
         output: Where to write to, `-` for standard output (where the shell looks for it).
         force: Replace the file that -o names, if it is there.
     """
-    # The table of commands knows this room by name alone.
+    # The table of commands names this module, so it cannot be imported at the top.
     from openai_batches.cli.app import app as program  # noqa: PLC0415
 
     try:

@@ -77,7 +77,7 @@ _MIXTURES = frozenset({"invalid_url", "mismatched_model"})
 
 @attrs.frozen(kw_only=True)
 class _Order:
-    """What is asked for, but for the file; checked, so that nothing is uploaded in vain."""
+    """What the options ask for, checked before the file is uploaded."""
 
     window: str
     metadata: "Mapping[str, str] | None"
@@ -143,7 +143,7 @@ async def create(
         key=checked_idempotency_key(idempotency_key),
         interval_s=interval,
     )
-    # The id of what is paid for goes there.
+    # The id of the batch is written there, so it is checked before anything is created.
     check_output()
     async with connected(service) as session:
         batch = await _found(session, order)
@@ -191,7 +191,7 @@ async def _uploaded(session: "BatchSession", order: _Order, file: RequestFile, s
         else:
             again = command_of_file(source, uploaded.id, endpoint=file.endpoint)
             gone = command_line("files", "delete", uploaded.id, service=service)
-            # Whoever does not know whether there is a batch is not to create another.
+            # While it is unknown whether there is a batch, no second one is suggested.
             is_in_doubt = isinstance(error, AmbiguousCreateError)
             stays = ": there may be a batch of it" if is_in_doubt else f". To use it: {again}; to delete it: {gone}"
             note(f"The file {one_line(uploaded.id)} stays at the service{stays}")
@@ -262,7 +262,7 @@ def _say_id(batch: Batch) -> None:
     try:
         say(one_line(batch.id))
     except (ClosedPipeError, CommandError):
-        # Who paid for it has to know it all the same.
+        # The batch costs money, so its id is written to standard error instead.
         note(f"The batch {one_line(batch.id)} was created and continues to run")
         raise
 
@@ -282,10 +282,10 @@ async def request_file(
 ) -> "AsyncGenerator[RequestFile]":
     """Give a request file that makes one batch, whatever it was: packed, from standard input, or with blank lines."""
     with tempfile.TemporaryDirectory() as folder:
-        room, path = Path(folder), Path(source)
+        temporary, path = Path(folder), Path(source)
         name = _service_name(path)
         if source == STANDARD_STREAM or await in_thread(_is_stream, path):
-            path, name = await _kept(source, room / _NAME), _NAME
+            path, name = await _kept(source, temporary / _NAME), _NAME
         await in_thread(_check_path, path)
         if not is_checked:
             yield RequestFile(path=path, name=name, endpoint=endpoint or await _first_endpoint(path, source))
@@ -296,7 +296,7 @@ async def request_file(
         is_packed = await in_thread(_is_packed, path)
         if report.repairs or is_packed:
             # Shards are written without what the service would stumble over.
-            shards = await write_shards(path, room / _SHARDS, endpoint=endpoint, provider=provider)
+            shards = await write_shards(path, temporary / _SHARDS, endpoint=endpoint, provider=provider)
             path = shards[0].path
         yield RequestFile(path=path, name=name, endpoint=report.endpoints[0])
 
@@ -380,7 +380,7 @@ def _check_report(report: ValidationReport, source: str) -> None:
             f"{_shown(source)} makes more than one batch: {where}{first.message}",
             f"`openai-batches run {file} -o results.jsonl` sends it in shards; `openai-batches split {file}` cuts it",
         )
-    # The copy that is made of a stream has a name that nobody knows.
+    # The copy of a stream has a temporary name, which would mean nothing to the user.
     named = None if source == STANDARD_STREAM else source
     problems = [attrs.evolve(problem, file=named) for problem in report.problems]
     attrs.evolve(report, problems=tuple(problems)).raise_for_problems()

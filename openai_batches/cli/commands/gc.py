@@ -90,7 +90,7 @@ async def gc(
         if not await confirmed(f"Delete {_amount(found.files)}?"):
             note("Nothing was deleted.")
             return ExitCode.INTERRUPTED
-        # What has come to be needed meanwhile is left, and what nobody was asked about.
+        # Files that are needed by now, or were not in the question, are kept.
         return await _clear(session, folders, options, is_json=False, only={file.id for file in found.files})
 
 

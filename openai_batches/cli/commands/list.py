@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ListView", "app", "watch_list"]
 
-# So many rows a person takes in; who wants more says so.
+# As many rows as one can read at once; --limit shows more.
 _ROWS_ON_TERMINAL = 30
 _MAX_PAGE = 100
 _INTERVAL_S = 5.0
@@ -46,7 +46,7 @@ openai-batches list --since 7d --status failed,expired
 openai-batches list --metadata team=search --older-than 30d --jsonl \\
     > old.jsonl""",
 )
-# The line of names, an empty one, and the one that says how old it is.
+# The header, an empty line, and the line that says how old the list is.
 _OTHER_LINES = 3
 
 
@@ -196,7 +196,7 @@ class ListView:
     """What is known of the list, and how it is shown.
 
     Attributes:
-        limit: how many rows at most; None: as many as there is room for.
+        limit: how many rows at most; None: as many as fit.
         interval_s: how often the service is asked.
         shows_metadata: whether there is a column of metadata.
         batches: the batches that fit.
@@ -214,8 +214,8 @@ class ListView:
     def rendered(self, now: dt.datetime, columns: int, rows: int) -> RenderableType:
         """Return what a terminal of so many columns and rows shows."""
         table = BatchTable(columns, shows_metadata=self.shows_metadata)
-        room = max((rows - _OTHER_LINES) // table.lines_each(self.batches, now), 1)
-        shown = self.batches[: min(room, self.limit or room)]
+        space = max((rows - _OTHER_LINES) // table.lines_each(self.batches, now), 1)
+        shown = self.batches[: min(space, self.limit or space)]
         parts: list[RenderableType] = [table.of(shown, now), Text()]
         return Group(*parts, self._footer(now, columns, len(self.batches) - len(shown)))
 
@@ -262,7 +262,7 @@ async def watch_list(
                 try:
                     view.saw(await _looked(session, wanted), _now())
                 except BatchesError as error:
-                    # A page of a proxy may stand in for an answer now and then.
+                    # A proxy may answer with a page of its own now and then.
                     if not can_pass(error) and not isinstance(error, DecodeError):
                         raise
                     view.trouble = one_line(str(error))

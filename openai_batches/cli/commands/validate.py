@@ -32,7 +32,7 @@ make_requests.py | openai-batches validate -
 """,
 )
 
-# What other limits, or several batches, would mend.
+# Problems that do not exist with other limits or in several shards.
 _SPLITTABLE = frozenset({"too_many_tasks", "file_too_large", "too_many_inputs", "mismatched_model"})
 _REPAIRS = {"bom": "byte order mark", "crlf": "line end as on Windows", "blank_line": "blank line"}
 _REPAIRS_MANY = {"crlf": "line ends as on Windows"}

@@ -63,7 +63,7 @@ _SECRET_ENV = "OPENAI_WEBHOOK_SECRET"  # noqa: S105  # its name, not itself
 app: App = command("webhook", examples=_EXAMPLES, help="Receive the service's webhooks.")
 _listen = command("listen", examples=_EXAMPLES)
 app.command(_listen, name="listen")
-# More events than this wait for nobody: the service is asked to send further ones again, later.
+# While more events than this wait, further ones are refused, so that the service sends them again later.
 _MOST_WAITING = 1_000
 _BACKLOG = 128
 _SHUTDOWN_S = 2.0
@@ -154,7 +154,7 @@ class EventCommand:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, event: bytes, name: str) -> None:
-        """Start the command, as soon as there is room for one more."""
+        """Start the command, as soon as fewer than four are running."""
         await self._slots.acquire()
         task = asyncio.create_task(self._run(event, name))
         self._tasks.add(task)

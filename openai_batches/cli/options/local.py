@@ -28,7 +28,7 @@ _GREETING_TIMEOUT_S = 2.0
 # An emulator that begins or ends has the folder, and no address, for about this long.
 _CHANGE_S = 5.0
 _PAUSE_S = 0.05
-# An emulator that is not there will not come back: nobody waits long for it.
+# An emulator that has ended does not come back, so a lost connection is not retried for long.
 _RETRY = RetryPolicy(initial_delay_s=0.1)
 _OTHER_FOLDER = "Name another one with --local-data"
 

@@ -67,8 +67,8 @@ def _aligned(rows: list[_Row], width: int) -> Iterable[Text]:
     column = min(max(cell_len(name) for name, _ in rows), width // 3)
     for name, value in rows:
         label = Text(f"{indent}{name}{' ' * (column - cell_len(name))}" if column else indent.rstrip())
-        room = max(width - _INDENT - column - _INDENT, _NARROWEST_BAR)
-        first, *rest = _wrapped(value, room) or [Text()]
+        space = max(width - _INDENT - column - _INDENT, _NARROWEST_BAR)
+        first, *rest = _wrapped(value, space) or [Text()]
         yield Text.assemble(label, indent, first)
         for line in rest:
             yield Text.assemble(" " * (_INDENT + column), indent, line)
@@ -124,20 +124,20 @@ def _states(batch: Batch, now: dt.datetime, width: int) -> list[_Row]:
     lengths = [lasting_text(span.seconds) for span in spans]
     longest = max(map(len, lengths))
     taken = 3 * _INDENT + max(cell_len(span.state) for span in spans) + longest
-    room = min(max(width - taken, _NARROWEST_BAR), _WIDEST_BAR)
+    space = min(max(width - taken, _NARROWEST_BAR), _WIDEST_BAR)
     return [
         (
             one_line(span.state),
-            Text.assemble(length.rjust(longest), "  ", _bar(span, spans[0].begin, total_s, room)),
+            Text.assemble(length.rjust(longest), "  ", _bar(span, spans[0].begin, total_s, space)),
         )
         for span, length in zip(spans, lengths, strict=True)
     ]
 
 
-def _bar(span: Span, begin: dt.datetime, total_s: float, room: int) -> Text:
+def _bar(span: Span, begin: dt.datetime, total_s: float, space: int) -> Text:
     """Return a span as a bar that stands where it was in the batch's life; the shortest one is seen, too."""
-    start = min(int((span.begin - begin).total_seconds() / total_s * room), room - 1)
-    stop = max(round((span.end - begin).total_seconds() / total_s * room), start + 1)
+    start = min(int((span.begin - begin).total_seconds() / total_s * space), space - 1)
+    stop = max(round((span.end - begin).total_seconds() / total_s * space), start + 1)
     return Text.assemble(" " * start, ("█" * (stop - start), status_style(span.state)))
 
 

@@ -31,7 +31,7 @@ _METADATA = "metadata"
 
 @attrs.frozen
 class _Column:
-    """A column; of those that have no room, the ones with the highest rank are left out.
+    """A column; of those that have no space, the ones with the highest rank are left out.
 
     Attributes:
         name: its head; one that ends with ``>`` has its cells at the right.
@@ -87,14 +87,14 @@ class BatchTable:
         return made
 
     def lines_each(self, batches: Sequence[Batch], now: dt.datetime) -> int:
-        """Return how many lines each of these batches takes: an id that has no room goes on in the next one."""
+        """Return how many lines each of these batches takes: an id that does not fit continues in the next one."""
         if self._width is None:
             return 1
         id_width, status_width = (
             max((_length(column.cell(batch, now)) for batch in batches), default=0) for column in self._known[:2]
         )
-        room = self._width - _GAP - max(status_width, self._known[1].narrowest)
-        return max(1, -(-id_width // max(1, room)))
+        space = self._width - _GAP - max(status_width, self._known[1].narrowest)
+        return max(1, -(-id_width // max(1, space)))
 
     def text_of(self, batches: Sequence[Batch], now: dt.datetime) -> str:
         """Return the lines of the next batches, for a pipe, which takes a twentieth of the time."""
@@ -114,7 +114,7 @@ class BatchTable:
         """Return whether these are the first batches, and what is in their cells."""
         rows = [{column.name: column.cell(batch, now) for column in self._known} for batch in batches]
         is_first = not self._columns
-        # On a terminal, what has room is settled by the first rows.
+        # On a terminal, the first rows decide which columns fit.
         if is_first or self._width is None:
             self._widen(rows)
         if is_first:
@@ -130,7 +130,7 @@ class BatchTable:
             self._widths[name] = max(width, widest)
 
     def _fitting(self, width: int) -> tuple[_Column, ...]:
-        """Return the columns that have room in a terminal, which is given to the most telling ones first."""
+        """Return the columns that fit into a terminal, the most important ones first."""
         taken: set[str] = set()
         left = width + _GAP
         for column in sorted(self._known, key=lambda column: column.rank):

@@ -23,7 +23,7 @@ def now() -> dt.datetime:
 
 
 def file_row(file: "FileObject", *, when: str | None = None) -> tuple[str, str, str, str]:
-    """Return a file's id, name, size and age; the name is cut where a terminal has no room for it."""
+    """Return a file's id, name, size and age; the name is cut where it does not fit into the terminal."""
     name = one_line(file.filename)
     if out_is_terminal():
         name = cut(name, max(_LEAST_CHARS, stdout().width - _OTHERS_CHARS))

@@ -60,7 +60,7 @@ def interruptible() -> Generator[Interruption]:
         cast("asyncio.Task[object]", asyncio.current_task()).uncancel()
         interruption.has_come = True
     except KeyboardInterrupt:
-        # It has ended a write that nobody took.
+        # It has ended a write that was blocked.
         interruption.has_come = True
 
 
@@ -71,7 +71,7 @@ def cleared_at_ctrl_z(leave: Callable[[], object], come_back: Callable[[], objec
 
     def stop() -> None:
         leave()
-        # Where nobody could let it go on, as without a shell, the system does not stop it. Sent to this very thread, it
+        # Without a shell, which could continue it, the system does not stop it. Sent to this very thread, it
         # has come before the handler is there again.
         loop.remove_signal_handler(signal.SIGTSTP)
         signal.raise_signal(signal.SIGTSTP)

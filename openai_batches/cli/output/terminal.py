@@ -58,7 +58,7 @@ class _Console(Console):
             return self.file.isatty()
         return False
 
-    @property  # type: ignore[misc]  # nobody sets it
+    @property  # type: ignore[misc]  # it is never set
     def size(self) -> ConsoleDimensions:
         """Its size, as if nothing were narrower than a word."""
         size = super().size
@@ -103,7 +103,7 @@ def out_is_terminal() -> bool:
 
 
 def out_is_file() -> bool:
-    """Return whether standard output goes to a file, where nobody sees it come."""
+    """Return whether standard output goes to a file, where it is not seen at once."""
     with contextlib.suppress(OSError, CommandError):
         return stat.S_ISREG(os.fstat(_output().fileno()).st_mode)
     return False
@@ -153,7 +153,7 @@ def write(data: bytes) -> None:
 
 
 def write_through(data: bytes) -> None:
-    """Write bytes to standard output past its buffer; call it in a thread, which then holds nobody up."""
+    """Write bytes to standard output past its buffer; call it in a thread, since it may block."""
     flush()
     descriptor = _output().fileno()
     rest = memoryview(data)
@@ -189,7 +189,7 @@ def flush() -> None:
 
 @contextlib.contextmanager
 def _interruptible() -> Generator[None]:
-    """Let Ctrl-C end a write that nobody takes: it holds up the event loop, which hears of Ctrl-C otherwise."""
+    """Let Ctrl-C end a write that blocks: the event loop, which usually handles Ctrl-C, is blocked too."""
     heard = signal.getsignal(signal.SIGINT)
     # Python calls nothing where the signal is ignored, and no thread but the main one hears it.
     if not callable(heard) or threading.current_thread() is not threading.main_thread():
@@ -224,7 +224,7 @@ def discard_errors() -> None:
 
 
 def flush_or_discard_output() -> None:
-    """Hand on what was written before something went wrong, or let it be forgotten where nobody takes it."""
+    """Flush what was written before an error, or discard it where it cannot be written."""
     try:
         flush()
     except (ClosedPipeError, CommandError):

@@ -128,7 +128,7 @@ def words(items: Iterable[object]) -> str:
 
 
 def costs_of(found: "Estimate") -> list[Costs]:
-    """Return what the requests of each model cost in a batch, and what is known of lines that nobody can read."""
+    """Return what the requests of each model cost in a batch, and what is known of lines that cannot be read."""
     return [*((share.cost_low, share.cost_high) for share in found.by_model.values()), *_unread(found)]
 
 

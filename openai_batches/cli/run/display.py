@@ -43,7 +43,7 @@ class Frame:
         cost: what is counted of its cost; None where a price is not known.
         expected: what it is expected to cost at most; None if that is not known.
         currency: what these are in.
-        is_free: whether nobody is paid for it.
+        is_free: whether it costs nothing.
         is_stopping: whether it was told to stop.
     """
 

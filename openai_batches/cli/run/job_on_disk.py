@@ -171,7 +171,7 @@ def _directories(folder: Path, *, is_recursive: bool) -> Iterator[Path]:
 
 
 def job_folders(given: tuple[Path, ...]) -> list[Path]:
-    """Return the folders of jobs that are meant, and say which these are where nobody named them."""
+    """Return the folders of jobs that are meant, and say which these are if none were named."""
     for folder in given:
         if not has_journal(folder):
             raise CommandError(f"There is no job in {folder}", "`openai-batches jobs` lists the jobs")

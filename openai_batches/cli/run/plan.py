@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 DEFAULT_CONFIRM_ABOVE_USD = 5.0
-# What an answer is taken to have, where its request sets no maximum and nobody says otherwise.
+# What an answer is taken to have, where its request sets no maximum and no option says otherwise.
 ASSUMED_TOKENS = 1_000
 _MAX_LINES = 4
 
@@ -46,7 +46,7 @@ class JobPlan:
         bytes: the size of its input files.
         estimate: what it will use and cost.
         assumed_tokens: what the estimate takes for an answer whose request sets no maximum.
-        is_free: whether nobody is paid for it.
+        is_free: whether it costs nothing.
     """
 
     source: str
@@ -137,7 +137,7 @@ class JobPlan:
 async def agreed(plan: JobPlan, *, confirm_above_usd: float) -> bool:
     """Return whether a job may be sent: it is cheap enough, or the person says so."""
     cost, currency = plan.cost_high, plan.estimate.currency
-    # Nobody has said how much is much in another currency.
+    # The limit is in dollars: in another currency, every cost is confirmed.
     is_cheap = cost is not None and (cost <= confirm_above_usd if currency == "USD" else cost == 0)
     if plan.is_free or is_cheap:
         return True

@@ -77,7 +77,7 @@ class RunCommand:
         output: where the results go.
         arguments: gives what ``BatchJob`` takes besides.
         is_dry: whether nothing is to be sent.
-        is_agreed: whether nobody is to be asked.
+        is_agreed: whether no confirmation is needed.
         confirm_above: from which cost on somebody is asked; None for the usual one.
         output_tokens: what to take for an answer whose request sets no maximum.
         prices: the file of prices.
@@ -120,7 +120,7 @@ class RunCommand:
 
     @classmethod
     async def prepared(cls, *, source: str | None, directory: Path | None, **options: Any) -> "RunCommand":
-        """Return an command that can be run: where its job is, is known, and that its results can be written."""
+        """Find the job and check that its results can be written, before anything is sent."""
         source, place = job_place(source, directory)
         command = cls(source=source, directory=place, **options)
         command.view = view = await view_of(place)
@@ -180,7 +180,7 @@ class RunCommand:
             self.plan = await self._make_plan(job)
             self.is_begun = not self.is_dry and await self._is_agreed(self.plan)
         except BaseException:
-            # What went wrong first is what is told.
+            # The first error is the one to report.
             with contextlib.suppress(BatchesError, OSError):
                 await self._discard_plan(job)
             raise
