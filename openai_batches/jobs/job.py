@@ -15,7 +15,7 @@ from openai_batches._threads import in_thread
 from openai_batches.errors import InputError, JobError, JobStoppedError
 from openai_batches.jobs.adopt import adopted, begun_with
 from openai_batches.jobs.arguments import check_job, checked_pairs, job_directory
-from openai_batches.jobs.context import Settings
+from openai_batches.jobs.context import JobContext, Settings
 from openai_batches.jobs.events import EventStream, JobEventKind
 from openai_batches.jobs.iterate import JobWalk, first_of
 from openai_batches.jobs.journal.sqlite import journal_path
@@ -86,7 +86,7 @@ class BatchJob:
         keep_files: leave the input files at the service; else each is deleted once its results are on the disk.
         poll: how often to ask for a batch; None: every 5 s at first, every 5 min later.
         stall_after: after how many seconds without a change a batch is told as stalled; or such numbers by status.
-        patience_s: how long something that fails in passing is tried again before the job gives up (6 h).
+        patience_s: how long what fails for a reason that may pass is tried again before the job gives up (6 h).
         on_event: called with each event, in the event loop; it must be quick.
 
     Raises:
@@ -329,7 +329,7 @@ class BatchJob:
             except JobStoppedError:
                 if self._is_closed:
                     raise
-                # Whoever had started the job has stopped it: its batches are cancelled all the same.
+                # The job was stopped by the code that had started it: run it again, to collect what is cancelled.
 
     async def adopt(self, batch: Batch | str) -> None:
         """Make a batch that anyone has created part of this job: ``run`` waits for it and collects its results.
@@ -379,7 +379,8 @@ class BatchJob:
             return
         window = settled(state.job.options)["completion_window"]
         fields = {"completion_window": window, **self._settings.fields}
-        self._runner = Runner(self._session, state, attrs.evolve(self._settings, fields=fields))
+        settings = attrs.evolve(self._settings, fields=fields)
+        self._runner = Runner(JobContext.of(self._session, state, settings))
         if await self._runner.run():
             await state.finish()
         ledger = Ledger.of(state.attempts.values())

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from openai_batches.errors import BatchesError, JobError, JobPausedError, NotFoundError
 from openai_batches.jobs.collect import Collector
-from openai_batches.jobs.context import JobContext
 from openai_batches.jobs.events import JobEventKind
 from openai_batches.jobs.journal.records import Attempt, Step
 from openai_batches.jobs.submit import Submitter, is_validated
@@ -21,8 +20,7 @@ from openai_batches.jobs.submit import Submitter, is_validated
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
-    from openai_batches.jobs.context import Service, Settings
-    from openai_batches.jobs.state import JobState
+    from openai_batches.jobs.context import JobContext
     from openai_batches.models import Batch
 
 __all__ = ["Runner"]
@@ -36,12 +34,11 @@ _FIRST_PROBE_S, _LAST_PROBE_S = 15.0, 300.0
 class Runner:
     """Takes the shards of a job through their steps."""
 
-    def __init__(self, session: Service, state: JobState, settings: Settings) -> None:
-        context = JobContext.of(session, state, settings)
-        self._state = state
-        self._settings = settings
-        self._batches = session.batches
-        self._files = session.files
+    def __init__(self, context: JobContext) -> None:
+        self._state = context.state
+        self._settings = context.settings
+        self._batches = context.session.batches
+        self._files = context.session.files
         self._admission = context.admission
         self._leftovers = context.leftovers
         self._submitter = Submitter(context)
