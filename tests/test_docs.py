@@ -8,35 +8,38 @@ import re
 import textwrap
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCKS = [
-    pytest.param(block, id=f"{page.name}-{number}")
+BLOCKS = {
+    f"{page.name}, block {number}": block
     for page in PAGES
     for number, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL), 1)
-]
+}
 
 
-def test_there_are_pages_to_look_at() -> None:
-    """A check that finds no pages would pass for nothing."""
-    assert len(PAGES) > 5
-    assert len(BLOCKS) > 10
+def fault_of(block: str) -> str | None:
+    """Say why a block cannot be compiled as it stands, or which name that it imports from the package is not there."""
+    try:
+        compile(block, "<docs>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        for node in ast.walk(ast.parse(textwrap.dedent(block))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("openai_batches"):
+                module = importlib.import_module(node.module or "")
+                if missing := [alias.name for alias in node.names if not hasattr(module, alias.name)]:
+                    return f"{node.module} has no {', '.join(missing)}"
+    except (SyntaxError, ImportError) as error:
+        return str(error)
+    return None
 
 
-@pytest.mark.parametrize("block", BLOCKS)
-def test_a_block_is_python_and_imports_what_exists(block: str) -> None:
+def test_blocks_are_python_and_import_what_exists() -> None:
     """Each block can be compiled as it stands, and each name it imports from the package is there."""
-    compile(block, "<docs>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-    for node in ast.walk(ast.parse(textwrap.dedent(block))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("openai_batches"):
-            module = importlib.import_module(node.module or "")
-            assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
+    assert len(BLOCKS) > 10
+    assert {place: fault for place, block in BLOCKS.items() if (fault := fault_of(block))} == {}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_a_link_leads_to_a_file(page: Path) -> None:
+def test_links_lead_to_files() -> None:
     """A link within the project is not broken."""
-    targets = re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text("utf-8"))
-    assert [target for target in targets if not (page.parent / target).exists()] == []
+    assert len(PAGES) > 5
+    links = re.compile(r"\]\((?!https?:)([^)#\s]+)")
+    found = [(page, link) for page in PAGES for link in links.findall(page.read_text("utf-8"))]
+    assert [f"{page.name}: {link}" for page, link in found if not (page.parent / link).exists()] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -79,32 +80,9 @@ def passed(result: pytest.RunResult, count: int) -> None:
 
 
 class TestRunners:
-    @pytest.mark.parametrize("scope", ["function", "module", "session"])
     @pytest.mark.parametrize("mode", ["auto", "strict"])
-    def test_pytest_asyncio(self, pytester: pytest.Pytester, mode: str, scope: str) -> None:
-        """The session works in both modes and in loops of every scope."""
-        source = f"""
-@pytest.mark.asyncio(loop_scope="{scope}")
-@pytest.mark.parametrize("number", range(3))
-async def test_a_batch(batch_session, batch_server, number):
-    assert await way(batch_session, batch_server) == ["[echo] Hi"]
-
-@pytest.mark.asyncio(loop_scope="{scope}")
-async def test_no_call(batch_session):
-    assert not batch_session.closed
-"""
-        passed(run(pytester, source, *ASYNCIO, f"--asyncio-mode={mode}"), 4)
-
-    def test_auto_mode_needs_no_mark(self, pytester: pytest.Pytester) -> None:
-        """In auto mode a test is a plain coroutine function."""
-        source = """
-async def test_a_batch(batch_session, batch_server):
-    assert await way(batch_session, batch_server) == ["[echo] Hi"]
-"""
-        passed(run(pytester, source, *ASYNCIO, "--asyncio-mode=auto"), 1)
-
-    def test_beside_fixtures_that_are_coroutines(self, pytester: pytest.Pytester) -> None:
-        """A fixture that uses the session shares its loop, in whichever order they are asked for."""
+    def test_pytest_asyncio(self, pytester: pytest.Pytester, mode: str) -> None:
+        """Both modes, loops of every scope, fixtures that are coroutines; in auto mode a test needs no mark."""
         source = """
 import pytest_asyncio
 
@@ -115,33 +93,56 @@ async def file(batch_session):
     await batch_session.files.delete(made.id)
 
 @pytest.mark.asyncio
-async def test_a_file(file, batch_session):
+async def test_a_fixture_shares_the_loop(file, batch_session):
     assert (await batch_session.files.retrieve(file.id)).id == file.id
 """
-        passed(run(pytester, source, *ASYNCIO, "--asyncio-mode=strict"), 1)
+        for scope in ("function", "module", "session"):
+            source += f"""
+@pytest.mark.asyncio(loop_scope="{scope}")
+@pytest.mark.parametrize("number", range(3))
+async def test_a_batch_{scope}(batch_session, batch_server, number):
+    assert await way(batch_session, batch_server) == ["[echo] Hi"]
 
-    @pytest.mark.parametrize("lease", ["", "async def other():\n    yield 1\n"])
-    def test_anyio(self, pytester: pytest.Pytester, lease: str) -> None:
+@pytest.mark.asyncio(loop_scope="{scope}")
+async def test_no_call_{scope}(batch_session):
+    assert not batch_session.closed
+"""
+        if mode == "auto":
+            source += """
+async def test_without_a_mark(batch_session, batch_server):
+    assert await way(batch_session, batch_server) == ["[echo] Hi"]
+"""
+        passed(run(pytester, source, *ASYNCIO, f"--asyncio-mode={mode}"), 14 if mode == "auto" else 13)
+
+    def test_anyio(self, pytester: pytest.Pytester) -> None:
         """The session works under anyio's plugin, with and without a fixture that keeps anyio's loop."""
-        fixture = f"@pytest.fixture\n{lease}" if lease else ""
-        source = f"""
+        source = """
 pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def anyio_backend():
     return "asyncio"
 
-{fixture}
+@pytest.fixture
+async def other():
+    yield 1
+
 @pytest.mark.parametrize("number", range(2))
-async def test_a_batch(batch_session, batch_server, {"other, " if lease else ""}number):
+async def test_a_batch(batch_session, batch_server, number):
+    assert await way(batch_session, batch_server) == ["[echo] Hi"]
+
+@pytest.mark.parametrize("number", range(2))
+async def test_a_batch_in_a_loop_that_is_kept(batch_session, batch_server, other, number):
     assert await way(batch_session, batch_server) == ["[echo] Hi"]
 """
-        passed(run(pytester, source, "-p", "no:asyncio"), 2)
+        passed(run(pytester, source, "-p", "no:asyncio"), 4)
 
-    def test_a_loop_of_the_tests_own(self, pytester: pytest.Pytester) -> None:
-        """A blocking test may run the session itself; no plugin for coroutines is needed."""
+    def test_without_a_plugin_for_coroutines(self, pytester: pytest.Pytester) -> None:
+        """A blocking test may run the session itself, a loop that outlives it closes the session; unittest works."""
         source = """
-def test_a_batch(batch_session, batch_server):
+import threading, unittest
+
+def test_a_loop_of_the_tests_own(batch_session, batch_server):
     assert asyncio.run(way(batch_session, batch_server)) == ["[echo] Hi"]
     assert batch_session.closed
 
@@ -156,13 +157,6 @@ LOOPS = []
 
 def test_and_is_closed_later():
     LOOPS.pop().close()
-"""
-        passed(run(pytester, source, *NO_ASYNCIO), 3)
-
-    def test_a_loop_that_goes_on_in_another_thread(self, pytester: pytest.Pytester) -> None:
-        """A loop that outlives the test closes the session."""
-        source = """
-import threading, time
 
 @pytest.fixture(scope="module")
 def loop():
@@ -175,16 +169,9 @@ def loop():
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
 
-def test_a_batch(loop, batch_session, batch_server):
+def test_a_loop_that_goes_on_in_another_thread(loop, batch_session, batch_server):
     work = asyncio.run_coroutine_threadsafe(way(batch_session, batch_server), loop)
     assert work.result(10) == ["[echo] Hi"]
-"""
-        passed(run(pytester, source, *NO_ASYNCIO), 1)
-
-    def test_unittest(self, pytester: pytest.Pytester) -> None:
-        """A test case of the standard library takes the server through an autouse fixture."""
-        source = """
-import unittest
 
 class TestBatches(unittest.IsolatedAsyncioTestCase):
     @pytest.fixture(autouse=True)
@@ -194,8 +181,9 @@ class TestBatches(unittest.IsolatedAsyncioTestCase):
     async def test_a_batch(self):
         self.assertEqual(await way(self.session, self.server), ["[echo] Hi"])
 """
-        passed(run(pytester, source, *NO_ASYNCIO), 1)
+        passed(run(pytester, source, *NO_ASYNCIO), 5)
 
+    @pytest.mark.slow
     def test_in_parallel(self, pytester: pytest.Pytester) -> None:
         """Each process of pytest-xdist has servers of its own."""
         source = """
@@ -252,16 +240,14 @@ def test_twice(batch_server, batch_session, number):
 """
         passed(run(pytester, source, *NO_ASYNCIO), 2)
 
-    @pytest.mark.parametrize(
-        ("mark", "message"),
-        [("1", "takes keyword arguments only"), ("model='m'", "model")],
-    )
-    def test_a_mark_that_is_wrong(self, pytester: pytest.Pytester, mark: str, message: str) -> None:
+    def test_a_mark_that_is_wrong(self, pytester: pytest.Pytester) -> None:
         """The test fails at its start, and says why."""
-        source = f"@pytest.mark.batch_server({mark})\ndef test_it(batch_server): pass\n"
-        result = run(pytester, source, *NO_ASYNCIO)
-        result.assert_outcomes(errors=1)
-        assert message in result.stdout.str()
+        source = "@pytest.mark.batch_server({})\ndef test_{}(batch_server): pass\n"
+        result = run(pytester, source.format("1", "a") + source.format("model='m'", "b"), *NO_ASYNCIO, "--tb=short")
+        result.assert_outcomes(errors=2)
+        first, _, second = result.stdout.str().partition("ERROR at setup of test_b")
+        assert "takes keyword arguments only" in first
+        assert "model" in second
 
     def test_it_tells_of_itself(self, pytester: pytest.Pytester) -> None:
         """The mark and the fixtures are in pytest's own help."""
@@ -282,7 +268,7 @@ class TestEnvironment:
         """Code that builds its own client needs no change: ours, and the official ones, blocking and not."""
         source = """
 import openai
-from openai_batches import BatchSession
+from openai_batches import AZURE, GROQ, BatchSession
 
 async def ours():
     async with BatchSession() as session:
@@ -307,61 +293,56 @@ def test_official(batch_server):
         assert batch.status == "completed"
         assert b"[echo] Hi" in client.files.content(batch.output_file_id).content
     assert len(asyncio.run(theirs()).data) == 2
-"""
-        passed(run(pytester, source, *NO_ASYNCIO), 2)
 
-    def test_another_service(self, pytester: pytest.Pytester) -> None:
-        """Of another service, its own variables are set, for its own clients; the session knows its ways."""
-        source = """
-import openai
-from openai_batches import AZURE, GROQ, BatchSession
+# Of another service, its own variables are set, for its own clients; the session knows its ways.
 
-async def ours(provider):
+async def lists(provider):
     async with BatchSession(provider=provider) as session:
         return await session.batches.list().collect()
 
 @pytest.mark.batch_server(profile="azure", api_keys=["sk-test-azure"])
 def test_azure(batch_environment, batch_session):
-    assert asyncio.run(ours(AZURE)) == []
+    assert asyncio.run(lists(AZURE)) == []
     assert asyncio.run(batch_session.batches.list().collect()) == []
     with openai.AzureOpenAI(api_version="2024-10-21") as client:
         assert client.files.list().data == []
 
 @pytest.mark.batch_server(profile="groq")
 def test_groq(batch_environment):
-    assert asyncio.run(ours(GROQ)) == []
+    assert asyncio.run(lists(GROQ)) == []
 
 @pytest.mark.batch_server(profile="vllm")
 def test_vllm(batch_environment, batch_session):
     assert asyncio.run(batch_session.batches.list().collect()) == []
 """
-        passed(run(pytester, source, *NO_ASYNCIO), 3)
+        passed(run(pytester, source, *NO_ASYNCIO), 5)
 
-    @pytest.mark.parametrize("profile", ["openai", "azure", "groq", "siliconflow", "vllm", "ogx"])
-    def test_nobody_gets_out(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, profile: str) -> None:
+    def test_no_session_leaves_the_machine(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
         """Whichever service a test plays, and whatever the developer has keys of, no session leads to the real one."""
         for name in ("GROQ_API_KEY", "AZURE_OPENAI_API_KEY", "DASHSCOPE_API_KEY", "OPENAI_API_KEY"):
             monkeypatch.setenv(name, "sk-test-developers")
         monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "https://developers.example.test")
-        source = f"""
+        source = """
 from openai_batches import BatchSession, InputError, Provider, providers
 
 PROVIDERS = [each for each in vars(providers).values() if isinstance(each, Provider)]
+PROFILES = ["openai", "azure", "groq", "siliconflow", "vllm", "ogx"]
+MARKED = [pytest.param(name, marks=pytest.mark.batch_server(profile=name)) for name in PROFILES]
 
-@pytest.mark.batch_server(profile="{profile}")
-def test_sessions(batch_environment):
+@pytest.mark.parametrize("profile", MARKED)
+def test_sessions(batch_environment, profile):
     assert len(PROVIDERS) > 10
-    assert batch_environment.server.profile.name == "{profile}"
+    assert batch_environment.server.profile.name == profile
     root = batch_environment.base_url.partition("/v1")[0].removesuffix("/openai")
     for provider in PROVIDERS:
         try:
             session = BatchSession(provider=provider)
         except InputError:
-            assert provider.name.split()[0].lower() != "{profile}" or not provider.api_key_env
+            assert provider.name.split()[0].lower() != profile or not provider.api_key_env
         else:
             assert session.base_url.startswith(root), provider.name
 """
-        passed(run(pytester, source, *NO_ASYNCIO), 1)
+        passed(run(pytester, source, *NO_ASYNCIO), 6)
 
     def test_what_was_there_comes_back(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
         """Nothing of the developer's environment reaches the emulator, and all of it is there again afterwards."""
@@ -397,13 +378,16 @@ def test_who_does_not_use_it_does_not_pay(tmp_path: Path) -> None:
         "import sys\n"
         "def test_nothing_is_loaded():\n"
         "    assert 'openai_batches.pytest_plugin' in sys.modules\n"
-        "    names = {name for name in sys.modules if name.startswith('openai_batches')}\n"
-        "    assert names == {'openai_batches', 'openai_batches.version', 'openai_batches.pytest_plugin'}\n"
+        "    names = {name for name in sys.modules if name.startswith('openai_batches.')}\n"
+        "    lists_of_names = {'_moved', '_names', 'jobs', 'requests', 'results'}\n"
+        "    assert names <= {f'openai_batches.{name}' for name in lists_of_names | {'version', 'pytest_plugin'}}\n"
         "    assert not {'aiohttp', 'attrs', 'cattrs', 'msgspec'} & set(sys.modules)\n",
         "utf-8",
     )
-    # Other plugins may have loaded what is looked for.
-    others = ["-p", "no:anyio", "-p", "no:asyncio", "-p", "no:xdist", "-p", "no:hypothesispytest"]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *others, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60)
+    # Other plugins may load what is looked for.
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "openai_batches", str(tmp_path)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60, env=environment
+    )
     assert done.returncode == 0, done.stdout
