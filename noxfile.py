@@ -110,7 +110,7 @@ def simulate(session: nox.Session) -> None:
     """Thousands of schedules of jobs in simulated time; `SEED=… nox -s simulate` goes through a single one again."""
     session.install(*PINNED, ".[test]")
     env = {**INSTALLED, "SCHEDULES": os.environ.get("SCHEDULES", "5000"), "SEED": os.environ.get("SEED")}
-    session.run("python", "-m", "pytest", "tests/jobs/test_simulated.py", "-m", "slow", *session.posargs, env=env)
+    session.run("python", "-m", "pytest", "tests/jobs/test_simulated.py", "-m", "exhaustive", *session.posargs, env=env)
 
 
 @nox.session
@@ -127,7 +127,7 @@ def coverage(session: nox.Session) -> None:
 def crashes(session: nox.Session) -> None:
     """A job is killed before and after every commit of its journal, and at many random moments; it takes minutes."""
     session.install(*PINNED, ".[test]")
-    command = ("python", "-m", "pytest", "tests/jobs/test_crashes.py", "-m", "slow or not slow", "-s")
+    command = ("python", "-m", "pytest", "tests/jobs/test_crashes.py", "-m", "exhaustive", "-s")
     session.run(*command, *session.posargs, env=INSTALLED)
 
 

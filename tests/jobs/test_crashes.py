@@ -205,7 +205,7 @@ class TestAFewKills:
         assert sum(what == Outcome.CANCELLED for what, _ in results.values()) >= (SHARDS - len(made)) * PER_SHARD
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.timeout(3_600)
 class TestAllKills:
     """The matrix."""

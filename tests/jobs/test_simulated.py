@@ -1,6 +1,6 @@
 """Jobs in simulated time: weeks of a service's life in seconds, with everything that can go wrong in them.
 
-Each number is one schedule. ``SCHEDULES=5000 pytest -m slow tests/test_jobs_simulated.py`` goes through as many, and
+Each number is one schedule. ``SCHEDULES=5000 pytest -m exhaustive tests/jobs/test_simulated.py`` goes through as many, and
 ``SEED=123`` through that one alone, the same way each time.
 """
 
@@ -16,7 +16,7 @@ from support import simulated_job
 if TYPE_CHECKING:
     from pathlib import Path
 
-_FEW = 20
+_FEW, _MORE = 20, 60
 _MANY = int(os.environ.get("SCHEDULES", "400"))
 _SEED = os.environ.get("SEED")
 
@@ -33,7 +33,7 @@ def _live(seeds: range, tmp_path: Path) -> None:
         try:
             simulated_job.live(seed, folder)
         except BaseException as error:
-            error.add_note(f"to see it again: SEED={seed} pytest -m slow tests/test_jobs_simulated.py")
+            error.add_note(f"to see it again: SEED={seed} pytest -m exhaustive tests/jobs/test_simulated.py")
             raise
         shutil.rmtree(folder)
 
@@ -44,6 +44,12 @@ def test_a_job_comes_to_its_end_whatever_happens(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_also_in_more_schedules(tmp_path: Path) -> None:
+    """The more schedules, the more of what is rare."""
+    _live(range(_FEW, _MORE), tmp_path)
+
+
+@pytest.mark.exhaustive
 @pytest.mark.timeout(max(600, _MANY * 10))
 def test_also_in_many_schedules(tmp_path: Path) -> None:
     """What is rare is met in hundreds of schedules; a single one is gone through again by its number."""
