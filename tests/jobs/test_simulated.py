@@ -1,7 +1,7 @@
 """Jobs in simulated time: weeks of a service's life in seconds, with everything that can go wrong in them.
 
-Each number is one schedule. ``SCHEDULES=5000 pytest -m exhaustive tests/jobs/test_simulated.py`` goes through as many, and
-``SEED=123`` through that one alone, the same way each time.
+Each number is one schedule. ``SCHEDULES=5000 nox -s simulate`` goes through as many, and ``SEED=123`` through that one
+alone, the same way each time.
 """
 
 from __future__ import annotations
