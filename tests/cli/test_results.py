@@ -439,6 +439,7 @@ def test_a_service_that_breaks_off_leaves_no_file(
     """Not half of the results under a name that looks whole."""
     batch = ended(service, LINES)
     service.faults.add(Fault.cut_body(path="/content$", times=None))
+    monkeypatch.setattr("openai_batches.policies.RetryPolicy.delay_s", lambda *_, **__: None)
     done = cli("results", batch.id, "-o", "out.jsonl")
     assert done.code == 3
     assert names() == []

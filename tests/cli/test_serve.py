@@ -227,7 +227,7 @@ def test_times_are_written_as_for_every_command(cli: Cli) -> None:
     assert "--upstream-timeout=90.0" in EmulatorOptions(upstream_timeout=90.0).argv()
     done = cli("serve", "--upstream-timeout", "2 parsecs")
     assert (done.code, done.out) == (2, "")
-    assert "is not a length of time" in done.err
+    assert "is not a valid length of time" in done.err
 
 
 def test_an_error_of_the_system_is_told_in_its_words(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
