@@ -5,8 +5,8 @@ A summary is filled while results are read; its size does not grow with their nu
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -17,7 +17,7 @@ from openai_batches.results.bodies import read_head, tokens_in
 from openai_batches.results.result import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from openai_batches.costs.bill import Bill
     from openai_batches.costs.prices import PriceTable
@@ -146,25 +146,28 @@ class ResultSummary(TokenSums):
             texts.append(f"the batch is completed, and {missing} in neither file")
         return tuple(texts)
 
-    def add(self, results: Iterable[BatchResult]) -> None:
+    def add(self, results: Sequence[BatchResult]) -> None:
         """Count results."""
-        heads: list[BodyHead] = []
-        for result in results:
-            if result.outcome is _SUCCEEDED:
-                heads.append(result.head or read_head(result.raw_body))
-            else:
-                self._add_unsuccessful(result)
+        heads = [result.head or read_head(result.raw_body) for result in results if result.outcome is _SUCCEEDED]
+        if len(heads) < len(results):
+            for result in results:
+                if result.outcome is not _SUCCEEDED:
+                    self._add_unsuccessful(result)
         self.add_successes(heads)
 
     def add_successes(self, heads: Sequence[BodyHead]) -> None:
         """Count successes, of which no more is needed than the heads of their answers."""
-        by_model = defaultdict(list)
-        for head in heads:
-            if head.usage is not None:
-                by_model[head.model].append(head.usage)
-        for model, usages in by_model.items():
-            name = _bounded(model or "", self._tokens)
-            self._tokens[name] = tokens_in(usages).plus(self._tokens.get(name, TokenCounts()))
+        usages: dict[str | None, list[Any]] = {model: [] for model in dict.fromkeys([head.model for head in heads])}
+        if len(usages) == 1:  # as in nearly every block, and with less work for each head
+            usages[heads[0].model] = [head.usage for head in heads if head.usage is not None]
+        else:
+            for head in heads:
+                if head.usage is not None:
+                    usages[head.model].append(head.usage)
+        for model, found in usages.items():
+            if found:
+                name = _bounded(model or "", self._tokens)
+                self._tokens[name] = tokens_in(found).plus(self._tokens.get(name, TokenCounts()))
         self.outcomes[_SUCCEEDED] += len(heads)
 
     def _add_unsuccessful(self, result: BatchResult) -> None:
