@@ -253,6 +253,6 @@ def test_the_end_of_one_in_a_terminal(terminal: Callable[..., DrivenTerminal]) -
     place = address.removeprefix("http://").removesuffix("/v1").split(":")
     with socket.create_connection((place[0], int(place[1]))):
         listening.interrupt()
-        listening.wait_for("Other commands use the emulator of this one")
+        listening.wait_for("Other commands use the emulator of this command")
         listening.interrupt()
         assert listening.finish() == 0
