@@ -176,13 +176,10 @@ class TestRedirects:
     async def test_a_get_goes_to_another_origin_without_what_is_secret(self, open_session: OpenSession) -> None:
         """A download may be redirected to another origin; neither key nor any header of ours goes along."""
 
-        async def elsewhere(_: Asked) -> bytes:
-            return answer(200, b"line\n")
-
         async def handler(_: Asked) -> bytes:
             return answer(302, Location=f"{other.origin}/blob?signature=1")
 
-        async with RawServer(elsewhere) as other, RawServer(handler) as server:
+        async with RawServer(answer(200, b"line\n")) as other, RawServer(handler) as server:
             async with open_session(server, **SECRETS).files.content("file-1") as content:
                 assert await content.read() == b"line\n"
             assert other.lines == ["GET /blob?signature=1"]
@@ -398,10 +395,7 @@ class TestTheKey:
         """A service that wants the key in another header gets it there, and as carefully."""
         provider = attrs.evolve(OPENAI, auth_header="api-key", auth_prefix="")
 
-        async def handler(asked: Asked) -> bytes:
-            return error_answer(401, f"Bad {asked.headers['api-key']}")
-
-        async with RawServer(handler) as server:
+        async with RawServer(lambda asked: error_answer(401, f"Bad {asked.headers['api-key']}")) as server:
             with pytest.raises(AuthenticationError, match=r"Bad \[secret\]") as caught:
                 await open_session(server, provider=provider).batches.retrieve("b")
             assert server.asked[0].headers["api-key"] == KEY
@@ -521,11 +515,7 @@ class TestMemory:
 
     async def test_a_bomb(self, open_session: OpenSession) -> None:
         """What is counted is what is held: a small answer that unpacks to a large one is refused."""
-
-        async def handler(_: Asked) -> bytes:
-            return answer(200, gzip.compress(bytes(50 * MEGABYTE)), Content_Encoding="gzip")
-
-        async with RawServer(handler) as server:
+        async with RawServer(answer(200, gzip.compress(bytes(50 * MEGABYTE)), Content_Encoding="gzip")) as server:
             with pytest.raises(TransportError, match="larger than"):
                 await open_session(server, retry=ONCE).request("GET", "/x", max_bytes=MEGABYTE)
 

@@ -158,11 +158,7 @@ class TestRequest:
 
     async def test_an_answer_as_it_came(self, open_session: OpenSession) -> None:
         """The answer has status, headers, body, JSON and request id."""
-
-        async def handler(_: Asked) -> bytes:
-            return json_answer({"models": [1]}, 201, x_request_id="req_5", X_Odd="yes")
-
-        async with RawServer(handler) as server:
+        async with RawServer(json_answer({"models": [1]}, 201, x_request_id="req_5", X_Odd="yes")) as server:
             said = await open_session(server).request("GET", "models")
         assert (said.status, said.json(), said.request_id) == (201, {"models": [1]}, "req_5")
         assert (said.headers["x-odd"], said.body) == ("yes", b'{"models": [1]}')
@@ -220,11 +216,7 @@ class TestRequest:
 
     async def test_repeatable_by_word(self, open_session: OpenSession) -> None:
         """Whether a request may be repeated can be said; without a word its method tells."""
-
-        async def handler(_: Asked) -> bytes:
-            return error_answer(500)
-
-        async with RawServer(handler) as server:
+        async with RawServer(error_answer(500)) as server:
             session = open_session(server)
             for method, repeatable, attempts in (
                 ("POST", True, 5),

@@ -405,11 +405,7 @@ class TestProxies:
 
     async def test_a_proxy_that_says_no(self, open_session: OpenSession, monkeypatch: pytest.MonkeyPatch) -> None:
         """A proxy that opens no tunnel is a TransportError, and nothing was sent to the service."""
-
-        async def handler(_: Asked) -> bytes:
-            return answer(407, "Who are you?")
-
-        async with RawServer(handler) as proxy, RawServer(one_batch, tls=True) as server:
+        async with RawServer(answer(407, "Who are you?")) as proxy, RawServer(one_batch, tls=True) as server:
             monkeypatch.setenv("HTTPS_PROXY", proxy.origin)
             with pytest.raises(TransportError, match="407") as caught:
                 await open_session(server, retry=ONCE).batches.retrieve("b")
@@ -639,22 +635,14 @@ class TestRedirects:
     @pytest.mark.parametrize("status", [301, 302, 303])
     async def test_a_redirect_that_changes_the_method(self, status: int, open_session: OpenSession) -> None:
         """A POST never becomes a GET on its way."""
-
-        async def handler(_: Asked) -> bytes:
-            return answer(status, Location="/elsewhere")
-
-        async with RawServer(handler) as server:
+        async with RawServer(lambda _: answer(status, Location="/elsewhere")) as server:
             with pytest.raises(TransportError, match="changes the method"):
                 await open_session(server).batches.cancel("b")
             assert len(server.asked) == 1
 
     async def test_a_redirect_in_a_circle(self, open_session: OpenSession) -> None:
         """Redirects end after ten."""
-
-        async def handler(_: Asked) -> bytes:
-            return answer(302, Location="/v1/again")
-
-        async with RawServer(handler) as server:
+        async with RawServer(answer(302, Location="/v1/again")) as server:
             with pytest.raises(TransportError, match="more than 10 redirects"):
                 await open_session(server).batches.retrieve("b")
             assert len(server.asked) == 10
@@ -662,11 +650,7 @@ class TestRedirects:
     @pytest.mark.parametrize("location", ["http://[", "mailto:somebody", "http://host:notaport/"])
     async def test_a_redirect_to_nowhere(self, location: str, open_session: OpenSession) -> None:
         """A redirect to something that is no address is an error that does not pass."""
-
-        async def handler(_: Asked) -> bytes:
-            return answer(302, Location=location)
-
-        async with RawServer(handler) as server:
+        async with RawServer(answer(302, Location=location)) as server:
             with pytest.raises(TransportError) as caught:
                 await open_session(server).batches.retrieve("b")
             assert not caught.value.can_pass
@@ -674,11 +658,7 @@ class TestRedirects:
 
     async def test_a_redirect_without_a_target(self, open_session: OpenSession) -> None:
         """A redirect that leads nowhere is an answer like any other that is no success."""
-
-        async def handler(_: Asked) -> bytes:
-            return answer(304)
-
-        async with RawServer(handler) as server:
+        async with RawServer(answer(304)) as server:
             with pytest.raises(APIError) as caught:
                 await open_session(server, retry=QUICK).batches.retrieve("b")
             assert caught.value.status == 304

@@ -145,10 +145,7 @@ async def test_a_page_of_nothing_with_more_to_come(guest: BatchSession) -> None:
     raw = (await guest.request("GET", "/batches", params={"limit": 0})).json()
     assert (raw["data"], raw["has_more"], raw["last_id"]) == ([], True, None)
 
-    async def handler(_: object) -> bytes:
-        return json_answer(raw)
-
-    async with RawServer(handler) as server, BatchSession(KEY, base_url=server.base_url) as session:
+    async with RawServer(json_answer(raw)) as server, BatchSession(KEY, base_url=server.base_url) as session:
         with pytest.raises(PaginationError, match="gives no cursor"):
             await session.batches.list().collect()
         assert len(server.asked) == 1

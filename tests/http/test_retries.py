@@ -110,22 +110,14 @@ class TestByVerb:
 
     async def test_the_last_failure_is_what_the_caller_sees(self, open_session: OpenSession) -> None:
         """When the attempts are used up, the failure of the last one is raised."""
-
-        async def handler(_: Asked) -> bytes:
-            return error_answer(500 + len(server.asked))
-
-        async with RawServer(handler) as server:
+        async with RawServer(lambda _: error_answer(500 + len(server.asked))) as server:
             with pytest.raises(InternalServerError) as caught:
                 await open_session(server).batches.retrieve("b")
         assert caught.value.status == 505
 
     async def test_one_attempt_switches_retries_off(self, open_session: OpenSession) -> None:
         """A policy of one attempt never repeats."""
-
-        async def handler(_: Asked) -> bytes:
-            return error_answer(503)
-
-        async with RawServer(handler) as server:
+        async with RawServer(error_answer(503)) as server:
             with pytest.raises(InternalServerError):
                 await open_session(server, retry=ONCE).batches.retrieve("b")
             assert len(server.asked) == 1
@@ -146,22 +138,14 @@ class TestByVerb:
 
     async def test_an_answer_that_is_no_http(self, open_session: OpenSession) -> None:
         """Something that does not speak HTTP gives a TransportError without the address's query."""
-
-        async def handler(_: Asked) -> bytes:
-            return b"SSH-2.0-OpenSSH_9.6\r\n\r\n"
-
-        async with RawServer(handler) as server:
+        async with RawServer(b"SSH-2.0-OpenSSH_9.6\r\n\r\n") as server:
             with pytest.raises(TransportError, match="GET /x: ") as caught:
                 await open_session(server, retry=ONCE).request("GET", "/x", params={"after": "private"})
         assert "private" not in str(caught.value)
 
     async def test_an_unreadable_answer_of_success_is_not_repeated(self, open_session: OpenSession) -> None:
         """An answer of success that holds no record raises DecodeError with a note of where it came from."""
-
-        async def handler(_: Asked) -> bytes:
-            return answer(200, "<html>", x_request_id="req_7")
-
-        async with RawServer(handler) as server:
+        async with RawServer(answer(200, "<html>", x_request_id="req_7")) as server:
             with pytest.raises(DecodeError) as caught:
                 await open_session(server).batches.retrieve("b")
             assert len(server.asked) == 1
@@ -376,11 +360,7 @@ class TestAroundAttempts:
 
     async def test_errors_know_their_answer(self, open_session: OpenSession) -> None:
         """An error has the service's words, and the id to ask the service about."""
-
-        async def handler(_: Asked) -> bytes:
-            return error_answer(404, "No batch", code="gone", x_request_id="req_9")
-
-        async with RawServer(handler) as server:
+        async with RawServer(error_answer(404, "No batch", code="gone", x_request_id="req_9")) as server:
             with pytest.raises(NotFoundError) as caught:
                 await open_session(server).batches.retrieve("b")
         error = caught.value

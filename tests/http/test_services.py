@@ -346,11 +346,7 @@ class TestProviders:
         self, provider: Provider, window: str, open_session: Callable[..., Any]
     ) -> None:
         """No word about a window that is known, or where none is."""
-
-        async def handler(_: Asked) -> bytes:
-            return json_answer(batch_json())
-
-        async with RawServer(handler) as server:
+        async with RawServer(json_answer(batch_json())) as server:
             session = open_session(server, provider=provider)
             await session.batches.create(input_file_id="f", endpoint=CHAT, completion_window=window)
 

@@ -246,10 +246,7 @@ class TestResults:
 
     @staticmethod
     def server(**files: bytes) -> RawServer:
-        async def handler(asked: Asked) -> bytes:
-            return answer(200, files[asked.path.split("/")[3]])
-
-        return RawServer(handler)
+        return RawServer(lambda asked: answer(200, files[asked.path.split("/")[3]]))
 
     async def test_both_files_in_every_state(self, open_session: OpenSession) -> None:
         """In every terminal state both files are read, the output first; a failed batch's too, where it has some."""

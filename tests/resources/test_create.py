@@ -300,14 +300,10 @@ class TestTheSearch:
 
     async def test_it_stops_where_batches_are_older_than_the_attempt(self, open_session: OpenSession) -> None:
         """The search does not read batches of the past: one page is enough where its end is clearly older."""
-
-        async def handler(asked: Asked) -> bytes:
-            return error_answer(500) if asked.method == "POST" else desk.page(asked)
-
         desk = Desk()
         for minutes in range(1_000):
             desk.add(age_s=60 * minutes)
-        async with RawServer(handler) as server:
+        async with RawServer(lambda asked: error_answer(500) if asked.method == "POST" else desk.page(asked)) as server:
             with pytest.raises(InternalServerError):
                 await create(open_session(server, retry=ONCE))
             assert searches(server) == ["GET /v1/batches?limit=100"]
@@ -439,11 +435,7 @@ class TestClearAnswers:
     @pytest.mark.parametrize("status", [302, 400, 401, 404, 409, 413, 422])
     async def test_a_no_is_a_no(self, status: int, open_session: OpenSession) -> None:
         """An answer that says no is not repeated, and nothing is searched."""
-
-        async def handler(_: Asked) -> bytes:
-            return error_answer(status)
-
-        async with RawServer(handler) as server:
+        async with RawServer(error_answer(status)) as server:
             with pytest.raises(BatchesError):
                 await create(open_session(server))
             assert server.lines == ["POST /v1/batches"]
@@ -463,11 +455,7 @@ class TestClearAnswers:
 
     async def test_a_limit_that_does_not_pass(self, open_session: OpenSession) -> None:
         """429 until the attempts are used up is a RateLimitError: nothing was created, nothing is searched."""
-
-        async def handler(_: Asked) -> bytes:
-            return error_answer(429)
-
-        async with RawServer(handler) as server:
+        async with RawServer(error_answer(429)) as server:
             with pytest.raises(RateLimitError):
                 await create(open_session(server))
             assert server.lines == ["POST /v1/batches"] * QUICK.attempts
@@ -524,22 +512,14 @@ class TestTheFileIsNotSeenYet:
 
     async def test_an_id_that_is_none(self, open_session: OpenSession) -> None:
         """An id that no file can have is not looked for."""
-
-        async def handler(_: Asked) -> bytes:
-            return error_answer(404, "Cannot find file ..")
-
-        async with RawServer(handler) as server:
+        async with RawServer(error_answer(404, "Cannot find file ..")) as server:
             with pytest.raises(NotFoundError):
                 await open_session(server).batches.create(input_file_id="..", endpoint=CHAT)
             assert server.lines == ["POST /v1/batches"]
 
     async def test_without_retries(self, open_session: OpenSession) -> None:
         """Who switched retries off gets the refusal at once."""
-
-        async def handler(_: Asked) -> bytes:
-            return error_answer(400, "Cannot find file file-in")
-
-        async with RawServer(handler) as server:
+        async with RawServer(error_answer(400, "Cannot find file file-in")) as server:
             with pytest.raises(BadRequestError):
                 await create(open_session(server, retry=ONCE))
             assert server.lines == ["POST /v1/batches"]

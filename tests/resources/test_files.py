@@ -238,11 +238,7 @@ class TestContent:
 
     async def test_only_opening_is_retried(self, open_session: OpenSession) -> None:
         """Opening is retried like every GET; the error of a file that is not there is raised by entering."""
-
-        async def handler(_: Asked) -> bytes:
-            return answer(503) if len(server.asked) < 3 else answer(200, b"x")
-
-        async with RawServer(handler) as server:
+        async with RawServer(lambda _: answer(503) if len(server.asked) < 3 else answer(200, b"x")) as server:
             async with open_session(server).files.content("f") as content:
                 assert await content.read() == b"x"
             assert len(server.asked) == 3

@@ -131,11 +131,7 @@ async def test_lines_from_an_async_iterable_cost_no_thread_each(
 @pytest.mark.parametrize("status", [202, 204, 206])
 async def test_content_that_is_not_the_whole_file(status: int, open_session: OpenSession) -> None:
     """Only 200 is the file: nothing, later, or a part nobody asked for do not pass for it."""
-
-    async def handler(asked: Asked) -> bytes:
-        return answer(status, b"" if status == 204 else LINE)
-
-    async with RawServer(handler) as server:
+    async with RawServer(answer(status, b"" if status == 204 else LINE)) as server:
         session = open_session(server)
         with pytest.raises(TransportError, match=f"answered {status}, which is not the whole content"):
             [result async for result in session.batches.results(DONE)]
@@ -197,10 +193,7 @@ async def test_a_large_block_is_read_beside_the_loop(open_session: OpenSession) 
     """A line of megabytes is decoded in a thread, and comes out like any other."""
     large = LINE.replace(b"{}", b'{"pad":"' + b"x" * 3_000_000 + b'"}')
 
-    async def handler(asked: Asked) -> bytes:
-        return answer(200, LINE + large)
-
-    async with RawServer(handler) as server:
+    async with RawServer(answer(200, LINE + large)) as server:
         found = [result async for result in open_session(server).batches.results(DONE)]
     assert [result.outcome for result in found] == [Outcome.SUCCEEDED] * 2
     assert len(found[1].body["pad"]) == 3_000_000
@@ -208,11 +201,7 @@ async def test_a_large_block_is_read_beside_the_loop(open_session: OpenSession) 
 
 async def test_results_that_broke_off_do_not_look_finished(open_session: OpenSession) -> None:
     """After an error there is no clean end: another step says that they ended early."""
-
-    async def handler(asked: Asked) -> bytes:
-        return answer(204)
-
-    async with RawServer(handler) as server:
+    async with RawServer(answer(204)) as server:
         results = open_session(server).batches.results(DONE)
         with pytest.raises(TransportError):
             await anext(results)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import json
 import socket
 import ssl
 import struct
-from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 import trustme
 from multidict import CIMultiDict
 
 from openai_batches import RetryPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 KEY = "sk-test-4f5a0b7c1d9e"
 CHAT = "/v1/chat/completions"
@@ -25,8 +28,6 @@ QUICK = RetryPolicy(attempts=5, initial_delay_s=0.001, max_delay_s=0.004)
 ONCE = RetryPolicy(attempts=1)
 # Made for this run alone, and trusted by nobody who is not told to.
 AUTHORITY = trustme.CA()
-
-Handler = Callable[["Asked"], Awaitable["bytes | None"]]
 
 
 @attrs.define
@@ -68,9 +69,11 @@ class Asked:
 
 
 class RawServer:
-    """Answers each request with the bytes its handler returns; None means that the handler closes the connection."""
+    """Answers each request with the bytes that are given, or that a function returns; None closes the connection."""
 
-    def __init__(self, handler: Handler, *, tls: bool = False) -> None:
+    def __init__(
+        self, handler: bytes | Callable[[Asked], bytes | Awaitable[bytes | None] | None], *, tls: bool = False
+    ) -> None:
         self.handler = handler
         self.asked: list[Asked] = []
         self.connections = 0
@@ -132,7 +135,9 @@ class RawServer:
             asked = Asked(method, target, headers, reader, writer)
             self.asked.append(asked)
             self.was_asked.set()
-            said = await self.handler(asked)
+            said = self.handler(asked) if callable(self.handler) else self.handler
+            if inspect.isawaitable(said):
+                said = await said
             if said is None:
                 return
             await asked.body()
