@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, strategies as st
 from support import virtual_time
 from support.polled_service import LATENCY_S, PolledService, polling, record, seconds, settled
+from support.virtual_time import in_virtual_time
 
 from openai_batches import (
     AuthenticationError,
@@ -47,605 +48,505 @@ def waiter(
 class TestRounds:
     """How many requests it takes."""
 
-    def test_a_thousand_batches_take_eleven_requests_a_round(self) -> None:
+    @in_virtual_time
+    async def test_a_thousand_batches_take_eleven_requests_a_round(self) -> None:
         """Many batches are looked for in the list, a hundred a page, and each is told of within one interval."""
+        service = PolledService()
+        batches = [service.ending(f"b{number}", 5 + number / 25) for number in range(1_000)]
+        poller = service.poller(PollPolicy(min_delay_s=10, max_delay_s=10, jitter=0.1))
+        ends: dict[str, float] = {}
 
-        async def main() -> None:
-            service = PolledService()
-            batches = [service.ending(f"b{number}", 5 + number / 25) for number in range(1_000)]
-            poller = service.poller(PollPolicy(min_delay_s=10, max_delay_s=10, jitter=0.1))
-            ends: dict[str, float] = {}
+        async def one(batch: Batch) -> None:
+            ended = await waiter(poller, batch)
+            ends[ended.id] = seconds()
 
-            async def one(batch: Batch) -> None:
-                ended = await waiter(poller, batch)
-                ends[ended.id] = seconds()
+        await asyncio.gather(*map(one, batches))
+        assert all(0 <= ends[f"b{number}"] - (5 + number / 25) <= 10.6 for number in range(1_000))
+        assert max(service.per_round()) <= 11
+        assert len(service.asked) < 60
+        assert polling() == []
 
-            await asyncio.gather(*map(one, batches))
-            assert all(0 <= ends[f"b{number}"] - (5 + number / 25) <= 10.6 for number in range(1_000))
-            assert max(service.per_round()) <= 11
-            assert len(service.asked) < 60
-            assert polling() == []
-
-        virtual_time.run(main())
-
-    def test_few_batches_are_asked_about_one_by_one(self) -> None:
+    @in_virtual_time
+    async def test_few_batches_are_asked_about_one_by_one(self) -> None:
         """A page of the list is dearer than ten questions."""
+        service = PolledService()
+        poller = service.poller()
+        await asyncio.gather(*(waiter(poller, service.ending(f"b{number}", 12)) for number in range(10)))
+        assert service.questions() == {f"b{number}": 3 for number in range(10)}
+        assert service.most_flying <= 8
 
-        async def main() -> None:
-            service = PolledService()
-            poller = service.poller()
-            await asyncio.gather(*(waiter(poller, service.ending(f"b{number}", 12)) for number in range(10)))
-            assert service.questions() == {f"b{number}": 3 for number in range(10)}
-            assert service.most_flying <= 8
-
-        virtual_time.run(main())
-
-    def test_one_batch_with_many_waiters_is_asked_about_once(self) -> None:
+    @in_virtual_time
+    async def test_one_batch_with_many_waiters_is_asked_about_once(self) -> None:
         """A thousand who wait for one batch are told by the same answers."""
+        service = PolledService()
+        batch = service.ending("b", 25)
+        poller = service.poller()
+        ended = await asyncio.gather(*(waiter(poller, batch if number % 2 else "b") for number in range(1_000)))
+        assert {one.status for one in ended} == {"completed"}
+        assert service.questions() == {"b": 4}
 
-        async def main() -> None:
-            service = PolledService()
-            batch = service.ending("b", 25)
-            poller = service.poller()
-            ended = await asyncio.gather(*(waiter(poller, batch if number % 2 else "b") for number in range(1_000)))
-            assert {one.status for one in ended} == {"completed"}
-            assert service.questions() == {"b": 4}
-
-        virtual_time.run(main())
-
-    def test_times_that_lie_close_together_are_one_round(self) -> None:
+    @in_virtual_time
+    async def test_times_that_lie_close_together_are_one_round(self) -> None:
         """Batches that were begun at slightly different times are soon asked about together."""
+        service = PolledService()
+        poller = service.poller(PollPolicy(min_delay_s=10, max_delay_s=10, jitter=0.1))
+        waiting = []
+        for number in range(200):
+            waiting.append(asyncio.create_task(waiter(poller, service.ending(f"b{number}", 100))))
+            await asyncio.sleep(0.01)
+        await asyncio.gather(*waiting)
+        later = Counter(int(at_s) for at_s, _ in service.asked if at_s > 15)
+        assert max(later.values()) <= 3
 
-        async def main() -> None:
-            service = PolledService()
-            poller = service.poller(PollPolicy(min_delay_s=10, max_delay_s=10, jitter=0.1))
-            waiting = []
-            for number in range(200):
-                waiting.append(asyncio.create_task(waiter(poller, service.ending(f"b{number}", 100))))
-                await asyncio.sleep(0.01)
-            await asyncio.gather(*waiting)
-            later = Counter(int(at_s) for at_s, _ in service.asked if at_s > 15)
-            assert max(later.values()) <= 3
-
-        virtual_time.run(main())
-
-    def test_batches_hidden_behind_too_many_others(self) -> None:
+    @in_virtual_time
+    async def test_batches_hidden_behind_too_many_others(self) -> None:
         """Paging stops when it gets dearer than asking one by one, and is not tried in vain again and again."""
+        service = PolledService()
+        ours = [service.ending(f"b{number}", 35) for number in range(20)]
+        for number in range(2_000):
+            service.ending(f"foreign{number}", 1e9)
+        poller = service.poller()
+        await asyncio.gather(*(waiter(poller, batch) for batch in ours))
+        asked = service.questions()
+        assert {asked[batch.id] for batch in ours} == {5}
+        assert sum(asked.values()) - 100 == 2
 
-        async def main() -> None:
-            service = PolledService()
-            ours = [service.ending(f"b{number}", 35) for number in range(20)]
-            for number in range(2_000):
-                service.ending(f"foreign{number}", 1e9)
-            poller = service.poller()
-            await asyncio.gather(*(waiter(poller, batch) for batch in ours))
-            asked = service.questions()
-            assert {asked[batch.id] for batch in ours} == {5}
-            assert sum(asked.values()) - 100 == 2
-
-        virtual_time.run(main())
-
-    def test_where_batches_are_in_the_list_is_learnt(self) -> None:
+    @in_virtual_time
+    async def test_where_batches_are_in_the_list_is_learnt(self) -> None:
         """Old batches behind many newer ones of ours are found with them, and asked about alone when due alone."""
+        service = PolledService()
+        old = [service.ending(f"old{number}", 95) for number in range(15)]
+        new = [service.ending(f"new{number}", 95) for number in range(385)]
+        poller = service.poller(PollPolicy.every(30))
+        eager = [waiter(poller, batch, poll=PollPolicy.every(5)) for batch in old]
+        await asyncio.gather(*eager, *(waiter(poller, batch) for batch in new))
+        in_rounds = Counter(int(at_s) for at_s, _ in service.asked)
+        assert set(in_rounds.values()) <= {4, 15}
+        assert in_rounds[0] == 4
 
-        async def main() -> None:
-            service = PolledService()
-            old = [service.ending(f"old{number}", 95) for number in range(15)]
-            new = [service.ending(f"new{number}", 95) for number in range(385)]
-            poller = service.poller(PollPolicy.every(30))
-            eager = [waiter(poller, batch, poll=PollPolicy.every(5)) for batch in old]
-            await asyncio.gather(*eager, *(waiter(poller, batch) for batch in new))
-            in_rounds = Counter(int(at_s) for at_s, _ in service.asked)
-            assert set(in_rounds.values()) <= {4, 15}
-            assert in_rounds[0] == 4
-
-        virtual_time.run(main())
-
-    def test_a_list_that_lags_behind_takes_nothing_back(self) -> None:
+    @in_virtual_time
+    async def test_a_list_that_lags_behind_takes_nothing_back(self) -> None:
         """What the list shows of an earlier state is no news, and an end that it does not show yet is found in time."""
-
-        async def main() -> None:
-            service = PolledService()
-            service.list_lag_s = 25
-            lives = [(-1e9, 0), (10, 10), (20, 20), (30, 30), (40, 40)]
-            for number in range(20):
-                name = f"b{number}"
-                service.add(
-                    *((at_s, record(name, done=done)) for at_s, done in lives), (50, record(name, "expired", 40))
-                )
-            poller = service.poller()
-            watch = poller.watch()
-            for name in service.lives:
-                watch.add(name)
-            seen: dict[str, list[Batch]] = {}
-            await asyncio.sleep(33)
-            poller.wake("b3")
-            while watch:
-                update = await watch.next_update()
-                seen.setdefault(update.batch_id, []).append(update.batch)
-            counts = [batch.request_counts.completed for batch in seen["b3"] if batch.request_counts]
-            assert counts == sorted(counts)
-            assert counts.count(30) == 1
-            assert all(batches[-1].status == "expired" for batches in seen.values())
-
-        virtual_time.run(main())
+        service = PolledService()
+        service.list_lag_s = 25
+        lives = [(-1e9, 0), (10, 10), (20, 20), (30, 30), (40, 40)]
+        for number in range(20):
+            name = f"b{number}"
+            service.add(*((at_s, record(name, done=done)) for at_s, done in lives), (50, record(name, "expired", 40)))
+        poller = service.poller()
+        watch = poller.watch()
+        for name in service.lives:
+            watch.add(name)
+        seen: dict[str, list[Batch]] = {}
+        await asyncio.sleep(33)
+        poller.wake("b3")
+        while watch:
+            update = await watch.next_update()
+            seen.setdefault(update.batch_id, []).append(update.batch)
+        counts = [batch.request_counts.completed for batch in seen["b3"] if batch.request_counts]
+        assert counts == sorted(counts)
+        assert counts.count(30) == 1
+        assert all(batches[-1].status == "expired" for batches in seen.values())
 
 
 class TestPace:
     """How often a batch is asked about."""
 
-    def test_the_end_is_foreseen_from_the_counts(self) -> None:
+    @in_virtual_time
+    async def test_the_end_is_foreseen_from_the_counts(self) -> None:
         """An old batch that makes progress is asked about more often as its end comes near."""
+        service = PolledService()
+        begun = {"created_s": -36_000.0, "in_progress": -36_000.0}
+        lives = [(second * 10.0, record(done=second, total=500, **begun)) for second in range(500)]
+        service.add((-1e9, record(total=500, **begun)), *lives, (5_000, record("b", "completed", 500)))
+        await waiter(service.poller(ADAPTIVE), "b")
+        times = [at_s for at_s, _ in service.asked]
+        pauses = [round(later - earlier - LATENCY_S, 3) for earlier, later in pairwise(times)]
+        assert max(pauses) == 300
+        assert pauses[-1] <= 15
+        assert seconds() - 5_000 <= 15
+        assert len(times) < 60
 
-        async def main() -> None:
-            service = PolledService()
-            begun = {"created_s": -36_000.0, "in_progress": -36_000.0}
-            lives = [(second * 10.0, record(done=second, total=500, **begun)) for second in range(500)]
-            service.add((-1e9, record(total=500, **begun)), *lives, (5_000, record("b", "completed", 500)))
-            await waiter(service.poller(ADAPTIVE), "b")
-            times = [at_s for at_s, _ in service.asked]
-            pauses = [round(later - earlier - LATENCY_S, 3) for earlier, later in pairwise(times)]
-            assert max(pauses) == 300
-            assert pauses[-1] <= 15
-            assert seconds() - 5_000 <= 15
-            assert len(times) < 60
-
-        virtual_time.run(main())
-
-    def test_the_last_request_that_never_ends(self) -> None:
+    @in_virtual_time
+    async def test_the_last_request_that_never_ends(self) -> None:
         """A batch that stands still just before its end is asked about ever less."""
-
-        async def main() -> None:
-            service = PolledService()
-            service.add(
-                (-1e9, record(done=500, total=1_000, in_progress=0)),
-                (60, record(done=999, total=1_000, in_progress=0)),
-                (36_000, record("b", "completed", 1_000)),
-            )
-            await waiter(service.poller(ADAPTIVE), "b")
-            assert len(service.asked) < 300
-            late = [at_s for at_s, _ in service.asked if at_s > 30_000]
-            assert min(later - earlier for earlier, later in pairwise(late)) > 30
-
-        virtual_time.run(main())
+        service = PolledService()
+        service.add(
+            (-1e9, record(done=500, total=1_000, in_progress=0)),
+            (60, record(done=999, total=1_000, in_progress=0)),
+            (36_000, record("b", "completed", 1_000)),
+        )
+        await waiter(service.poller(ADAPTIVE), "b")
+        assert len(service.asked) < 300
+        late = [at_s for at_s, _ in service.asked if at_s > 30_000]
+        assert min(later - earlier for earlier, later in pairwise(late)) > 30
 
     @pytest.mark.parametrize("status", ["finalizing", "cancelling", "in_progress"])
-    def test_an_ending_is_looked_at_closely(self, status: str) -> None:
+    @in_virtual_time
+    async def test_an_ending_is_looked_at_closely(self, status: str) -> None:
         """Batches that are finalizing, cancelling or fully answered are asked about as often as young ones."""
+        service = PolledService()
+        old = {"created_s": -80_000.0, "in_progress": -80_000.0}
+        ending = record("b", status, 100, **old, **({} if status == "in_progress" else {status: 0.0}))
+        service.add((-1e9, ending), (60, record("b", "cancelled", 100)))
+        await waiter(service.poller(ADAPTIVE), "b")
+        assert [at_s for at_s, _ in service.asked] == pytest.approx([5.05 * number for number in range(13)], abs=0.2)
 
-        async def main() -> None:
-            service = PolledService()
-            old = {"created_s": -80_000.0, "in_progress": -80_000.0}
-            ending = record("b", status, 100, **old, **({} if status == "in_progress" else {status: 0.0}))
-            service.add((-1e9, ending), (60, record("b", "cancelled", 100)))
-            await waiter(service.poller(ADAPTIVE), "b")
-            assert [at_s for at_s, _ in service.asked] == pytest.approx(
-                [5.05 * number for number in range(13)], abs=0.2
-            )
-
-        virtual_time.run(main())
-
-    def test_a_long_ending_is_asked_about_less(self) -> None:
+    @in_virtual_time
+    async def test_a_long_ending_is_asked_about_less(self) -> None:
         """The closer look relaxes with the time that the ending takes."""
+        service = PolledService()
+        old = {"created_s": -80_000.0}
+        service.add(
+            (-1e9, record(**old)),
+            (1, record("b", "finalizing", 100, **old)),
+            (20_000, record("b", "completed", 100)),
+        )
+        await waiter(service.poller(ADAPTIVE), "b")
+        assert len(service.asked) < 170
 
-        async def main() -> None:
-            service = PolledService()
-            old = {"created_s": -80_000.0}
-            service.add(
-                (-1e9, record(**old)),
-                (1, record("b", "finalizing", 100, **old)),
-                (20_000, record("b", "completed", 100)),
-            )
-            await waiter(service.poller(ADAPTIVE), "b")
-            assert len(service.asked) < 170
-
-        virtual_time.run(main())
-
-    def test_the_most_eager_waiter_decides(self) -> None:
+    @in_virtual_time
+    async def test_the_most_eager_waiter_decides(self) -> None:
         """One who joins with a shorter interval speeds it up for as long as he waits."""
+        service = PolledService()
+        service.ending("b", 205)
+        poller = service.poller(PollPolicy.every(100))
+        patient = asyncio.create_task(waiter(poller, "b"))
+        await asyncio.sleep(20)
+        with pytest.raises(TimeoutError):
+            await waiter(poller, "b", timeout_s=35, poll=PollPolicy.every(10))
+        await patient
+        assert [round(at_s) for at_s, _ in service.asked] == [0, 20, 30, 40, 50, 60, 160, 260]
 
-        async def main() -> None:
-            service = PolledService()
-            service.ending("b", 205)
-            poller = service.poller(PollPolicy.every(100))
-            patient = asyncio.create_task(waiter(poller, "b"))
-            await asyncio.sleep(20)
-            with pytest.raises(TimeoutError):
-                await waiter(poller, "b", timeout_s=35, poll=PollPolicy.every(10))
-            await patient
-            assert [round(at_s) for at_s, _ in service.asked] == [0, 20, 30, 40, 50, 60, 160, 260]
-
-        virtual_time.run(main())
-
-    def test_one_who_joins_soon_after_a_question_is_told_its_answer(self) -> None:
+    @in_virtual_time
+    async def test_one_who_joins_soon_after_a_question_is_told_its_answer(self) -> None:
         """The present state that is known is not asked for again."""
-
-        async def main() -> None:
-            service = PolledService()
-            service.ending("b", 5)
-            poller = service.poller()
-            first, second = poller.watch(), poller.watch()
-            first.add("b")
-            await asyncio.sleep(3)
-            second.add("b")
-            second.add("b")
-            assert (await second.next_update()).batch.status == "in_progress"
-            assert (await second.next_update()).batch.status == "completed"
-            assert (len(first), len(second)) == (1, 0)
-            assert [(await first.next_update()).is_last for _ in range(2)] == [False, True]
-            assert not first
-            assert len(service.asked) == 2
-
-        virtual_time.run(main())
+        service = PolledService()
+        service.ending("b", 5)
+        poller = service.poller()
+        first, second = poller.watch(), poller.watch()
+        first.add("b")
+        await asyncio.sleep(3)
+        second.add("b")
+        second.add("b")
+        assert (await second.next_update()).batch.status == "in_progress"
+        assert (await second.next_update()).batch.status == "completed"
+        assert (len(first), len(second)) == (1, 0)
+        assert [(await first.next_update()).is_last for _ in range(2)] == [False, True]
+        assert not first
+        assert len(service.asked) == 2
 
 
 class TestWake:
     """Being told from outside that there is something to see."""
 
-    def test_a_batch_is_asked_about_at_once(self) -> None:
+    @in_virtual_time
+    async def test_a_batch_is_asked_about_at_once(self) -> None:
         """A wake does not wait for the interval; nobody's batch is not asked about."""
+        service = PolledService()
+        service.ending("b", 20)
+        poller = service.poller(PollPolicy.every(300))
+        waiting = asyncio.create_task(waiter(poller, "b"))
+        await asyncio.sleep(21)
+        poller.wake("nobody's")
+        poller.wake("b")
+        await waiting
+        assert seconds() == pytest.approx(21.05)
+        poller.wake("b")
+        await asyncio.sleep(1_000)
+        assert service.questions() == {"b": 2}
 
-        async def main() -> None:
-            service = PolledService()
-            service.ending("b", 20)
-            poller = service.poller(PollPolicy.every(300))
-            waiting = asyncio.create_task(waiter(poller, "b"))
-            await asyncio.sleep(21)
-            poller.wake("nobody's")
-            poller.wake("b")
-            await waiting
-            assert seconds() == pytest.approx(21.05)
-            poller.wake("b")
-            await asyncio.sleep(1_000)
-            assert service.questions() == {"b": 2}
-
-        virtual_time.run(main())
-
-    def test_a_wake_during_a_question_asks_again(self) -> None:
+    @in_virtual_time
+    async def test_a_wake_during_a_question_asks_again(self) -> None:
         """The answer under way may be older than what the wake is about."""
+        service = PolledService()
+        service.ending("b", 1_000)
+        poller = service.poller(PollPolicy.every(300))
+        waiting = asyncio.create_task(waiter(poller, "b"))
+        await asyncio.sleep(0.02)
+        service.ending("b", seconds() + 0.04)  # after the answer under way
+        poller.wake("b")
+        await waiting
+        assert [at_s for at_s, _ in service.asked] == [0, 0.05]
 
-        async def main() -> None:
-            service = PolledService()
-            service.ending("b", 1_000)
-            poller = service.poller(PollPolicy.every(300))
-            waiting = asyncio.create_task(waiter(poller, "b"))
-            await asyncio.sleep(0.02)
-            service.ending("b", seconds() + 0.04)  # after the answer under way
-            poller.wake("b")
-            await waiting
-            assert [at_s for at_s, _ in service.asked] == [0, 0.05]
-
-        virtual_time.run(main())
-
-    def test_a_wake_that_comes_before_the_end_can_be_seen(self) -> None:
+    @in_virtual_time
+    async def test_a_wake_that_comes_before_the_end_can_be_seen(self) -> None:
         """After a wake the batch is asked about as often as a young one, in case readers are behind."""
+        service = PolledService()
+        service.ending("b", 112, created_s=-86_400)
+        poller = service.poller(ADAPTIVE)
+        waiting = asyncio.create_task(waiter(poller, "b"))
+        await asyncio.sleep(100)
+        poller.wake("b")
+        await waiting
+        assert seconds() < 118
 
-        async def main() -> None:
-            service = PolledService()
-            service.ending("b", 112, created_s=-86_400)
-            poller = service.poller(ADAPTIVE)
-            waiting = asyncio.create_task(waiter(poller, "b"))
-            await asyncio.sleep(100)
-            poller.wake("b")
-            await waiting
-            assert seconds() < 118
-
-        virtual_time.run(main())
-
-    def test_a_wake_during_a_walk_through_the_list(self) -> None:
+    @in_virtual_time
+    async def test_a_wake_during_a_walk_through_the_list(self) -> None:
         """Also one of many that are looked for in the list is asked about again, alone."""
+        service = PolledService()
+        batches = [service.ending(f"b{number}", 1_000) for number in range(300)]
+        poller = service.poller(PollPolicy.every(300))
+        watch = poller.watch(only_ends=True)
+        for batch in batches:
+            watch.add(batch)
+        await asyncio.sleep(0.12)
+        poller.wake("b299")
+        await asyncio.sleep(1)
+        assert service.questions()["b299"] == 1
+        assert len(service.asked) == 4
+        watch.close()
 
-        async def main() -> None:
-            service = PolledService()
-            batches = [service.ending(f"b{number}", 1_000) for number in range(300)]
-            poller = service.poller(PollPolicy.every(300))
-            watch = poller.watch(only_ends=True)
-            for batch in batches:
-                watch.add(batch)
-            await asyncio.sleep(0.12)
-            poller.wake("b299")
-            await asyncio.sleep(1)
-            assert service.questions()["b299"] == 1
-            assert len(service.asked) == 4
-            watch.close()
-
-        virtual_time.run(main())
-
-    def test_what_another_call_shows_is_news_too(self) -> None:
+    @in_virtual_time
+    async def test_what_another_call_shows_is_news_too(self) -> None:
         """A record that came otherwise is told of at once, unless it is older or nobody waits."""
-
-        async def main() -> None:
-            service = PolledService()
-            service.ending("b", 1e9)
-            poller = service.poller()
-            poller.note(record("nobody's"))
-            watch = poller.watch()
-            watch.add("b")
-            poller.note(record())
-            assert (await watch.next_update()).previous is None
-            await asyncio.sleep(1)
-            poller.note(record(done=0))
-            poller.note(record("b", "validating"))
-            cancelling = record("b", "cancelling", 3)
-            poller.note(cancelling)
-            assert (await watch.next_update()).batch is cancelling
-            cancelled = attrs.evolve(record("b", "cancelled", 3))
-            other = poller.watch()
-            other.add(cancelled)
-            assert (await other.next_update()).batch is cancelled
-            assert (await watch.next_update()).batch is cancelled
-            assert not watch
-            await settled()
-            assert polling() == []
-
-        virtual_time.run(main())
+        service = PolledService()
+        service.ending("b", 1e9)
+        poller = service.poller()
+        poller.note(record("nobody's"))
+        watch = poller.watch()
+        watch.add("b")
+        poller.note(record())
+        assert (await watch.next_update()).previous is None
+        await asyncio.sleep(1)
+        poller.note(record(done=0))
+        poller.note(record("b", "validating"))
+        cancelling = record("b", "cancelling", 3)
+        poller.note(cancelling)
+        assert (await watch.next_update()).batch is cancelling
+        cancelled = attrs.evolve(record("b", "cancelled", 3))
+        other = poller.watch()
+        other.add(cancelled)
+        assert (await other.next_update()).batch is cancelled
+        assert (await watch.next_update()).batch is cancelled
+        assert not watch
+        await settled()
+        assert polling() == []
 
 
 class TestFailures:
     """A failed question is not a failed batch."""
 
-    def test_a_list_that_fails_in_passing(self, caplog: pytest.LogCaptureFixture) -> None:
+    @in_virtual_time
+    async def test_a_list_that_fails_in_passing(self, caplog: pytest.LogCaptureFixture) -> None:
         """Its batches are asked about at their next time, not one by one; the log has one line for all of them."""
-
-        async def main() -> None:
-            service = PolledService()
-            batches = [service.ending(f"b{number}", 15) for number in range(50)]
-            service.fault = lambda _: DOWN if seconds() < 25 else None
-            poller = service.poller()
-            await asyncio.gather(*(waiter(poller, batch) for batch in batches))
-            assert service.questions() == {"list after None": 4}
-
-        virtual_time.run(main())
+        service = PolledService()
+        batches = [service.ending(f"b{number}", 15) for number in range(50)]
+        service.fault = lambda _: DOWN if seconds() < 25 else None
+        poller = service.poller()
+        await asyncio.gather(*(waiter(poller, batch) for batch in batches))
+        assert service.questions() == {"list after None": 4}
         assert caplog.text.count("could not be looked at") == 3
 
     @pytest.mark.parametrize(
         "error", [PaginationError("lies"), NotFoundError("no list", status=404), DecodeError("no page")]
     )
-    def test_a_list_that_is_of_no_use(self, error: Exception) -> None:
+    @in_virtual_time
+    async def test_a_list_that_is_of_no_use(self, error: Exception) -> None:
         """Where the list cannot be followed, the batches are asked about one by one, this time and later."""
+        service = PolledService()
+        batches = [service.ending(f"b{number}", 15) for number in range(50)]
+        service.fault = lambda question: error if question.startswith("list") else None
+        poller = service.poller()
+        await asyncio.gather(*(waiter(poller, batch) for batch in batches))
+        assert service.questions() == {"list after None": 1} | {f"b{number}": 3 for number in range(50)}
 
-        async def main() -> None:
-            service = PolledService()
-            batches = [service.ending(f"b{number}", 15) for number in range(50)]
-            service.fault = lambda question: error if question.startswith("list") else None
-            poller = service.poller()
-            await asyncio.gather(*(waiter(poller, batch) for batch in batches))
-            assert service.questions() == {"list after None": 1} | {f"b{number}": 3 for number in range(50)}
-
-        virtual_time.run(main())
-
-    def test_a_list_that_shows_nothing(self) -> None:
+    @in_virtual_time
+    async def test_a_list_that_shows_nothing(self) -> None:
         """Batches that are not in a whole list are not looked for in it again."""
-
-        async def main() -> None:
-            service = PolledService()
-            batches = [service.ending(f"b{number}", 15) for number in range(50)]
-            shown = PolledService()
-            poller = service.poller()
-            poller._reader._list_batches = shown.list_batches
-            await asyncio.gather(*(waiter(poller, batch) for batch in batches))
-            assert len(shown.asked) == 1
-            assert len(service.asked) == 150
-
-        virtual_time.run(main())
+        service = PolledService()
+        batches = [service.ending(f"b{number}", 15) for number in range(50)]
+        shown = PolledService()
+        poller = service.poller()
+        poller._reader._list_batches = shown.list_batches
+        await asyncio.gather(*(waiter(poller, batch) for batch in batches))
+        assert len(shown.asked) == 1
+        assert len(service.asked) == 150
 
     @pytest.mark.parametrize("question", ["list", "b"])
-    def test_a_key_that_is_refused(self, question: str) -> None:
+    @in_virtual_time
+    async def test_a_key_that_is_refused(self, question: str) -> None:
         """A refused key ends all waiting, without asking for every batch."""
+        service = PolledService()
+        refused = AuthenticationError("revoked", status=401)
+        service.fault = lambda asked: refused if asked.startswith(question) else PaginationError("of no use")
+        poller = service.poller()
+        batches = [service.ending(f"b{number}", 15) for number in range(100)]
+        ends = await asyncio.gather(*(waiter(poller, batch) for batch in batches), return_exceptions=True)
+        assert set(ends) == {refused}
+        assert len(service.asked) <= 9
+        await settled()
+        assert polling() == []
 
-        async def main() -> None:
-            service = PolledService()
-            refused = AuthenticationError("revoked", status=401)
-            service.fault = lambda asked: refused if asked.startswith(question) else PaginationError("of no use")
-            poller = service.poller()
-            batches = [service.ending(f"b{number}", 15) for number in range(100)]
-            ends = await asyncio.gather(*(waiter(poller, batch) for batch in batches), return_exceptions=True)
-            assert set(ends) == {refused}
-            assert len(service.asked) <= 9
-            await settled()
-            assert polling() == []
-
-        virtual_time.run(main())
-
-    def test_what_is_forbidden_for_one_batch(self) -> None:
+    @in_virtual_time
+    async def test_what_is_forbidden_for_one_batch(self) -> None:
         """An error about one batch ends its waiters alone, all of them."""
+        service = PolledService()
+        forbidden = PermissionDeniedError("no", status=403)
+        service.fault = lambda question: forbidden if question == "b1" and seconds() > 10 else None
+        poller = service.poller()
+        batches = [service.ending(f"b{number % 3}", 25) for number in range(6)]
+        ends = await asyncio.gather(*(waiter(poller, batch) for batch in batches), return_exceptions=True)
+        assert [getattr(end, "status", None) for end in ends] == ["completed", 403, "completed"] * 2
 
-        async def main() -> None:
-            service = PolledService()
-            forbidden = PermissionDeniedError("no", status=403)
-            service.fault = lambda question: forbidden if question == "b1" and seconds() > 10 else None
-            poller = service.poller()
-            batches = [service.ending(f"b{number % 3}", 25) for number in range(6)]
-            ends = await asyncio.gather(*(waiter(poller, batch) for batch in batches), return_exceptions=True)
-            assert [getattr(end, "status", None) for end in ends] == ["completed", 403, "completed"] * 2
-
-        virtual_time.run(main())
-
-    def test_a_service_that_is_down_is_not_asked_about_all(self) -> None:
+    @in_virtual_time
+    async def test_a_service_that_is_down_is_not_asked_about_all(self) -> None:
         """After a few failures the others are left for the next time, in which those that failed come last."""
+        service = PolledService()
+        service.fault = lambda question: DOWN if question != "b99" or seconds() < 5 else None
+        poller = service.poller()
+        poller._reader._pages = dict.fromkeys((f"b{number}" for number in range(100)), float("inf"))
+        watch = poller.watch(only_ends=True)
+        for number in range(100):
+            watch.add(service.ending(f"b{number}", 0 if number == 99 else 1e9))
+        assert (await watch.next_update()).batch_id == "b99"
+        assert max(service.per_round()) <= 15  # eight failed, and seven were under way
+        assert seconds() < 10 * 100 / 8 + 10
+        watch.close()
+        assert (poller._reader._pages, poller._reader._failures) == ({}, {})
 
-        async def main() -> None:
-            service = PolledService()
-            service.fault = lambda question: DOWN if question != "b99" or seconds() < 5 else None
-            poller = service.poller()
-            poller._reader._pages = dict.fromkeys((f"b{number}" for number in range(100)), float("inf"))
-            watch = poller.watch(only_ends=True)
-            for number in range(100):
-                watch.add(service.ending(f"b{number}", 0 if number == 99 else 1e9))
-            assert (await watch.next_update()).batch_id == "b99"
-            assert max(service.per_round()) <= 15  # eight failed, and seven were under way
-            assert seconds() < 10 * 100 / 8 + 10
-            watch.close()
-            assert (poller._reader._pages, poller._reader._failures) == ({}, {})
-
-        virtual_time.run(main())
-
-    def test_a_mistake_in_a_question_reaches_those_who_wait(self) -> None:
+    @in_virtual_time
+    async def test_a_mistake_in_a_question_reaches_those_who_wait(self) -> None:
         """Whatever is raised, nobody waits for ever: not even a failure of the list that nobody thought of."""
+        service = PolledService()
+        mistake = ZeroDivisionError("oops")
+        service.fault = lambda _: mistake
+        poller = service.poller()
+        batches = [service.ending(f"b{number}", 15) for number in range(50)]
+        ends = await asyncio.gather(*(waiter(poller, batch) for batch in batches), return_exceptions=True)
+        assert set(ends) == {mistake}
+        with pytest.raises(ZeroDivisionError):
+            await waiter(poller, "b1")
 
-        async def main() -> None:
-            service = PolledService()
-            mistake = ZeroDivisionError("oops")
-            service.fault = lambda _: mistake
-            poller = service.poller()
-            batches = [service.ending(f"b{number}", 15) for number in range(50)]
-            ends = await asyncio.gather(*(waiter(poller, batch) for batch in batches), return_exceptions=True)
-            assert set(ends) == {mistake}
-            with pytest.raises(ZeroDivisionError):
-                await waiter(poller, "b1")
-
-        virtual_time.run(main())
-
-    def test_a_mistake_in_the_middle_of_a_list(self) -> None:
+    @in_virtual_time
+    async def test_a_mistake_in_the_middle_of_a_list(self) -> None:
         """It ends the waiting for those that were still to come, not for those that were seen."""
+        service = PolledService()
+        service.fault = lambda question: ZeroDivisionError("oops") if "after b" in question else None
+        poller = service.poller()
+        batches = [service.ending(f"b{number}", 0) for number in range(200)]
+        ends = await asyncio.gather(*(waiter(poller, batch) for batch in batches), return_exceptions=True)
+        assert sum(isinstance(end, ZeroDivisionError) for end in ends) == 100
+        assert [getattr(end, "status", None) for end in ends[100:]] == ["completed"] * 100
 
-        async def main() -> None:
-            service = PolledService()
-            service.fault = lambda question: ZeroDivisionError("oops") if "after b" in question else None
-            poller = service.poller()
-            batches = [service.ending(f"b{number}", 0) for number in range(200)]
-            ends = await asyncio.gather(*(waiter(poller, batch) for batch in batches), return_exceptions=True)
-            assert sum(isinstance(end, ZeroDivisionError) for end in ends) == 100
-            assert [getattr(end, "status", None) for end in ends[100:]] == ["completed"] * 100
-
-        virtual_time.run(main())
-
-    def test_a_poller_that_is_broken_off_says_so(self) -> None:
+    @in_virtual_time
+    async def test_a_poller_that_is_broken_off_says_so(self) -> None:
         """If the task behind the waiting is cancelled from outside, or dies, the waiters know; others begin anew."""
-
-        async def main() -> None:
-            service = PolledService()
-            batch = service.ending("b", 15)
-            poller = service.poller()
-            waiting = asyncio.create_task(waiter(poller, batch))
-            await asyncio.sleep(1)
-            polling()[0].cancel()
-            with pytest.raises(BatchesError, match=r"broken off, the batch was not cancelled: cancelled"):
-                await waiting
-            waiting = asyncio.create_task(waiter(poller, batch))
-            await asyncio.sleep(1)
-            poller._open["b"].due_s = "soon"  # type: ignore[assignment]
-            poller._alarm.set()
-            with pytest.raises(BatchesError, match="broken off"):
-                await waiting
-            assert (await waiter(poller, batch)).status == "completed"
-
-        virtual_time.run(main())
+        service = PolledService()
+        batch = service.ending("b", 15)
+        poller = service.poller()
+        waiting = asyncio.create_task(waiter(poller, batch))
+        await asyncio.sleep(1)
+        polling()[0].cancel()
+        with pytest.raises(BatchesError, match=r"broken off, the batch was not cancelled: cancelled"):
+            await waiting
+        waiting = asyncio.create_task(waiter(poller, batch))
+        await asyncio.sleep(1)
+        poller._open["b"].due_s = "soon"  # type: ignore[assignment]
+        poller._alarm.set()
+        with pytest.raises(BatchesError, match="broken off"):
+            await waiting
+        assert (await waiter(poller, batch)).status == "completed"
 
 
 class TestComingAndGoing:
     """Nobody is forgotten, nothing is left."""
 
-    def test_a_waiter_that_goes_is_gone_alone(self) -> None:
+    @in_virtual_time
+    async def test_a_waiter_that_goes_is_gone_alone(self) -> None:
         """A timeout or a cancellation ends one waiter; the other one is told as if nothing had been."""
+        service = PolledService()
+        batch = service.ending("b", 45)
+        poller = service.poller()
+        stays = asyncio.create_task(waiter(poller, batch))
+        goes = asyncio.create_task(waiter(poller, batch))
+        with pytest.raises(TimeoutError):
+            await waiter(poller, batch, timeout_s=12)
+        goes.cancel()
+        assert (await stays).status == "completed"
+        assert [round(at_s) for at_s, _ in service.asked] == [0, 10, 20, 30, 40, 50]
+        await settled()
+        assert polling() == []
 
-        async def main() -> None:
-            service = PolledService()
-            batch = service.ending("b", 45)
-            poller = service.poller()
-            stays = asyncio.create_task(waiter(poller, batch))
-            goes = asyncio.create_task(waiter(poller, batch))
-            with pytest.raises(TimeoutError):
-                await waiter(poller, batch, timeout_s=12)
-            goes.cancel()
-            assert (await stays).status == "completed"
-            assert [round(at_s) for at_s, _ in service.asked] == [0, 10, 20, 30, 40, 50]
-            await settled()
-            assert polling() == []
-
-        virtual_time.run(main())
-
-    def test_the_last_one_to_go_ends_a_question_under_way(self) -> None:
+    @in_virtual_time
+    async def test_the_last_one_to_go_ends_a_question_under_way(self) -> None:
         """Nothing runs for nobody, and a newcomer in the same moment is served by a new task."""
+        service = PolledService()
+        service.ending("b", 0)
+        poller = service.poller()
+        first = poller.watch()
+        first.add("b")
+        await asyncio.sleep(0.02)
+        first.close()
+        first.close()
+        second = poller.watch()
+        second.add("b")
+        assert len(polling()) == 2
+        assert (await second.next_update()).batch.status == "completed"
+        await settled()
+        assert polling() == []
+        assert service.flying == 0
 
-        async def main() -> None:
-            service = PolledService()
-            service.ending("b", 0)
-            poller = service.poller()
-            first = poller.watch()
-            first.add("b")
-            await asyncio.sleep(0.02)
-            first.close()
-            first.close()
-            second = poller.watch()
-            second.add("b")
-            assert len(polling()) == 2
-            assert (await second.next_update()).batch.status == "completed"
-            await settled()
-            assert polling() == []
-            assert service.flying == 0
-
-        virtual_time.run(main())
-
-    def test_a_batch_let_go_and_taken_up_again_during_a_round(self) -> None:
+    @in_virtual_time
+    async def test_a_batch_let_go_and_taken_up_again_during_a_round(self) -> None:
         """An answer to a question asked for somebody who left is still an answer, an error is not."""
+        service = PolledService()
+        service.fault = lambda question: DOWN if question == "bad" and seconds() < 0.06 else None
+        poller = service.poller()
+        watch, other = poller.watch(), poller.watch()
+        for name in ("good", "bad", "stays", "gone"):
+            service.ending(name, 15)
+            watch.add(name)
+        other.add("stays")
+        await asyncio.sleep(0.02)
+        watch.close()
+        other.add("good")
+        other.add("bad")
+        told = [await other.next_update() for _ in range(6)]
+        assert Counter((update.batch_id, update.batch.status.value) for update in told) == {
+            (name, status): 1 for name in ("good", "bad", "stays") for status in ("in_progress", "completed")
+        }
 
-        async def main() -> None:
-            service = PolledService()
-            service.fault = lambda question: DOWN if question == "bad" and seconds() < 0.06 else None
-            poller = service.poller()
-            watch, other = poller.watch(), poller.watch()
-            for name in ("good", "bad", "stays", "gone"):
-                service.ending(name, 15)
-                watch.add(name)
-            other.add("stays")
-            await asyncio.sleep(0.02)
-            watch.close()
-            other.add("good")
-            other.add("bad")
-            told = [await other.next_update() for _ in range(6)]
-            assert Counter((update.batch_id, update.batch.status.value) for update in told) == {
-                (name, status): 1 for name in ("good", "bad", "stays") for status in ("in_progress", "completed")
-            }
-
-        virtual_time.run(main())
-
-    def test_an_answer_for_somebody_who_left_is_not_that_of_the_next(self) -> None:
+    @in_virtual_time
+    async def test_an_answer_for_somebody_who_left_is_not_that_of_the_next(self) -> None:
         """While a newcomer's own question is under way, an older answer neither ends it nor has it asked twice."""
+        service = PolledService()
+        service.ending("b", 1e9)
+        service.ending("stays", 1e9)
+        poller = service.poller()
+        stays, goes, comes = poller.watch(), poller.watch(), poller.watch()
+        stays.add("stays")
+        goes.add("b")
+        await asyncio.sleep(0.02)
+        goes.close()
+        comes.add("b")
+        await asyncio.sleep(0.01)
+        poller.wake("b")
+        await asyncio.sleep(1)
+        assert [at_s for at_s, question in service.asked if question == "b"] == [0, 0.02, 0.07]
+        stays.close()
+        comes.close()
 
-        async def main() -> None:
-            service = PolledService()
-            service.ending("b", 1e9)
-            service.ending("stays", 1e9)
-            poller = service.poller()
-            stays, goes, comes = poller.watch(), poller.watch(), poller.watch()
-            stays.add("stays")
-            goes.add("b")
-            await asyncio.sleep(0.02)
-            goes.close()
-            comes.add("b")
-            await asyncio.sleep(0.01)
-            poller.wake("b")
-            await asyncio.sleep(1)
-            assert [at_s for at_s, question in service.asked if question == "b"] == [0, 0.02, 0.07]
-            stays.close()
-            comes.close()
-
-        virtual_time.run(main())
-
-    def test_closing_tells_all_who_wait(self) -> None:
+    @in_virtual_time
+    async def test_closing_tells_all_who_wait(self) -> None:
         """A closed session ends the waiting with words, leaves nothing running, and lets nobody begin."""
-
-        async def main() -> None:
-            service = PolledService()
-            batch = service.ending("b", 1e9)
-            poller = service.poller()
-            waiting = [asyncio.create_task(waiter(poller, batch)) for _ in range(3)]
-            await asyncio.sleep(10.02)
-            await poller.close()
-            assert polling() == []
-            for one in waiting:
-                with pytest.raises(InputError, match="session was closed while the batch was waited for"):
-                    await one
-            with pytest.raises(InputError, match="The session is closed"):
-                await waiter(poller, "b")
-            ended = record("b", "failed")
-            watch = poller.watch()
-            watch.add(ended)
-            assert (await watch.next_update()).batch is ended
-            await poller.close()
-
-        virtual_time.run(main())
+        service = PolledService()
+        batch = service.ending("b", 1e9)
+        poller = service.poller()
+        waiting = [asyncio.create_task(waiter(poller, batch)) for _ in range(3)]
+        await asyncio.sleep(10.02)
+        await poller.close()
+        assert polling() == []
+        for one in waiting:
+            with pytest.raises(InputError, match="session was closed while the batch was waited for"):
+                await one
+        with pytest.raises(InputError, match="The session is closed"):
+            await waiter(poller, "b")
+        ended = record("b", "failed")
+        watch = poller.watch()
+        watch.add(ended)
+        assert (await watch.next_update()).batch is ended
+        await poller.close()
 
     def test_a_watch_dropped_after_its_loop(self) -> None:
         """A watch that is closed when the event loop is gone makes no noise."""

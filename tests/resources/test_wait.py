@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 from support import virtual_time
+from support.virtual_time import in_virtual_time
 
 from openai_batches import (
     APIError,
@@ -257,17 +258,14 @@ def test_an_id_that_nobody_knows() -> None:
     assert len(service.times) == 1
 
 
-def test_waiting_is_cancelled_like_anything_else() -> None:
+@in_virtual_time
+async def test_waiting_is_cancelled_like_anything_else() -> None:
     """Cancelling the waiter is not a timeout."""
-
-    async def main() -> None:
-        service = Service(RUNNING)
-        task = asyncio.create_task(waiting(service.retrieve, "b", timeout_s=1_000))
-        await asyncio.sleep(35)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        await asyncio.sleep(100)
-        assert service.times == [0, 10, 20, 30]
-
-    virtual_time.run(main())
+    service = Service(RUNNING)
+    task = asyncio.create_task(waiting(service.retrieve, "b", timeout_s=1_000))
+    await asyncio.sleep(35)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.sleep(100)
+    assert service.times == [0, 10, 20, 30]

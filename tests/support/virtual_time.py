@@ -7,11 +7,12 @@ jumps to the next timer as soon as nothing is ready.
 from __future__ import annotations
 
 import asyncio
+import functools
 import selectors
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
 T = TypeVar("T")
 
@@ -52,6 +53,16 @@ def run(main: Coroutine[None, None, T]) -> T:
     """Return what a coroutine returns, in virtual time."""
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(main)
+
+
+def in_virtual_time(test: Callable[..., Coroutine[None, None, None]]) -> Callable[..., None]:
+    """Make a test of a coroutine, which runs in virtual time."""
+
+    @functools.wraps(test)
+    def run_test(*args: Any, **options: Any) -> None:
+        run(test(*args, **options))
+
+    return run_test
 
 
 def now() -> float:
