@@ -84,11 +84,7 @@ class TestConnections:
 
     async def test_silence_is_bounded(self, open_session: OpenSession) -> None:
         """A service that says nothing is given up after the timeout, with an error that is a TimeoutError too."""
-
-        async def handler(_: Asked) -> None:
-            await asyncio.sleep(30)
-
-        async with RawServer(handler) as server:
+        async with RawServer(lambda _: asyncio.sleep(30)) as server:
             session = open_session(server, retry=ONCE, timeout=1)
             with pytest.raises(TransportTimeoutError) as caught:
                 await session.batches.retrieve("b")
@@ -243,11 +239,7 @@ class TestUploads:
 
     async def test_a_stalled_upload_is_bounded(self, open_session: OpenSession) -> None:
         """A service that stops reading an upload is given up after the timeout."""
-
-        async def handler(_: Asked) -> None:
-            await asyncio.sleep(30)
-
-        async with RawServer(handler) as server:
+        async with RawServer(lambda _: asyncio.sleep(30)) as server:
             session = open_session(server, retry=ONCE, timeout=0.2)
             async with asyncio.timeout(60):
                 with pytest.raises(TransportTimeoutError):
@@ -339,11 +331,7 @@ class TestUploads:
 
     async def test_a_cancelled_upload(self, open_session: OpenSession) -> None:
         """Cancelling an upload ends it, and leaves nothing behind."""
-
-        async def handler(_: Asked) -> None:
-            await asyncio.sleep(30)
-
-        async with RawServer(handler) as server:
+        async with RawServer(lambda _: asyncio.sleep(30)) as server:
             task = asyncio.create_task(open_session(server).files.create(MEGABYTE * 20))
             await server.was_asked.wait()
             task.cancel()
