@@ -32,16 +32,52 @@ from openai_batches import (
 from openai_batches.storage import atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from openai_batches import DownloadedFile, RetryPolicy
     from openai_batches.emulator import BatchServer
 
     OpenSession = Callable[..., BatchSession]
+    Fetch = Callable[..., Awaitable[DownloadedFile]]
+    Fail = Callable[..., Awaitable[BaseException]]
 
 
 def names_in(folder: Path) -> list[str]:
     return sorted(found.name for found in folder.iterdir())
+
+
+@pytest.fixture
+def fetch(open_session: OpenSession, tmp_path: Path) -> Callable[..., Awaitable[DownloadedFile]]:
+    """Downloads what a server gives, and sees to it that it is whole and right."""
+
+    async def fetch(server: Any, expected: bytes = DATA, **options: Any) -> DownloadedFile:
+        async with opened(server, open_session) as session:
+            file = await session.files.download("f", tmp_path / "out.jsonl", **options)
+        assert (file.bytes, file.path.read_bytes()) == (len(expected), expected)
+        return file
+
+    return fetch
+
+
+@pytest.fixture
+def fail(open_session: OpenSession, tmp_path: Path) -> Callable[..., Awaitable[BaseException]]:
+    """Downloads what cannot be downloaded, sees to it that nothing is left, and returns the error."""
+
+    async def fail(
+        server: Any,
+        kind: type[BaseException] = TransportError,
+        match: str | None = None,
+        retry: Any = QUICK,
+        **options: Any,
+    ) -> BaseException:
+        async with opened(server, open_session, retry=retry) as session:
+            with pytest.raises(kind, match=match) as caught:
+                await session.files.download("f", tmp_path / "out.jsonl", **options)
+        assert names_in(tmp_path) == []
+        return caught.value
+
+    return fail
 
 
 async def test_one_cut_anywhere(open_session: OpenSession, tmp_path: Path) -> None:
@@ -64,33 +100,23 @@ async def test_one_cut_anywhere(open_session: OpenSession, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_many_cuts_in_one_download(way: str, open_session: OpenSession, tmp_path: Path) -> None:
+async def test_many_cuts_in_one_download(way: str, fetch: Fetch, fail: Fail) -> None:
     """A file cut again and again is whole and right, or not there, and the error says where it ended."""
     random_ = random.Random(way)
     depot = Depot(**WAYS[way], cuts=[random_.randrange(1, 2_000) for _ in range(25)])
-    path = tmp_path / "out.jsonl"
-    async with opened(depot, open_session) as session:
-        if way.startswith("ranges"):
-            file = await session.files.download("f", path)
-            assert file.attempts == len(depot.asked) == 26
-            assert path.read_bytes() == DATA
-        else:
-            with pytest.raises(TransportError, match="GET /files/f/content") as caught:
-                await session.files.download("f", path)
-            assert "out.jsonl was not written" in "".join(caught.value.__notes__)
-            assert names_in(tmp_path) == []
+    if way.startswith("ranges"):
+        assert (await fetch(depot)).attempts == len(depot.asked) == 26
+    else:
+        error = await fail(depot, match="GET /files/f/content")
+        assert "out.jsonl was not written" in "".join(error.__notes__)
 
 
-async def test_a_flaky_link_with_two_hundred_cuts(open_session: OpenSession, tmp_path: Path) -> None:
+async def test_a_flaky_link_with_two_hundred_cuts(fetch: Fetch) -> None:
     """As long as attempts bring bytes that stay, a download comes to its end, and goes back for none of them."""
     random_ = random.Random(7)
     positions = sorted(random_.sample(range(1, len(DATA)), 200))
-    cuts = [stop - start for start, stop in zip([0, *positions], positions, strict=False)]
-    depot = Depot(cuts=cuts)
-    async with opened(depot, open_session) as session:
-        file = await session.files.download("f", tmp_path / "out.jsonl")
-    assert (tmp_path / "out.jsonl").read_bytes() == DATA
-    assert file.attempts == 201
+    depot = Depot(cuts=[stop - start for start, stop in zip([0, *positions], positions, strict=False)])
+    assert (await fetch(depot)).attempts == 201
     starts = [int(span[6:-1]) for span in depot.spans if span]
     assert starts == sorted(starts)
     assert len(set(starts)) > 150
@@ -99,34 +125,24 @@ async def test_a_flaky_link_with_two_hundred_cuts(open_session: OpenSession, tmp
     assert {asked.headers["Accept-Encoding"] for asked in depot.asked} == {"identity"}
 
 
-async def test_the_attempts_are_bounded(
-    open_session: OpenSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_attempts_are_bounded(fail: Fail, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that gives byte after byte is given up in the end."""
     monkeypatch.setattr("openai_batches.http.ranges._MAX_ATTEMPTS", 20)
     depot = Depot(cuts=[1] * 1_000)
-    async with opened(depot, open_session, retry=attrs.evolve(QUICK, attempts=50)) as session:
-        with pytest.raises(TransportError) as caught:
-            await session.files.download("f", tmp_path / "out.jsonl")
+    error = await fail(depot, retry=attrs.evolve(QUICK, attempts=50))
     assert len(depot.asked) == 20
-    assert f" bytes of {len(DATA)} had come; {tmp_path}/out.jsonl was not written" in "".join(caught.value.__notes__)
-    assert names_in(tmp_path) == []
+    assert f" bytes of {len(DATA)} had come; {tmp_path}/out.jsonl was not written" in "".join(error.__notes__)
 
 
-async def test_no_progress_is_given_up(open_session: OpenSession, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("retry", "attempts"), [(QUICK, 5), (ONCE, 1)])
+async def test_no_progress_is_given_up(retry: RetryPolicy, attempts: int, fail: Fail) -> None:
     """Attempts that bring nothing new count as any failed attempts do; without retries the first cut is the last."""
-    for retry, attempts in ((QUICK, 5), (ONCE, 1)):
-        depot = Depot(cuts=[1_000] + [0] * 50)
-        async with opened(depot, open_session, retry=retry) as session:
-            with pytest.raises(TransportError):
-                await session.files.download("f", tmp_path / "out.jsonl")
-        assert len(depot.asked) == attempts
-        depot = Depot(cuts=list(range(1_000, 20_000, 1_000)), etag=None)
-        async with opened(depot, open_session, retry=retry) as session:
-            with pytest.raises(TransportError):
-                await session.files.download("f", tmp_path / "out.jsonl")
-        assert len(depot.asked) == attempts, "what cannot be resumed is no progress"
-        assert names_in(tmp_path) == []
+    depot = Depot(cuts=[1_000] + [0] * 50)
+    await fail(depot, retry=retry)
+    assert len(depot.asked) == attempts
+    depot = Depot(cuts=list(range(1_000, 20_000, 1_000)), etag=None)
+    await fail(depot, retry=retry)
+    assert len(depot.asked) == attempts, "what cannot be resumed is no progress"
 
 
 # Lengths that lie
@@ -138,18 +154,11 @@ async def test_no_progress_is_given_up(open_session: OpenSession, tmp_path: Path
     # Shorter than nobody knows is whole, by all that can be known.
     [(-1, -1), (-len(DATA) + 1, -1), (1, -1), (1_000_000, -1), (1, None), (1_000_000, None)],
 )
-async def test_a_wrong_content_length(
-    error: int, etag: str | None, recorded: int | None, open_session: OpenSession, tmp_path: Path
-) -> None:
+async def test_a_wrong_content_length(error: int, etag: str | None, recorded: int | None, fail: Fail) -> None:
     """A length that is not that of the file is found out by the record, or by the end that does not come."""
-    async with opened(Depot(error=error, etag=etag, recorded=recorded), open_session) as session:
-        with pytest.raises(TransportError) as caught:
-            await session.files.download("f", tmp_path / "out.jsonl")
+    told = str(await fail(Depot(error=error, etag=etag, recorded=recorded)))
     if recorded == -1:
-        assert f"announces {len(DATA) + error:,} bytes, but the service's record of the file says {len(DATA):,}" in str(
-            caught.value
-        )
-    assert names_in(tmp_path) == []
+        assert f"announces {len(DATA) + error:,} bytes, but the service's record of the file says {len(DATA):,}" in told
 
 
 @pytest.mark.parametrize(
@@ -163,31 +172,21 @@ async def test_a_wrong_content_length(
         ("close", 0, "neither the answer nor the file's record says how long it is"),
     ],
 )
-async def test_without_an_announced_length(
-    framing: str, recorded: int | None, text: str, open_session: OpenSession, tmp_path: Path
-) -> None:
+async def test_without_an_announced_length(framing: str, recorded: int | None, text: str, fail: Fail) -> None:
     """The record's length counts where the answer has none; where nobody knows the length, nothing passes for whole."""
-    async with opened(Depot(framing=framing, recorded=recorded), open_session) as session:
-        with pytest.raises(TransportError, match=text):
-            await session.files.download("f", tmp_path / "out.jsonl")
-    assert names_in(tmp_path) == []
+    await fail(Depot(framing=framing, recorded=recorded), match=text)
 
 
+@pytest.mark.parametrize("framing", ["length", "chunked"])
 @pytest.mark.parametrize("recorded", [0, None])
-async def test_a_record_that_says_nothing(recorded: int | None, open_session: OpenSession, tmp_path: Path) -> None:
+async def test_a_record_that_says_nothing(recorded: int | None, framing: str, fetch: Fetch) -> None:
     """A service that keeps no lengths, or no records at all, can still be downloaded from."""
-    for framing in ("length", "chunked"):
-        path = tmp_path / framing
-        async with opened(Depot(recorded=recorded, framing=framing), open_session) as session:
-            await session.files.download("f", path)
-        assert path.read_bytes() == DATA
+    await fetch(Depot(recorded=recorded, framing=framing))
 
 
-async def test_an_empty_file(open_session: OpenSession, tmp_path: Path) -> None:
+async def test_an_empty_file(fetch: Fetch) -> None:
     """Nothing at all can be whole too."""
-    async with opened(Depot(data=b""), open_session) as session:
-        file = await session.files.download("f", tmp_path / "out")
-    assert (file.bytes, (tmp_path / "out").read_bytes()) == (0, b"")
+    await fetch(Depot(data=b""), expected=b"")
 
 
 # Servers with ideas of their own about ranges
@@ -215,94 +214,64 @@ WRONG_RANGES = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG_RANGES)
-async def test_a_wrong_range_is_not_used(name: str, open_session: OpenSession, tmp_path: Path) -> None:
-    """An answer that does not go on where the last one was cut is thrown away, and no range is asked for again."""
+def on_ranges(answer_to: Callable[[int], bytes], **options: Any) -> Depot:
+    """A server that answers a question for a range, from a byte on, in a way of its own."""
 
     def before(_: Depot, asked: Asked) -> bytes | None:
-        return WRONG_RANGES[name] if "Range" in asked.headers else None
+        return answer_to(int(asked.headers["Range"][6:-1])) if "Range" in asked.headers else None
 
-    depot = Depot(before=before, cuts=[1_000, 2_000], pause_s=0.05)
-    path = tmp_path / "out.jsonl"
-    async with opened(depot, open_session) as session:
-        await session.files.download("f", path)
-    assert path.read_bytes() == DATA
+    return Depot(before=before, **options)
+
+
+@pytest.mark.parametrize("name", WRONG_RANGES)
+async def test_a_wrong_range_is_not_used(name: str, fetch: Fetch) -> None:
+    """An answer that does not go on where the last one was cut is thrown away, and no range is asked for again."""
+    depot = on_ranges(lambda _: WRONG_RANGES[name], cuts=[1_000, 2_000], pause_s=0.05)
+    await fetch(depot)
     assert depot.spans == [None, "bytes=1000-", None, None]
 
 
-async def test_another_date(open_session: OpenSession, tmp_path: Path) -> None:
+async def test_another_date(fetch: Fetch) -> None:
     """What was resumed by its date has to have that date."""
-    span = f"Content-Range: bytes 1000-{len(DATA) - 1}/{len(DATA)}\r\n"
-
-    def before(_: Depot, asked: Asked) -> bytes | None:
-        return says(f"Last-Modified: {NOW_DATE}\r\n{span}", OTHER[1_000:]) if "Range" in asked.headers else None
-
-    depot = Depot(etag=None, modified=OLD_DATE, before=before, cuts=[1_000])
-    async with opened(depot, open_session) as session:
-        await session.files.download("f", tmp_path / "out.jsonl")
-    assert (tmp_path / "out.jsonl").read_bytes() == DATA
+    head = f"Last-Modified: {NOW_DATE}\r\nContent-Range: bytes 1000-{len(DATA) - 1}/{len(DATA)}\r\n"
+    await fetch(on_ranges(lambda _: says(head, OTHER[1_000:]), etag=None, modified=OLD_DATE, cuts=[1_000]))
 
 
-async def test_ranges_in_small_portions(open_session: OpenSession, tmp_path: Path) -> None:
+async def test_ranges_in_small_portions(fetch: Fetch) -> None:
     """A server that gives less of a range than it could is asked for the next one."""
 
-    def before(_: Depot, asked: Asked) -> bytes | None:
-        if "Range" not in asked.headers:
-            return None
-        start = int(asked.headers["Range"][6:-1])
+    def portion(start: int) -> bytes:
         stop = min(start + 10_000, len(DATA))
         return says(f"Content-Range: bytes {start}-{stop - 1}/{len(DATA)}\r\n", DATA[start:stop])
 
-    depot = Depot(before=before, cuts=[5_000])
-    async with opened(depot, open_session) as session:
-        await session.files.download("f", tmp_path / "out.jsonl")
-    assert (tmp_path / "out.jsonl").read_bytes() == DATA
+    await fetch(on_ranges(portion, cuts=[5_000]))
 
 
-async def test_more_than_the_range(open_session: OpenSession, tmp_path: Path) -> None:
+async def test_more_than_the_range(fetch: Fetch) -> None:
     """A range that goes on behind the end of the file is not used."""
-
-    def before(_: Depot, asked: Asked) -> bytes | None:
-        if "Range" not in asked.headers:
-            return None
-        body = DATA[1_000:] + b"more"
-        head = f"HTTP/1.1 206 P\r\nTransfer-Encoding: chunked\r\nContent-Range: bytes 1000-{len(DATA) - 1}/{len(DATA)}"
-        return b"%s\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (head.encode(), len(body), body)
-
-    depot = Depot(before=before, cuts=[1_000])
-    async with opened(depot, open_session) as session:
-        await session.files.download("f", tmp_path / "out.jsonl")
-    assert (tmp_path / "out.jsonl").read_bytes() == DATA
+    body = DATA[1_000:] + b"more"
+    head = f"HTTP/1.1 206 P\r\nTransfer-Encoding: chunked\r\nContent-Range: bytes 1000-{len(DATA) - 1}/{len(DATA)}"
+    said = b"%s\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (head.encode(), len(body), body)
+    await fetch(on_ranges(lambda _: said, cuts=[1_000]))
 
 
 @pytest.mark.parametrize("said", [answer(204), answer(201, DATA), WRONG_RANGES["another start"], answer(416)])
-async def test_an_answer_that_is_no_file(said: bytes, open_session: OpenSession, tmp_path: Path) -> None:
+async def test_an_answer_that_is_no_file(said: bytes, fail: Fail) -> None:
     """Another status than 200 is no file, a part that nobody asked for neither."""
-    async with opened(Depot(before=lambda *_: said), open_session) as session:
-        with pytest.raises(Exception, match=r"no answer with content|another range|416"):
-            await session.files.download("f", tmp_path / "out.jsonl")
-    assert names_in(tmp_path) == []
+    await fail(Depot(before=lambda *_: said), Exception, r"no answer with content|another range|416")
 
 
-async def test_a_file_that_is_not_there(open_session: OpenSession, tmp_path: Path) -> None:
+async def test_a_file_that_is_not_there(fail: Fail) -> None:
     """The service's no is raised as it is."""
-    async with opened(Depot(recorded=None, before=lambda *_: error_answer(404)), open_session) as session:
-        with pytest.raises(NotFoundError):
-            await session.files.download("f", tmp_path / "out.jsonl")
-    assert names_in(tmp_path) == []
+    await fail(Depot(recorded=None, before=lambda *_: error_answer(404)), NotFoundError)
 
 
-async def test_a_store_elsewhere(open_session: OpenSession, tmp_path: Path) -> None:
+async def test_a_store_elsewhere(fetch: Fetch) -> None:
     """A redirect to another origin gets the range, and not the key."""
     depot = Depot(cuts=[1_000], pause_s=0.05)
     async with RawServer(depot) as store:
-
-        def before(_: Depot, asked: Asked) -> bytes:
-            return answer(302, Location=f"http://localhost:{store.port}/content")
-
-        async with opened(Depot(before=before), open_session) as session:
-            await session.files.download("f", tmp_path / "out.jsonl")
-    assert (tmp_path / "out.jsonl").read_bytes() == DATA
+        there = answer(302, Location=f"http://localhost:{store.port}/content")
+        await fetch(Depot(before=lambda *_: there))
     assert depot.spans == [None, "bytes=1000-"]
     assert all("Authorization" not in asked.headers for asked in depot.asked)
     assert all(asked.headers["Accept-Encoding"] == "identity" for asked in depot.asked)
@@ -312,27 +281,18 @@ async def test_a_store_elsewhere(open_session: OpenSession, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("position", [0, 5, 17, 1_000, -9, -8, -1])
-async def test_a_cut_encoding_never_passes_for_whole(position: int, open_session: OpenSession, tmp_path: Path) -> None:
+async def test_a_cut_encoding_never_passes_for_whole(position: int, fail: Fail) -> None:
     """A gzip body that is cut but well framed is an error, even where nobody knows the file's length."""
-    body = gzip.compress(DATA)[:position]
-    async with opened(
-        Depot(recorded=None, before=lambda *_: answer(200, body, Content_Encoding="gzip", ETag='"v1"')), open_session
-    ) as session:
-        with pytest.raises(TransportError, match="encoding ends before its end"):
-            await session.files.download("f", tmp_path / "out.jsonl")
-    assert names_in(tmp_path) == []
+    said = answer(200, gzip.compress(DATA)[:position], Content_Encoding="gzip", ETag='"v1"')
+    await fail(Depot(recorded=None, before=lambda *_: said), match="encoding ends before its end")
 
 
-async def test_a_damaged_encoding(open_session: OpenSession, tmp_path: Path) -> None:
+async def test_a_damaged_encoding(fail: Fail) -> None:
     """So is one with a byte that is wrong."""
     body = bytearray(gzip.compress(DATA))
     body[5_000] ^= 255
-    async with opened(
-        Depot(recorded=None, before=lambda *_: answer(200, bytes(body), Content_Encoding="gzip")), open_session
-    ) as session:
-        with pytest.raises(TransportError, match=r"gzip encoding is damaged|before its end"):
-            await session.files.download("f", tmp_path / "out.jsonl")
-    assert names_in(tmp_path) == []
+    said = answer(200, bytes(body), Content_Encoding="gzip")
+    await fail(Depot(recorded=None, before=lambda *_: said), match=r"gzip encoding is damaged|before its end")
 
 
 @pytest.mark.parametrize(
@@ -344,36 +304,26 @@ async def test_a_damaged_encoding(open_session: OpenSession, tmp_path: Path) -> 
         ("identity", bytes),
     ],
 )
-async def test_encodings_that_can_be_read(
-    encoding: str, encode: Callable[[bytes], bytes], open_session: OpenSession, tmp_path: Path
-) -> None:
+async def test_encodings_that_can_be_read(encoding: str, encode: Callable[[bytes], bytes], fetch: Fetch) -> None:
     """An encoding is taken off, although identity was asked for."""
     said = answer(200, encode(DATA), Content_Encoding=encoding)
-    async with opened(Depot(before=lambda *_: said), open_session) as session:
-        assert (await session.files.download("f", tmp_path / "out.jsonl")).bytes == len(DATA)
-    assert (tmp_path / "out.jsonl").read_bytes() == DATA
+    await fetch(Depot(before=lambda *_: said))
 
 
-async def test_an_encoding_that_cannot_be_read(open_session: OpenSession, tmp_path: Path) -> None:
+async def test_an_encoding_that_cannot_be_read(fail: Fail) -> None:
     """Another one is named in the error, which comes at once."""
     depot = Depot(before=lambda *_: answer(200, DATA, Content_Encoding="br"))
-    async with opened(depot, open_session) as session:
-        with pytest.raises(TransportError, match="an encoding that was not asked for: br"):
-            await session.files.download("f", tmp_path / "out.jsonl")
+    await fail(depot, match="an encoding that was not asked for: br")
     assert len(depot.asked) == 1
-    assert names_in(tmp_path) == []
 
 
 # On the disk
 
 
-async def test_the_defects_of_others(open_session: OpenSession, tmp_path: Path) -> None:
+async def test_the_defects_of_others(fail: Fail, open_session: OpenSession, tmp_path: Path) -> None:
     """No truncated file is left in place, and nothing is ever appended to what an earlier process left behind."""
     path = tmp_path / "out.jsonl"
-    async with opened(Depot(cuts=[5_000] * 9, etag=None), open_session) as session:
-        with pytest.raises(TransportError):
-            await session.files.download("f", path)
-    assert names_in(tmp_path) == []
+    await fail(Depot(cuts=[5_000] * 9, etag=None))
     (tmp_path / "out.jsonl.part").write_bytes(DATA[:7_000])
     async with opened(Depot(cuts=[5_000]), open_session) as session:
         await session.files.download("f", path)
@@ -496,9 +446,7 @@ async def test_a_path_without_a_name(path: str, open_session: OpenSession) -> No
 
 
 @pytest.mark.parametrize("compress", [None, "gzip"])
-async def test_a_full_disk(
-    compress: Any, open_session: OpenSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_full_disk(compress: Any, fail: Fail, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that is full is what the error says, and nothing is left on it."""
     written = atomic._write_all
 
@@ -509,14 +457,12 @@ async def test_a_full_disk(
         written(file, data)
 
     monkeypatch.setattr(atomic, "_write_all", write_all)
-    async with opened(Depot(), open_session) as session:
-        with pytest.raises(OSError, match=r"No space left on device: .*out\.jsonl\.part") as caught:
-            await session.files.download("f", tmp_path / "out.jsonl", compress=compress)
-    assert caught.value.errno == errno.ENOSPC
-    assert names_in(tmp_path) == []
+    error = await fail(Depot(), OSError, r"No space left on device: .*out\.jsonl\.part", compress=compress)
+    assert isinstance(error, OSError)
+    assert error.errno == errno.ENOSPC
 
 
-async def test_a_sync_that_fails(open_session: OpenSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_sync_that_fails(fetch: Fetch, fail: Fail, monkeypatch: pytest.MonkeyPatch) -> None:
     """What did not get safely to the disk does not get the name; whether the folder can be synced does not matter."""
     failing = [True, False]
 
@@ -525,14 +471,9 @@ async def test_a_sync_that_fails(open_session: OpenSession, tmp_path: Path, monk
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(os, "fsync", fsync)
-    path = tmp_path / "out.jsonl"
-    async with opened(Depot(), open_session) as session:
-        with pytest.raises(OSError, match=r"Input/output error: .*\.part"):
-            await session.files.download("f", path)
-        assert names_in(tmp_path) == []
-        failing[:] = [False, True]
-        await session.files.download("f", path)
-    assert path.read_bytes() == DATA
+    await fail(Depot(), OSError, r"Input/output error: .*\.part")
+    failing[:] = [False, True]
+    await fetch(Depot())
 
 
 async def test_a_cancelled_download(open_session: OpenSession, tmp_path: Path) -> None:
@@ -548,16 +489,13 @@ async def test_a_cancelled_download(open_session: OpenSession, tmp_path: Path) -
         assert names_in(tmp_path) == []
 
 
-async def test_a_progress_that_fails(open_session: OpenSession, tmp_path: Path) -> None:
+async def test_a_progress_that_fails(fail: Fail) -> None:
     """What a progress function raises ends the download."""
 
-    def fail(*_: Any) -> None:
+    def progress(*_: Any) -> None:
         raise KeyError("mine")
 
-    async with opened(Depot(), open_session) as session:
-        with pytest.raises(KeyError, match="mine"):
-            await session.files.download("f", tmp_path / "out.jsonl", progress=fail)
-    assert names_in(tmp_path) == []
+    await fail(Depot(), KeyError, "mine", progress=progress)
 
 
 async def test_progress(open_session: OpenSession, tmp_path: Path) -> None:
