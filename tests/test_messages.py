@@ -23,8 +23,9 @@ from openai_batches import (
 from openai_batches.emulator import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
+
+    from support.http_servers import OpenSession
 
     from openai_batches.emulator import BatchServer
 
@@ -138,13 +139,13 @@ async def test_a_coroutine_in_place_of_its_result(session: BatchSession) -> None
     forgotten.close()
 
 
-async def test_a_key_callable_that_is_not_async(server: BatchServer, open_session: Callable[..., BatchSession]) -> None:
+async def test_a_key_callable_that_is_not_async(server: BatchServer, open_session: OpenSession) -> None:
     """A callable that just returns the key is refused in words."""
     with pytest.raises(InputError, match="api_key must be a str or an async callable"):
         await open_session(server, api_key=lambda: KEY).batches.retrieve("batch_1")
 
 
-async def test_an_error_notes_what_was_asked(server: BatchServer, open_session: Callable[..., BatchSession]) -> None:
+async def test_an_error_notes_what_was_asked(server: BatchServer, open_session: OpenSession) -> None:
     """A base URL that is not quite right shows in the notes of the error."""
     session = open_session(server.base_url.removesuffix("/v1"))
     with pytest.raises(NotFoundError) as caught:
@@ -152,9 +153,7 @@ async def test_an_error_notes_what_was_asked(server: BatchServer, open_session: 
     assert f"asked: GET {session.base_url}/batches/batch_1" in caught.value.__notes__
 
 
-async def test_an_error_notes_how_often_it_was_tried(
-    server: BatchServer, open_session: Callable[..., BatchSession]
-) -> None:
+async def test_an_error_notes_how_often_it_was_tried(server: BatchServer, open_session: OpenSession) -> None:
     """After several attempts the error says so; after one there is nothing to say."""
     server.faults.add(Fault.error_before(503, times=None))
     with pytest.raises(APIError) as caught:
@@ -165,9 +164,7 @@ async def test_an_error_notes_how_often_it_was_tried(
     assert not any("attempts" in note for note in caught.value.__notes__)
 
 
-async def test_a_pause_that_is_too_long_is_noted(
-    server: BatchServer, open_session: Callable[..., BatchSession]
-) -> None:
+async def test_a_pause_that_is_too_long_is_noted(server: BatchServer, open_session: OpenSession) -> None:
     """A rate limit that is raised at once says why it was not waited for."""
     server.faults.add(Fault.rate_limited(retry_after_s=1000))
     with pytest.raises(APIError) as caught:
@@ -175,9 +172,7 @@ async def test_a_pause_that_is_too_long_is_noted(
     assert "the service asks to wait 1000 s, max_retry_after_s is 120" in caught.value.__notes__
 
 
-async def test_a_short_key_does_not_spoil_the_services_words(
-    server: BatchServer, open_session: Callable[..., BatchSession]
-) -> None:
+async def test_a_short_key_does_not_spoil_the_services_words(server: BatchServer, open_session: OpenSession) -> None:
     """What an emulator's user types as a key is no secret, and may be a part of any word."""
     with pytest.raises(NotFoundError, match="No batch found with id 'batch_nope'"):
         await open_session(server, api_key="batch").batches.retrieve("batch_nope")

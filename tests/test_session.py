@@ -15,11 +15,7 @@ from support.http_servers import KEY, RawServer, answer, batch_json, error_answe
 from openai_batches import OPENAI, BatchSession, DecodeError, InputError, InternalServerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from support.http_servers import Asked
-
-    OpenSession = Callable[..., BatchSession]
+    from support.http_servers import Asked, OpenSession
 
 
 async def one_batch(_: Asked) -> bytes:

@@ -32,12 +32,10 @@ from openai_batches import APIError, BatchSession, InputError, NotFoundError, Tr
 from openai_batches.http.client import client_timeout, transport_error
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from support.http_servers import Asked
-
-    OpenSession = Callable[..., BatchSession]
+    from support.http_servers import Asked, OpenSession
 
 
 async def one_batch(_: Asked) -> bytes:

@@ -32,8 +32,9 @@ from openai_batches.emulator import BatchServer, Fault, SteppedClock, Timings, W
 from openai_batches.resources import create as create_module
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
+
+    from support.http_servers import OpenSession
 
 LINES = 6
 IDS = [f"r{number}" for number in range(LINES)]
@@ -89,7 +90,7 @@ async def listed(session: BatchSession) -> list[str]:
     ids=lambda value: getattr(value, "kind", None),
 )
 async def test_a_batch_is_created_once(
-    server: BatchServer, open_session: Callable[..., BatchSession], fault: Fault, asked: int
+    server: BatchServer, open_session: OpenSession, fault: Fault, asked: int
 ) -> None:
     """Whether the service acted or not: one batch is there, and it is the one that is returned."""
     server.faults.add(fault)
@@ -129,7 +130,7 @@ async def test_a_refusal_for_good_is_told_at_once(
 
 @shows("rate_limited")
 async def test_a_rate_limit_is_waited_out(
-    server: BatchServer, session: BatchSession, open_session: Callable[..., BatchSession]
+    server: BatchServer, session: BatchSession, open_session: OpenSession
 ) -> None:
     """With and without a pause that the service asks for; a date counts from the session's clock."""
     server.faults.add(Fault.rate_limited(retry_after_ms=2), Fault.rate_limited(times=2))
@@ -275,7 +276,7 @@ async def test_a_wait_survives_answers_that_make_no_sense(server: BatchServer, s
         await session.batches.wait(batch, poll=0.001)
 
 
-async def test_an_error_page_keeps_its_status(server: BatchServer, open_session: Callable[..., BatchSession]) -> None:
+async def test_an_error_page_keeps_its_status(server: BatchServer, open_session: OpenSession) -> None:
     """HTML is no reason to lose the class and the status."""
     server.faults.add(Fault.error_before(503, html=True))
     with pytest.raises(InternalServerError) as caught:
@@ -300,9 +301,7 @@ async def test_odd_records_are_read(server: BatchServer, session: BatchSession) 
 
 
 @shows("lying_counts")
-async def test_counts_are_not_believed(
-    server: BatchServer, open_session: Callable[..., BatchSession], tmp_path: Path
-) -> None:
+async def test_counts_are_not_believed(server: BatchServer, open_session: OpenSession, tmp_path: Path) -> None:
     """The batch says that all succeeded, and its results say what is true."""
 
     async def fail(*_: Any) -> tuple[int, dict[str, Any]]:
@@ -408,7 +407,7 @@ async def test_a_failed_batch_says_why(server: BatchServer, session: BatchSessio
 
 
 @shows("expired_early")
-async def test_what_expired_is_told_from_what_ran(open_session: Callable[..., BatchSession]) -> None:
+async def test_what_expired_is_told_from_what_ran(open_session: OpenSession) -> None:
     """The results that were paid for are there, the other requests are named as expired."""
     timings = Timings(validating_s=1, line_s=10)
     async with BatchServer(clock=SteppedClock(), timings=timings, faults=Fault.expired_early(for_s=32)) as server:
@@ -462,7 +461,7 @@ async def test_results_are_joined_by_id(server: BatchServer, session: BatchSessi
 
 @shows("duplicate_webhook", "reordered_webhook", "lost_webhook")
 @pytest.mark.parametrize("fault", [Fault.duplicate_webhook(), Fault.reordered_webhook(), Fault.lost_webhook()], ids=str)
-async def test_a_waiter_needs_no_webhook(open_session: Callable[..., BatchSession], fault: Fault) -> None:
+async def test_a_waiter_needs_no_webhook(open_session: OpenSession, fault: Fault) -> None:
     """A session asks for itself, whatever becomes of the messages."""
     nobody = WebhookEndpoint("http://127.0.0.1:9/")
     async with BatchServer(clock=SteppedClock(), faults=fault, webhooks=nobody) as server:

@@ -25,9 +25,9 @@ from openai_batches import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    OpenSession = Callable[..., BatchSession]
+    from support.http_servers import OpenSession
 
 # It leaves the spool files of uploads to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:Unclosed file <tempfile.SpooledTemporaryFile:ResourceWarning")

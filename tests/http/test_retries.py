@@ -32,9 +32,7 @@ from openai_batches.http.wire import Repeat, Request
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from support.http_servers import Asked
-
-    OpenSession = Callable[..., BatchSession]
+    from support.http_servers import Asked, OpenSession
 
 VERBS: dict[str, Callable[[BatchSession], Awaitable[object]]] = {
     "retrieve": lambda session: session.batches.retrieve("batch_1"),

@@ -33,9 +33,7 @@ from openai_batches import (
 from openai_batches.emulator import BatchServer, Fault, SteppedClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from support.http_servers import Asked
+    from support.http_servers import Asked, OpenSession
 
 # The echo refuses what has no message.
 REFUSED = b'{"custom_id": "bad", "method": "POST", "url": "%b", "body": {"model": "gpt-4o-mini", "messages": []}}\n'
@@ -55,7 +53,7 @@ async def ended(server: BatchServer, session: BatchSession, content: bytes = INP
 
 
 class TestTheStory:
-    async def test_from_the_upload_to_the_last_result(self, service: str, open_session: Callable[..., Any]) -> None:
+    async def test_from_the_upload_to_the_last_result(self, service: str, open_session: OpenSession) -> None:
         """Upload, create, list, wait, results in the order of the inputs, delete: the same code for every service."""
         async with BatchServer(clock=SteppedClock(), profile=service) as server:
             session = open_session(server)
@@ -83,7 +81,7 @@ class TestTheStory:
             with pytest.raises(NotFoundError):
                 await session.files.retrieve(file.id)
 
-    async def test_without_inputs(self, service: str, open_session: Callable[..., Any]) -> None:
+    async def test_without_inputs(self, service: str, open_session: OpenSession) -> None:
         """Every line is read once, and a failure says why, wherever the service writes it."""
         async with BatchServer(clock=SteppedClock(), profile=service) as server:
             session = open_session(server)
@@ -94,7 +92,7 @@ class TestTheStory:
         assert results["r0"].usage.total_tokens > 0
         assert results["r0"].model == "gpt-4o-mini"
 
-    async def test_a_cancelled_batch(self, service: str, open_session: Callable[..., Any]) -> None:
+    async def test_a_cancelled_batch(self, service: str, open_session: OpenSession) -> None:
         """What had run is there, and what had not says so or is missing."""
         async with BatchServer(clock=SteppedClock(), profile=service) as server:
             session = open_session(server)
@@ -113,14 +111,14 @@ class TestTheStory:
         assert 0 < ran < 400
         assert outcomes == [Outcome.SUCCEEDED] * ran + [Outcome.CANCELLED] * (400 - ran)
 
-    async def test_a_batch_that_is_refused(self, service: str, open_session: Callable[..., Any]) -> None:
+    async def test_a_batch_that_is_refused(self, service: str, open_session: OpenSession) -> None:
         """The service's reasons stand in the batch, with their lines."""
         async with BatchServer(clock=SteppedClock(), profile=service) as server:
             batch = await ended(server, open_session(server), chat_line("a") + b"nonsense\n")
         assert batch.status == BatchStatus.FAILED
         assert [(error.code, error.line) for error in batch.errors] == [("invalid_json_line", 2)]
 
-    async def test_a_lost_answer_makes_one_batch(self, service: str, open_session: Callable[..., Any]) -> None:
+    async def test_a_lost_answer_makes_one_batch(self, service: str, open_session: OpenSession) -> None:
         """A batch whose answer was lost is found by its key in every service's list."""
         fault = Fault.lost_answer(method="POST", path=r"/batches$")
         async with BatchServer(clock=SteppedClock(), profile=service, faults=fault) as server:
@@ -129,7 +127,7 @@ class TestTheStory:
             batch = await session.batches.create(input_file_id=file.id, endpoint=CHAT)
             assert list(server.store.batches.items) == [batch.id]
 
-    async def test_walks_over_long_lists(self, service: str, open_session: Callable[..., Any]) -> None:
+    async def test_walks_over_long_lists(self, service: str, open_session: OpenSession) -> None:
         """A list is walked to its end, newest first, in pages or in one piece, and from behind an item."""
         async with BatchServer(clock=SteppedClock(), profile=service) as server:
             session = open_session(server)
@@ -145,7 +143,7 @@ class TestTheStory:
 
 
 class TestAzure:
-    async def test_the_dated_api(self, open_session: Callable[..., Any]) -> None:
+    async def test_the_dated_api(self, open_session: OpenSession) -> None:
         """A provider's query stands in every request, after the request's own."""
         dated = attrs.evolve(AZURE, query=(("api-version", "2024-10-21"),))
         async with BatchServer(clock=SteppedClock(), profile="azure") as server:
@@ -157,13 +155,13 @@ class TestAzure:
             with pytest.raises(NotFoundError, match="Resource not found"):
                 await open_session(base_url, provider=AZURE).batches.retrieve(batch.id)
 
-    async def test_a_token_of_entra(self, open_session: Callable[..., Any]) -> None:
+    async def test_a_token_of_entra(self, open_session: OpenSession) -> None:
         """A token goes where everybody's key goes."""
         entra = attrs.evolve(AZURE, auth_header="Authorization", auth_prefix="Bearer ")
         async with BatchServer(clock=SteppedClock(), profile="azure") as server:
             assert (await open_session(server, provider=entra).files.create(INPUT)).id.startswith("file-")
 
-    async def test_how_long_files_live(self, open_session: Callable[..., Any]) -> None:
+    async def test_how_long_files_live(self, open_session: OpenSession) -> None:
         """Azure's shortest life of a file is 14 days, and its form names the members with dots."""
         async with BatchServer(clock=SteppedClock(), profile="azure") as server:
             session = open_session(server)
@@ -173,7 +171,7 @@ class TestAzure:
                 with pytest.raises(InputError, match="1,209,600 to 2,592,000 seconds, not 3600"):
                     await refused(INPUT, expires_after=3_600)
 
-    async def test_a_full_quota_is_refused_at_once(self, open_session: Callable[..., Any]) -> None:
+    async def test_a_full_quota_is_refused_at_once(self, open_session: OpenSession) -> None:
         """`create` itself says that the enqueued tokens are used up; nothing was made, and the file stays good."""
         async with BatchServer(clock=SteppedClock(), profile="azure", enqueued_token_limit=10) as server:
             session = open_session(server)
@@ -185,7 +183,7 @@ class TestAzure:
 
 
 class TestPendingFiles:
-    async def test_a_file_is_waited_for(self, open_session: Callable[..., Any]) -> None:
+    async def test_a_file_is_waited_for(self, open_session: OpenSession) -> None:
         """Where new files are pending at first, a batch of one is made as soon as it is not."""
 
         async def handler(asked: Asked) -> bytes:
@@ -198,7 +196,7 @@ class TestPendingFiles:
             await open_session(server, provider=AZURE).batches.create(input_file_id="file-in", endpoint=CHAT)
             assert server.lines == ["GET /v1/files/file-in"] * 3 + ["POST /v1/batches"]
 
-    async def test_not_for_ever(self, open_session: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_not_for_ever(self, open_session: OpenSession, monkeypatch: pytest.MonkeyPatch) -> None:
         """After five minutes the service is asked all the same, and says itself why not."""
 
         async def handler(asked: Asked) -> bytes:
@@ -211,7 +209,7 @@ class TestPendingFiles:
             with pytest.raises(BadRequestError, match="still pending"):
                 await open_session(server, provider=AZURE).batches.create(input_file_id="file-in", endpoint=CHAT)
 
-    async def test_a_file_that_is_not_there(self, open_session: Callable[..., Any]) -> None:
+    async def test_a_file_that_is_not_there(self, open_session: OpenSession) -> None:
         """A file that cannot be found is not waited for."""
         async with BatchServer(clock=SteppedClock(), profile="azure") as server:
             batch = await open_session(server).batches.create(input_file_id="file-none", endpoint=CHAT)
@@ -219,13 +217,13 @@ class TestPendingFiles:
 
 
 class TestListsInOnePiece:
-    async def test_an_item_that_is_not_in_the_list(self, open_session: Callable[..., Any]) -> None:
+    async def test_an_item_that_is_not_in_the_list(self, open_session: OpenSession) -> None:
         """What follows an item that is not in the list is not known."""
         async with BatchServer(clock=SteppedClock(), profile="groq") as server:
             with pytest.raises(PaginationError, match="no item 'batch_gone'"):
                 await open_session(server).batches.list(after="batch_gone").collect()
 
-    async def test_one_question_is_enough(self, open_session: Callable[..., Any]) -> None:
+    async def test_one_question_is_enough(self, open_session: OpenSession) -> None:
         """The whole list is not asked for twice."""
         async with BatchServer(clock=SteppedClock(), profile="groq") as server:
             session = open_session(server)
@@ -233,7 +231,7 @@ class TestListsInOnePiece:
             assert len(await session.files.list().collect()) == 1
             assert [request.method for request in server.requests] == ["POST", "GET"]
 
-    async def test_a_service_that_learns_to_page(self, open_session: Callable[..., Any]) -> None:
+    async def test_a_service_that_learns_to_page(self, open_session: OpenSession) -> None:
         """An answer that says whether there is more is a page like any other."""
 
         async def handler(asked: Asked) -> bytes:
@@ -247,7 +245,7 @@ class TestListsInOnePiece:
 
 
 class TestMetadataThatIsNotKept:
-    async def test_what_is_known_to_drop_it(self, open_session: Callable[..., Any]) -> None:
+    async def test_what_is_known_to_drop_it(self, open_session: OpenSession) -> None:
         """Without metadata a batch cannot be found again: after a lost answer there is no second attempt."""
         forgetful = attrs.evolve(OPENAI, keeps_metadata=False)
         fault = Fault.lost_answer(method="POST", path=r"/batches$")
@@ -258,7 +256,7 @@ class TestMetadataThatIsNotKept:
                 await session.batches.create(input_file_id=file.id, endpoint=CHAT)
             assert len(server.store.batches.items) == 1
 
-    async def test_what_turns_out_to_drop_it(self, open_session: Callable[..., Any]) -> None:
+    async def test_what_turns_out_to_drop_it(self, open_session: OpenSession) -> None:
         """A batch of the same file in a list that shows no metadata may be the one whose answer was lost."""
 
         async def handler(asked: Asked) -> bytes | None:
@@ -271,7 +269,7 @@ class TestMetadataThatIsNotKept:
                 await open_session(server).batches.create(input_file_id="file-in", endpoint=CHAT)
             assert server.lines.count("POST /v1/batches") == 1
 
-    async def test_a_list_that_shows_it(self, open_session: Callable[..., Any]) -> None:
+    async def test_a_list_that_shows_it(self, open_session: OpenSession) -> None:
         """Where other batches show theirs, a batch of the same file without any is somebody else's."""
 
         async def handler(asked: Asked) -> bytes | None:
@@ -311,7 +309,7 @@ class TestProviders:
             BatchSession(provider=GROQ)
 
     async def test_openais_variables_are_openais(
-        self, open_session: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+        self, open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The organization and the project of the environment are not told to another service."""
         monkeypatch.setenv("OPENAI_ORG_ID", "org-mine")
@@ -328,7 +326,7 @@ class TestProviders:
         [(GROQ, "8d", "'24h' to '168h'"), (NOVITA, "24h", "'48h'"), (OPENAI, "1 day", "'24h'")],
     )
     async def test_windows_that_are_not_known(
-        self, provider: Provider, window: str, known: str, open_session: Callable[..., Any]
+        self, provider: Provider, window: str, known: str, open_session: OpenSession
     ) -> None:
         """A window the service is not known to take is warned of, and sent: the service has the last word."""
 
@@ -342,9 +340,7 @@ class TestProviders:
             assert batch.completion_window == window
 
     @pytest.mark.parametrize(("provider", "window"), [(GROQ, "7d"), (SILICONFLOW, "336h"), (DOUBLEWORD, "1h")])
-    async def test_windows_that_are_known(
-        self, provider: Provider, window: str, open_session: Callable[..., Any]
-    ) -> None:
+    async def test_windows_that_are_known(self, provider: Provider, window: str, open_session: OpenSession) -> None:
         """No word about a window that is known, or where none is."""
         async with RawServer(json_answer(batch_json())) as server:
             session = open_session(server, provider=provider)
@@ -358,7 +354,7 @@ class TestProviders:
         assert [problem.code for problem in report.problems] == ["too_many_tasks"]
 
 
-async def test_stories_at_the_same_time(open_session: Callable[..., Any]) -> None:
+async def test_stories_at_the_same_time(open_session: OpenSession) -> None:
     """Servers of different services do not get into each other's way."""
 
     async def tell(service: str) -> str:

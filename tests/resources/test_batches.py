@@ -32,11 +32,7 @@ from openai_batches.emulator import BatchServer, Fault, SteppedClock, Timings
 from openai_batches.resources.create import KEY_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from support.http_servers import Asked
-
-    OpenSession = Callable[..., BatchSession]
+    from support.http_servers import Asked, OpenSession
 
 
 async def started(session: BatchSession, lines: bytes | int = 3, **options: Any) -> Batch:

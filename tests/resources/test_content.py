@@ -13,11 +13,9 @@ from support.http_servers import ONCE, QUICK, Asked, RawServer, answer, error_an
 from openai_batches import InternalServerError, TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from support.http_servers import OpenSession
 
     from openai_batches import BatchSession
-
-    OpenSession = Callable[..., BatchSession]
 
 SAME = {name: way for name, way in WAYS.items() if "before" not in way}
 

@@ -49,9 +49,7 @@ from openai_batches.resources.create import KEY_NAME, Creator
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from support.http_servers import Asked
-
-    OpenSession = Callable[..., BatchSession]
+    from support.http_servers import Asked, OpenSession
 
 START = 1_750_000_000
 

@@ -35,10 +35,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from support.http_servers import OpenSession
+
     from openai_batches import DownloadedFile, RetryPolicy
     from openai_batches.emulator import BatchServer
 
-    OpenSession = Callable[..., BatchSession]
     Fetch = Callable[..., Awaitable[DownloadedFile]]
     Fail = Callable[..., Awaitable[BaseException]]
 

@@ -14,15 +14,12 @@ from support.http_servers import KEY, ONCE, RawServer, answer, chat_line, chat_l
 from openai_batches import BadRequestError, BatchSession, InputError, NotFoundError, TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from support.http_servers import Asked
+    from support.http_servers import Asked, OpenSession
 
     from openai_batches import FileContent
     from openai_batches.emulator import BatchServer
-
-    OpenSession = Callable[..., BatchSession]
 
 
 class TestCreate:

@@ -25,13 +25,11 @@ from openai_batches import (
 from openai_batches.resources.create import KEY_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
-    from support.http_servers import Asked
+    from support.http_servers import Asked, OpenSession
 
     from openai_batches import BatchSession
-
-    OpenSession = Callable[..., BatchSession]
 
 DONE = Batch(id="batch_1", status=BatchStatus.COMPLETED, output_file_id="file-out")
 LINE = b'{"custom_id":"a","response":{"status_code":200,"body":{}},"error":null}\n'

@@ -22,12 +22,10 @@ from openai_batches.models import Upload, UploadPart
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.http_servers import Asked
+    from support.http_servers import Asked, OpenSession
 
     from openai_batches import FileObject
     from openai_batches.emulator import BatchServer
-
-    OpenSession = Callable[..., BatchSession]
 
 DATA = chat_lines(2_000)
 PART = 10_000

@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.http_servers import RawServer, answer, chat_lines, error_answer, file_json, json_answer
 
-from openai_batches import BatchSession, TransportError
+from openai_batches import TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from support.http_servers import Asked
-
-    OpenSession = Callable[..., BatchSession]
+    from support.http_servers import Asked, OpenSession
 
 DATA = chat_lines(20_000)
 SIZE = len(DATA)

@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.http_servers import QUICK, RawServer, error_answer, file_json, json_answer
 
-from openai_batches import BatchSession, InputError
+from openai_batches import InputError
 from openai_batches.resources.uploads import open_source
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from support.http_servers import Asked
-
-    OpenSession = Callable[..., BatchSession]
+    from support.http_servers import Asked, OpenSession
 
 DATA = b"".join(b"%06d\n" % number for number in range(100_000))
 

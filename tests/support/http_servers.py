@@ -21,6 +21,11 @@ from openai_batches import RetryPolicy
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from openai_batches import BatchSession
+
+    # What the fixture `open_session` gives.
+    OpenSession = Callable[..., BatchSession]
+
 KEY = "sk-test-4f5a0b7c1d9e"
 CHAT = "/v1/chat/completions"
 # Enough attempts for every test, and no waiting between them.
