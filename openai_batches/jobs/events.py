@@ -80,7 +80,7 @@ class EventStream:
     """
 
     def __init__(self, on_event: Callable[[JobEvent], object] | None) -> None:
-        self.next_event = asyncio.Event()
+        self.next_event: asyncio.Event = asyncio.Event()
         self._on_event = on_event
         self._queues: dict[int, deque[JobEvent]] = {}
 

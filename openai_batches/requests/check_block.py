@@ -133,10 +133,10 @@ class BlockChecker:
         self._max_line_bytes = max_line_bytes
         self.file = file
         self._expects_embeddings = False
-        self.lines = 0
-        self.requests = 0
-        self.bytes = 0
-        self.inputs = 0
+        self.lines: int = 0
+        self.requests: int = 0
+        self.bytes: int = 0
+        self.inputs: int = 0
         # Dicts, for their order.
         self.models: dict[str, None] = {}
         self.endpoints: dict[str, None] = {}

@@ -146,7 +146,7 @@ class Inspection:
     """What is known about the requests seen so far."""
 
     def __init__(self, checker: BlockChecker, max_problems: int, file: str | None) -> None:
-        self.problems = ProblemList(max_problems)
+        self.problems: ProblemList = ProblemList(max_problems)
         self._checker = checker
         self._file = file
         self._duplicates = DuplicateFinder()
