@@ -1,4 +1,4 @@
-"""Small parts of jobs, for tests of the rooms that work on them."""
+"""Small parts of jobs, for tests of the modules that work on them."""
 
 from __future__ import annotations
 
