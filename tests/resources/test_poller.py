@@ -11,7 +11,7 @@ import attrs
 import pytest
 from hypothesis import given, strategies as st
 from support import virtual_time
-from support.polled_service import LATENCY_S, PolledService, polling, record, seconds, settled
+from support.polled_service import LATENCY_S, PolledService, nothing_is_asked, polling, record, seconds
 from support.virtual_time import in_virtual_time
 
 from openai_batches import (
@@ -39,6 +39,18 @@ ADAPTIVE = PollPolicy(jitter=0)
 DOWN = InternalServerError("down", status=503)
 
 
+@pytest.fixture
+def service() -> PolledService:
+    """A service in which nothing is yet."""
+    return PolledService()
+
+
+@pytest.fixture
+def poller(service: PolledService) -> Poller:
+    """Asks that service as it does where nothing else is said."""
+    return service.poller()
+
+
 def waiter(
     poller: Poller, batch: Batch | str, *, timeout_s: float | None = None, poll: PollPolicy | None = None
 ) -> Coroutine[Any, Any, Batch]:
@@ -49,9 +61,8 @@ class TestRounds:
     """How many requests it takes."""
 
     @in_virtual_time
-    async def test_a_thousand_batches_take_eleven_requests_a_round(self) -> None:
+    async def test_a_thousand_batches_take_eleven_requests_a_round(self, service: PolledService) -> None:
         """Many batches are looked for in the list, a hundred a page, and each is told of within one interval."""
-        service = PolledService()
         batches = [service.ending(f"b{number}", 5 + number / 25) for number in range(1_000)]
         poller = service.poller(PollPolicy(min_delay_s=10, max_delay_s=10, jitter=0.1))
         ends: dict[str, float] = {}
@@ -67,28 +78,25 @@ class TestRounds:
         assert polling() == []
 
     @in_virtual_time
-    async def test_few_batches_are_asked_about_one_by_one(self) -> None:
+    async def test_few_batches_are_asked_about_one_by_one(self, service: PolledService, poller: Poller) -> None:
         """A page of the list is dearer than ten questions."""
-        service = PolledService()
-        poller = service.poller()
         await asyncio.gather(*(waiter(poller, service.ending(f"b{number}", 12)) for number in range(10)))
         assert service.questions() == {f"b{number}": 3 for number in range(10)}
         assert service.most_flying <= 8
 
     @in_virtual_time
-    async def test_one_batch_with_many_waiters_is_asked_about_once(self) -> None:
+    async def test_one_batch_with_many_waiters_is_asked_about_once(
+        self, service: PolledService, poller: Poller
+    ) -> None:
         """A thousand who wait for one batch are told by the same answers."""
-        service = PolledService()
         batch = service.ending("b", 25)
-        poller = service.poller()
         ended = await asyncio.gather(*(waiter(poller, batch if number % 2 else "b") for number in range(1_000)))
         assert {one.status for one in ended} == {"completed"}
         assert service.questions() == {"b": 4}
 
     @in_virtual_time
-    async def test_times_that_lie_close_together_are_one_round(self) -> None:
+    async def test_times_that_lie_close_together_are_one_round(self, service: PolledService) -> None:
         """Batches that were begun at slightly different times are soon asked about together."""
-        service = PolledService()
         poller = service.poller(PollPolicy(min_delay_s=10, max_delay_s=10, jitter=0.1))
         waiting = []
         for number in range(200):
@@ -99,22 +107,19 @@ class TestRounds:
         assert max(later.values()) <= 3
 
     @in_virtual_time
-    async def test_batches_hidden_behind_too_many_others(self) -> None:
+    async def test_batches_hidden_behind_too_many_others(self, service: PolledService, poller: Poller) -> None:
         """Paging stops when it gets dearer than asking one by one, and is not tried in vain again and again."""
-        service = PolledService()
         ours = [service.ending(f"b{number}", 35) for number in range(20)]
         for number in range(2_000):
             service.ending(f"foreign{number}", 1e9)
-        poller = service.poller()
         await asyncio.gather(*(waiter(poller, batch) for batch in ours))
         asked = service.questions()
         assert {asked[batch.id] for batch in ours} == {5}
         assert sum(asked.values()) - 100 == 2
 
     @in_virtual_time
-    async def test_where_batches_are_in_the_list_is_learnt(self) -> None:
+    async def test_where_batches_are_in_the_list_is_learnt(self, service: PolledService) -> None:
         """Old batches behind many newer ones of ours are found with them, and asked about alone when due alone."""
-        service = PolledService()
         old = [service.ending(f"old{number}", 95) for number in range(15)]
         new = [service.ending(f"new{number}", 95) for number in range(385)]
         poller = service.poller(PollPolicy.every(30))
@@ -125,15 +130,13 @@ class TestRounds:
         assert in_rounds[0] == 4
 
     @in_virtual_time
-    async def test_a_list_that_lags_behind_takes_nothing_back(self) -> None:
+    async def test_a_list_that_lags_behind_takes_nothing_back(self, service: PolledService, poller: Poller) -> None:
         """What the list shows of an earlier state is no news, and an end that it does not show yet is found in time."""
-        service = PolledService()
         service.list_lag_s = 25
         lives = [(-1e9, 0), (10, 10), (20, 20), (30, 30), (40, 40)]
         for number in range(20):
             name = f"b{number}"
             service.add(*((at_s, record(name, done=done)) for at_s, done in lives), (50, record(name, "expired", 40)))
-        poller = service.poller()
         watch = poller.watch()
         for name in service.lives:
             watch.add(name)
@@ -153,9 +156,8 @@ class TestPace:
     """How often a batch is asked about."""
 
     @in_virtual_time
-    async def test_the_end_is_foreseen_from_the_counts(self) -> None:
+    async def test_the_end_is_foreseen_from_the_counts(self, service: PolledService) -> None:
         """An old batch that makes progress is asked about more often as its end comes near."""
-        service = PolledService()
         begun = {"created_s": -36_000.0, "in_progress": -36_000.0}
         lives = [(second * 10.0, record(done=second, total=500, **begun)) for second in range(500)]
         service.add((-1e9, record(total=500, **begun)), *lives, (5_000, record("b", "completed", 500)))
@@ -168,9 +170,8 @@ class TestPace:
         assert len(times) < 60
 
     @in_virtual_time
-    async def test_the_last_request_that_never_ends(self) -> None:
+    async def test_the_last_request_that_never_ends(self, service: PolledService) -> None:
         """A batch that stands still just before its end is asked about ever less."""
-        service = PolledService()
         service.add(
             (-1e9, record(done=500, total=1_000, in_progress=0)),
             (60, record(done=999, total=1_000, in_progress=0)),
@@ -183,9 +184,8 @@ class TestPace:
 
     @pytest.mark.parametrize("status", ["finalizing", "cancelling", "in_progress"])
     @in_virtual_time
-    async def test_an_ending_is_looked_at_closely(self, status: str) -> None:
+    async def test_an_ending_is_looked_at_closely(self, status: str, service: PolledService) -> None:
         """Batches that are finalizing, cancelling or fully answered are asked about as often as young ones."""
-        service = PolledService()
         old = {"created_s": -80_000.0, "in_progress": -80_000.0}
         ending = record("b", status, 100, **old, **({} if status == "in_progress" else {status: 0.0}))
         service.add((-1e9, ending), (60, record("b", "cancelled", 100)))
@@ -193,9 +193,8 @@ class TestPace:
         assert [at_s for at_s, _ in service.asked] == pytest.approx([5.05 * number for number in range(13)], abs=0.2)
 
     @in_virtual_time
-    async def test_a_long_ending_is_asked_about_less(self) -> None:
+    async def test_a_long_ending_is_asked_about_less(self, service: PolledService) -> None:
         """The closer look relaxes with the time that the ending takes."""
-        service = PolledService()
         old = {"created_s": -80_000.0}
         service.add(
             (-1e9, record(**old)),
@@ -206,9 +205,8 @@ class TestPace:
         assert len(service.asked) < 170
 
     @in_virtual_time
-    async def test_the_most_eager_waiter_decides(self) -> None:
+    async def test_the_most_eager_waiter_decides(self, service: PolledService) -> None:
         """One who joins with a shorter interval speeds it up for as long as he waits."""
-        service = PolledService()
         service.ending("b", 205)
         poller = service.poller(PollPolicy.every(100))
         patient = asyncio.create_task(waiter(poller, "b"))
@@ -219,11 +217,11 @@ class TestPace:
         assert [round(at_s) for at_s, _ in service.asked] == [0, 20, 30, 40, 50, 60, 160, 260]
 
     @in_virtual_time
-    async def test_one_who_joins_soon_after_a_question_is_told_its_answer(self) -> None:
+    async def test_one_who_joins_soon_after_a_question_is_told_its_answer(
+        self, service: PolledService, poller: Poller
+    ) -> None:
         """The present state that is known is not asked for again."""
-        service = PolledService()
         service.ending("b", 5)
-        poller = service.poller()
         first, second = poller.watch(), poller.watch()
         first.add("b")
         await asyncio.sleep(3)
@@ -241,9 +239,8 @@ class TestWake:
     """Being told from outside that there is something to see."""
 
     @in_virtual_time
-    async def test_a_batch_is_asked_about_at_once(self) -> None:
+    async def test_a_batch_is_asked_about_at_once(self, service: PolledService) -> None:
         """A wake does not wait for the interval; nobody's batch is not asked about."""
-        service = PolledService()
         service.ending("b", 20)
         poller = service.poller(PollPolicy.every(300))
         waiting = asyncio.create_task(waiter(poller, "b"))
@@ -257,9 +254,8 @@ class TestWake:
         assert service.questions() == {"b": 2}
 
     @in_virtual_time
-    async def test_a_wake_during_a_question_asks_again(self) -> None:
+    async def test_a_wake_during_a_question_asks_again(self, service: PolledService) -> None:
         """The answer under way may be older than what the wake is about."""
-        service = PolledService()
         service.ending("b", 1_000)
         poller = service.poller(PollPolicy.every(300))
         waiting = asyncio.create_task(waiter(poller, "b"))
@@ -270,9 +266,8 @@ class TestWake:
         assert [at_s for at_s, _ in service.asked] == [0, 0.05]
 
     @in_virtual_time
-    async def test_a_wake_that_comes_before_the_end_can_be_seen(self) -> None:
+    async def test_a_wake_that_comes_before_the_end_can_be_seen(self, service: PolledService) -> None:
         """After a wake the batch is asked about as often as a young one, in case readers are behind."""
-        service = PolledService()
         service.ending("b", 112, created_s=-86_400)
         poller = service.poller(ADAPTIVE)
         waiting = asyncio.create_task(waiter(poller, "b"))
@@ -282,9 +277,8 @@ class TestWake:
         assert seconds() < 118
 
     @in_virtual_time
-    async def test_a_wake_during_a_walk_through_the_list(self) -> None:
+    async def test_a_wake_during_a_walk_through_the_list(self, service: PolledService) -> None:
         """Also one of many that are looked for in the list is asked about again, alone."""
-        service = PolledService()
         batches = [service.ending(f"b{number}", 1_000) for number in range(300)]
         poller = service.poller(PollPolicy.every(300))
         watch = poller.watch(only_ends=True)
@@ -298,11 +292,9 @@ class TestWake:
         watch.close()
 
     @in_virtual_time
-    async def test_what_another_call_shows_is_news_too(self) -> None:
+    async def test_what_another_call_shows_is_news_too(self, service: PolledService, poller: Poller) -> None:
         """A record that came otherwise is told of at once, unless it is older or nobody waits."""
-        service = PolledService()
         service.ending("b", 1e9)
-        poller = service.poller()
         poller.note(record("nobody's"))
         watch = poller.watch()
         watch.add("b")
@@ -320,20 +312,19 @@ class TestWake:
         assert (await other.next_update()).batch is cancelled
         assert (await watch.next_update()).batch is cancelled
         assert not watch
-        await settled()
-        assert polling() == []
+        await nothing_is_asked()
 
 
 class TestFailures:
     """A failed question is not a failed batch."""
 
     @in_virtual_time
-    async def test_a_list_that_fails_in_passing(self, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_a_list_that_fails_in_passing(
+        self, caplog: pytest.LogCaptureFixture, service: PolledService, poller: Poller
+    ) -> None:
         """Its batches are asked about at their next time, not one by one; the log has one line for all of them."""
-        service = PolledService()
         batches = [service.ending(f"b{number}", 15) for number in range(50)]
         service.fault = lambda _: DOWN if seconds() < 25 else None
-        poller = service.poller()
         await asyncio.gather(*(waiter(poller, batch) for batch in batches))
         assert service.questions() == {"list after None": 4}
         assert caplog.text.count("could not be looked at") == 3
@@ -342,12 +333,10 @@ class TestFailures:
         "error", [PaginationError("lies"), NotFoundError("no list", status=404), DecodeError("no page")]
     )
     @in_virtual_time
-    async def test_a_list_that_is_of_no_use(self, error: Exception) -> None:
+    async def test_a_list_that_is_of_no_use(self, error: Exception, service: PolledService, poller: Poller) -> None:
         """Where the list cannot be followed, the batches are asked about one by one, this time and later."""
-        service = PolledService()
         batches = [service.ending(f"b{number}", 15) for number in range(50)]
         service.fault = lambda question: error if question.startswith("list") else None
-        poller = service.poller()
         await asyncio.gather(*(waiter(poller, batch) for batch in batches))
         assert service.questions() == {"list after None": 1} | {f"b{number}": 3 for number in range(50)}
 
@@ -365,36 +354,29 @@ class TestFailures:
 
     @pytest.mark.parametrize("question", ["list", "b"])
     @in_virtual_time
-    async def test_a_key_that_is_refused(self, question: str) -> None:
+    async def test_a_key_that_is_refused(self, question: str, service: PolledService, poller: Poller) -> None:
         """A refused key ends all waiting, without asking for every batch."""
-        service = PolledService()
         refused = AuthenticationError("revoked", status=401)
         service.fault = lambda asked: refused if asked.startswith(question) else PaginationError("of no use")
-        poller = service.poller()
         batches = [service.ending(f"b{number}", 15) for number in range(100)]
         ends = await asyncio.gather(*(waiter(poller, batch) for batch in batches), return_exceptions=True)
         assert set(ends) == {refused}
         assert len(service.asked) <= 9
-        await settled()
-        assert polling() == []
+        await nothing_is_asked()
 
     @in_virtual_time
-    async def test_what_is_forbidden_for_one_batch(self) -> None:
+    async def test_what_is_forbidden_for_one_batch(self, service: PolledService, poller: Poller) -> None:
         """An error about one batch ends its waiters alone, all of them."""
-        service = PolledService()
         forbidden = PermissionDeniedError("no", status=403)
         service.fault = lambda question: forbidden if question == "b1" and seconds() > 10 else None
-        poller = service.poller()
         batches = [service.ending(f"b{number % 3}", 25) for number in range(6)]
         ends = await asyncio.gather(*(waiter(poller, batch) for batch in batches), return_exceptions=True)
         assert [getattr(end, "status", None) for end in ends] == ["completed", 403, "completed"] * 2
 
     @in_virtual_time
-    async def test_a_service_that_is_down_is_not_asked_about_all(self) -> None:
+    async def test_a_service_that_is_down_is_not_asked_about_all(self, service: PolledService, poller: Poller) -> None:
         """After a few failures the others are left for the next time, in which those that failed come last."""
-        service = PolledService()
         service.fault = lambda question: DOWN if question != "b99" or seconds() < 5 else None
-        poller = service.poller()
         poller._reader._pages = dict.fromkeys((f"b{number}" for number in range(100)), float("inf"))
         watch = poller.watch(only_ends=True)
         for number in range(100):
@@ -406,12 +388,10 @@ class TestFailures:
         assert (poller._reader._pages, poller._reader._failures) == ({}, {})
 
     @in_virtual_time
-    async def test_a_mistake_in_a_question_reaches_those_who_wait(self) -> None:
+    async def test_a_mistake_in_a_question_reaches_those_who_wait(self, service: PolledService, poller: Poller) -> None:
         """Whatever is raised, nobody waits for ever: not even a failure of the list that nobody thought of."""
-        service = PolledService()
         mistake = ZeroDivisionError("oops")
         service.fault = lambda _: mistake
-        poller = service.poller()
         batches = [service.ending(f"b{number}", 15) for number in range(50)]
         ends = await asyncio.gather(*(waiter(poller, batch) for batch in batches), return_exceptions=True)
         assert set(ends) == {mistake}
@@ -419,22 +399,18 @@ class TestFailures:
             await waiter(poller, "b1")
 
     @in_virtual_time
-    async def test_a_mistake_in_the_middle_of_a_list(self) -> None:
+    async def test_a_mistake_in_the_middle_of_a_list(self, service: PolledService, poller: Poller) -> None:
         """It ends the waiting for those that were still to come, not for those that were seen."""
-        service = PolledService()
         service.fault = lambda question: ZeroDivisionError("oops") if "after b" in question else None
-        poller = service.poller()
         batches = [service.ending(f"b{number}", 0) for number in range(200)]
         ends = await asyncio.gather(*(waiter(poller, batch) for batch in batches), return_exceptions=True)
         assert sum(isinstance(end, ZeroDivisionError) for end in ends) == 100
         assert [getattr(end, "status", None) for end in ends[100:]] == ["completed"] * 100
 
     @in_virtual_time
-    async def test_a_poller_that_is_broken_off_says_so(self) -> None:
+    async def test_a_poller_that_is_broken_off_says_so(self, service: PolledService, poller: Poller) -> None:
         """If the task behind the waiting is cancelled from outside, or dies, the waiters know; others begin anew."""
-        service = PolledService()
         batch = service.ending("b", 15)
-        poller = service.poller()
         waiting = asyncio.create_task(waiter(poller, batch))
         await asyncio.sleep(1)
         polling()[0].cancel()
@@ -453,11 +429,9 @@ class TestComingAndGoing:
     """Nobody is forgotten, nothing is left."""
 
     @in_virtual_time
-    async def test_a_waiter_that_goes_is_gone_alone(self) -> None:
+    async def test_a_waiter_that_goes_is_gone_alone(self, service: PolledService, poller: Poller) -> None:
         """A timeout or a cancellation ends one waiter; the other one is told as if nothing had been."""
-        service = PolledService()
         batch = service.ending("b", 45)
-        poller = service.poller()
         stays = asyncio.create_task(waiter(poller, batch))
         goes = asyncio.create_task(waiter(poller, batch))
         with pytest.raises(TimeoutError):
@@ -465,15 +439,12 @@ class TestComingAndGoing:
         goes.cancel()
         assert (await stays).status == "completed"
         assert [round(at_s) for at_s, _ in service.asked] == [0, 10, 20, 30, 40, 50]
-        await settled()
-        assert polling() == []
+        await nothing_is_asked()
 
     @in_virtual_time
-    async def test_the_last_one_to_go_ends_a_question_under_way(self) -> None:
+    async def test_the_last_one_to_go_ends_a_question_under_way(self, service: PolledService, poller: Poller) -> None:
         """Nothing runs for nobody, and a newcomer in the same moment is served by a new task."""
-        service = PolledService()
         service.ending("b", 0)
-        poller = service.poller()
         first = poller.watch()
         first.add("b")
         await asyncio.sleep(0.02)
@@ -483,16 +454,15 @@ class TestComingAndGoing:
         second.add("b")
         assert len(polling()) == 2
         assert (await second.next_update()).batch.status == "completed"
-        await settled()
-        assert polling() == []
+        await nothing_is_asked()
         assert service.flying == 0
 
     @in_virtual_time
-    async def test_a_batch_let_go_and_taken_up_again_during_a_round(self) -> None:
+    async def test_a_batch_let_go_and_taken_up_again_during_a_round(
+        self, service: PolledService, poller: Poller
+    ) -> None:
         """An answer to a question asked for somebody who left is still an answer, an error is not."""
-        service = PolledService()
         service.fault = lambda question: DOWN if question == "bad" and seconds() < 0.06 else None
-        poller = service.poller()
         watch, other = poller.watch(), poller.watch()
         for name in ("good", "bad", "stays", "gone"):
             service.ending(name, 15)
@@ -508,12 +478,12 @@ class TestComingAndGoing:
         }
 
     @in_virtual_time
-    async def test_an_answer_for_somebody_who_left_is_not_that_of_the_next(self) -> None:
+    async def test_an_answer_for_somebody_who_left_is_not_that_of_the_next(
+        self, service: PolledService, poller: Poller
+    ) -> None:
         """While a newcomer's own question is under way, an older answer neither ends it nor has it asked twice."""
-        service = PolledService()
         service.ending("b", 1e9)
         service.ending("stays", 1e9)
-        poller = service.poller()
         stays, goes, comes = poller.watch(), poller.watch(), poller.watch()
         stays.add("stays")
         goes.add("b")
@@ -528,11 +498,9 @@ class TestComingAndGoing:
         comes.close()
 
     @in_virtual_time
-    async def test_closing_tells_all_who_wait(self) -> None:
+    async def test_closing_tells_all_who_wait(self, service: PolledService, poller: Poller) -> None:
         """A closed session ends the waiting with words, leaves nothing running, and lets nobody begin."""
-        service = PolledService()
         batch = service.ending("b", 1e9)
-        poller = service.poller()
         waiting = [asyncio.create_task(waiter(poller, batch)) for _ in range(3)]
         await asyncio.sleep(10.02)
         await poller.close()
@@ -620,8 +588,7 @@ def test_every_end_is_told_in_time_whatever_comes_and_goes(data: st.DataObject) 
         slowest_s = 3.0 if any(move == "slow" for _, move, _ in moves) else 0.05
         failing_s = sum(5 + 10 for _, move, _ in moves if move == "fail")
         assert worst_s <= 10 + 2 * slowest_s * (1 + number / 8) + failing_s + 10 * (slowest_s > 1) + 0.1
-        await settled()
-        assert polling() == []
+        await nothing_is_asked()
         assert service.flying == 0
 
     virtual_time.run(main())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.http_servers import CHAT, KEY, chat_lines
-from support.polled_service import PolledService, polling, record, seconds, settled
+from support.polled_service import PolledService, nothing_is_asked, polling, record, seconds, settled
 from support.virtual_time import in_virtual_time
 
 from openai_batches import (
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from openai_batches import Batch, BatchChange
+
+
+@pytest.fixture
+def service() -> PolledService:
+    """A service in which nothing is yet."""
+    return PolledService()
 
 
 def completed(service: PolledService, *batches: Batch | str, timeout_s: float | None = None) -> CompletedBatches:
@@ -54,20 +60,17 @@ class TestAsCompleted:
     """Each batch as it ends."""
 
     @in_virtual_time
-    async def test_in_the_order_of_their_ends(self) -> None:
+    async def test_in_the_order_of_their_ends(self, service: PolledService) -> None:
         """Those that have ended come at once, the others as they end, and doubles once."""
-        service = PolledService()
         late, soon = service.ending("late", 45), service.ending("soon", 15)
         ended = record("ended", "failed")
         ends = [(round(seconds()), one.id) async for one in completed(service, late, "soon", ended, soon, "late")]
         assert ends == [(0, "ended"), (20, "soon"), (50, "late")]
-        await settled()
-        assert polling() == []
+        await nothing_is_asked()
 
     @in_virtual_time
-    async def test_nothing_is_asked_before_the_first_step(self) -> None:
+    async def test_nothing_is_asked_before_the_first_step(self, service: PolledService) -> None:
         """Making the iterator asks nothing, and one over nothing is over at once."""
-        service = PolledService()
         walk = completed(service, service.ending("b", 5))
         await asyncio.sleep(100)
         assert (service.asked, polling()) == ([], [])
@@ -75,9 +78,8 @@ class TestAsCompleted:
         assert [one async for one in completed(service)] == []
 
     @in_virtual_time
-    async def test_a_timeout_names_those_that_go_on(self) -> None:
+    async def test_a_timeout_names_those_that_go_on(self, service: PolledService) -> None:
         """The time is counted from the first step; what has not ended is in the error, and the walk is over."""
-        service = PolledService()
         service.ending("soon", 15)
         for name in "abcd":
             service.ending(name, 1e9)
@@ -91,13 +93,11 @@ class TestAsCompleted:
         assert caught.value.batch is caught.value.batches[0]
         with pytest.raises(StopAsyncIteration):
             await anext(walk)
-        await settled()
-        assert polling() == []
+        await nothing_is_asked()
 
     @in_virtual_time
-    async def test_a_timeout_before_anything_was_seen(self) -> None:
+    async def test_a_timeout_before_anything_was_seen(self, service: PolledService) -> None:
         """Of ids alone nothing is known before the first answer."""
-        service = PolledService()
         service.ending("b", 1e9)
         service.latency_s = 10
         with pytest.raises(WaitTimeoutError, match=r"1 of 1 batches had not ended after 5 s \(b\)") as caught:
@@ -105,24 +105,21 @@ class TestAsCompleted:
         assert (caught.value.batch, caught.value.batches) == (None, ())
 
     @in_virtual_time
-    async def test_an_error_about_one_leaves_the_others(self) -> None:
+    async def test_an_error_about_one_leaves_the_others(self, service: PolledService) -> None:
         """It is raised in its turn, and the next step waits for the others."""
-        service = PolledService()
         walk = completed(service, service.ending("b", 15), "nowhere")
         with pytest.raises(NotFoundError):
             await anext(walk)
         assert [one.id async for one in walk] == ["b"]
 
     @in_virtual_time
-    async def test_leaving_the_loop_ends_the_waiting(self) -> None:
+    async def test_leaving_the_loop_ends_the_waiting(self, service: PolledService) -> None:
         """Neither a loop that is left nor one that is closed asks any more."""
-        service = PolledService()
         batches = [service.ending("b", 5), service.ending("c", 1e9)]
         async for one in completed(service, *batches):
             assert one.id == "b"
             break
-        await settled()
-        assert polling() == []
+        await nothing_is_asked()
         walk = completed(service, *batches)
         await anext(walk)
         await walk.aclose()
@@ -130,13 +127,11 @@ class TestAsCompleted:
         unused = completed(service, *batches)
         await unused.aclose()
         assert [one async for one in unused] == []
-        await settled()
-        assert polling() == []
+        await nothing_is_asked()
 
     @in_virtual_time
-    async def test_tasks_can_share_a_walk(self) -> None:
+    async def test_tasks_can_share_a_walk(self, service: PolledService) -> None:
         """Each batch goes to one of them, and at the end all of them stop."""
-        service = PolledService()
         walk = completed(service, *(service.ending(f"b{number}", 5 * number) for number in range(10)))
 
         async def worker() -> list[str]:
@@ -165,9 +160,8 @@ class TestWatch:
     """One batch on its way."""
 
     @in_virtual_time
-    async def test_the_present_state_then_each_change(self) -> None:
+    async def test_the_present_state_then_each_change(self, service: PolledService) -> None:
         """What does not change is not told, and the last change is the end."""
-        service = PolledService()
         service.add(
             (-1e9, record("b", "validating", total=0)),
             (15, record("b", "in_progress", 0)),
@@ -184,13 +178,11 @@ class TestWatch:
             (80, "finalizing", 100, False),
             (90, "completed", 100, False),
         ]
-        await settled()
-        assert polling() == []
+        await nothing_is_asked()
 
     @in_virtual_time
-    async def test_a_change_knows_what_was_before(self) -> None:
+    async def test_a_change_knows_what_was_before(self, service: PolledService) -> None:
         """With each change come the batch before it, and how long things were as they were."""
-        service = PolledService()
         service.add(
             (-1e9, record(done=5, in_progress=-100)),
             (15, record(done=9, in_progress=-100)),
@@ -205,17 +197,15 @@ class TestWatch:
         assert [one.unchanged_s for one in (first, second, third)] == pytest.approx([0, 20, 20], abs=0.3)
 
     @in_virtual_time
-    async def test_one_that_has_ended_is_one_change(self) -> None:
+    async def test_one_that_has_ended_is_one_change(self, service: PolledService) -> None:
         """It is told without asking."""
-        service = PolledService()
         ended = record("b", "expired")
         assert [change.batch async for change in changes(service, ended)] == [ended]
         assert service.asked == []
 
     @in_virtual_time
-    async def test_a_stall_is_told_and_told_again(self) -> None:
+    async def test_a_stall_is_told_and_told_again(self, service: PolledService) -> None:
         """Once it has lasted so long, and after each further such time; a change begins anew."""
-        service = PolledService()
         service.add(
             (-1e9, record(done=1)),
             (105, record(done=2)),
@@ -242,9 +232,8 @@ class TestWatch:
         assert (stall.unchanged_s, stall.in_status_s) == pytest.approx((90, 90), abs=0.1)
 
     @in_virtual_time
-    async def test_what_has_stalled_already_is_told_at_once(self) -> None:
+    async def test_what_has_stalled_already_is_told_at_once(self, service: PolledService) -> None:
         """Where no request has an answer, the stall began with the status, long before the watching."""
-        service = PolledService()
         service.add((-1e9, record("b", "validating", total=0, created_s=-5_000)), (25, record("b", "failed")))
         assert await followed(changes(service, stall_after_s=3_600)) == [
             (0, "validating", 0, False),
@@ -253,9 +242,8 @@ class TestWatch:
         ]
 
     @in_virtual_time
-    async def test_stalls_of_some_statuses_alone(self) -> None:
+    async def test_stalls_of_some_statuses_alone(self, service: PolledService) -> None:
         """A mapping says for each status how long is too long; others may take their time."""
-        service = PolledService()
         service.add(
             (-1e9, record("b", "validating", total=0)),
             (45, record("b", "in_queue", total=0)),
@@ -272,9 +260,8 @@ class TestWatch:
         ]
 
     @in_virtual_time
-    async def test_an_error_ends_it(self) -> None:
+    async def test_an_error_ends_it(self, service: PolledService) -> None:
         """What does not pass is raised, and the walk is over; leaving it ends the watching."""
-        service = PolledService()
         walk = changes(service, "nowhere")
         with pytest.raises(NotFoundError):
             await anext(walk)
@@ -287,13 +274,11 @@ class TestWatch:
         walk = changes(service)
         await anext(walk)
         del walk
-        await settled()
-        assert polling() == []
+        await nothing_is_asked()
 
     @in_virtual_time
-    async def test_a_failed_poll_is_no_change(self) -> None:
+    async def test_a_failed_poll_is_no_change(self, service: PolledService) -> None:
         """A service in trouble delays the news, nothing else."""
-        service = PolledService()
         service.ending("b", 25)
         service.fault = lambda _: InternalServerError("oops", status=500) if 5 < seconds() < 35 else None
         assert await followed(changes(service)) == [(0, "in_progress", 0, False), (40, "completed", 100, False)]

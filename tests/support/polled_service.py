@@ -124,6 +124,12 @@ def polling() -> list[asyncio.Task[object]]:
     return [task for task in asyncio.all_tasks() if "poller" in task.get_name()]
 
 
+async def nothing_is_asked() -> None:
+    """Let what was cancelled end; after that no poller is running."""
+    await settled()
+    assert polling() == []
+
+
 async def settled() -> None:
     """Let what was cancelled end."""
     for _ in range(5):
