@@ -199,6 +199,7 @@ def failed(status: int = 503, body: str = "", **headers: str) -> Stream:
     return Stream(status, {name.replace("_", "-"): value for name, value in headers.items()}, body.encode())
 
 
+QUOTA = '{"error": {"message": "pay", "%s": "insufficient_quota"}}'
 STEADY = RetryPolicy(attempts=9, budget_s=10_000, initial_delay_s=1, max_delay_s=16, jitter=0, max_retry_after_s=3_600)
 
 
@@ -254,45 +255,39 @@ class TestPauses:
         script = Script(failed(), TransportError("cut"), failed())
         assert script.carry(retry=attrs.evolve(STEADY, initial_delay_s=0)) == [0, 0, 0, 0]
 
-    @pytest.mark.parametrize("where", ["code", "type"])
-    def test_a_used_up_quota_is_not_asked_for_again(self, where: str) -> None:
-        """A quota that is used up does not come back by asking."""
-        script = Script(failed(429, '{"error": {"message": "pay", "%s": "insufficient_quota"}}' % where))  # noqa: UP031
-        with pytest.raises(RateLimitError):
-            script.carry(retry=STEADY)
-        assert len(script.times) == 1
-
     def test_the_service_may_ask_for_another_try(self) -> None:
         """``x-should-retry: true`` repeats what would not be repeated."""
         assert len(Script(failed(400, x_should_retry="true")).carry(retry=STEADY)) == 2
 
-    def test_the_service_may_forbid_another_try(self) -> None:
-        """``x-should-retry: false`` ends the attempts."""
-        script = Script(failed(503, x_should_retry="false"))
-        with pytest.raises(InternalServerError):
-            script.carry(retry=STEADY)
-        assert len(script.times) == 1
-
-    def test_the_service_cannot_ask_for_a_second_creation(self) -> None:
-        """``x-should-retry: true`` never repeats what may only be done once."""
-        script = Script(failed(500, x_should_retry="true"))
-        with pytest.raises(InternalServerError):
-            script.carry(retry=STEADY, repeat=Repeat.ONLY_UNDONE)
-        assert len(script.times) == 1
-
-    def test_what_cannot_pass_is_not_repeated(self) -> None:
-        """A failure that would come again ends the attempts."""
-        script = Script(TransportError("certificate", can_pass=False))
-        with pytest.raises(TransportError):
-            script.carry(retry=STEADY)
-        assert len(script.times) == 1
-
-    def test_a_foreign_exception_on_the_way_is_nobody_elses(self) -> None:
-        """What is no error of this library is not repeated, also not as the second failure."""
-        script = Script(failed(), RuntimeError("a bug"))
-        with pytest.raises(RuntimeError, match="a bug"):
-            script.carry(retry=STEADY)
-        assert len(script.times) == 2
+    @pytest.mark.parametrize(
+        ("failures", "raised", "repeat"),
+        [
+            pytest.param([failed(429, QUOTA % "code")], RateLimitError, Repeat.SAFELY, id="a quota by its code"),
+            pytest.param([failed(429, QUOTA % "type")], RateLimitError, Repeat.SAFELY, id="a quota by its type"),
+            pytest.param(
+                [failed(503, x_should_retry="false")], InternalServerError, Repeat.SAFELY, id="the service forbids it"
+            ),
+            pytest.param(
+                [failed(500, x_should_retry="true")],
+                InternalServerError,
+                Repeat.ONLY_UNDONE,
+                id="the service asks for a second creation",
+            ),
+            pytest.param(
+                [TransportError("certificate", can_pass=False)], TransportError, Repeat.SAFELY, id="it cannot pass"
+            ),
+            pytest.param([failed(), RuntimeError("a bug")], RuntimeError, Repeat.SAFELY, id="no error of this library"),
+        ],
+    )
+    def test_what_ends_the_attempts(
+        self, failures: list[Exception | Stream], raised: type[Exception], repeat: Repeat
+    ) -> None:
+        """The last of these failures is raised as it is, and nothing is sent after it."""
+        script = Script(*failures)
+        with pytest.raises(raised) as caught:
+            script.carry(retry=STEADY, repeat=repeat)
+        assert len(script.times) == len(failures)
+        assert isinstance(failures[-1], Stream) or caught.value is failures[-1]
 
     def test_every_stream_is_closed(self) -> None:
         """Answers are given back, whether they are read or refused."""

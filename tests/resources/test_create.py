@@ -106,6 +106,14 @@ def searches(server: RawServer) -> list[str]:
     return [line for line in server.lines if line.startswith("GET /v1/batches")]
 
 
+async def searches_until_found(desk: Desk, open_session: OpenSession, handler: Any = None) -> int:
+    """Create a batch whose answer is lost, see that it is the one that was made, and count the searches for it."""
+    async with RawServer(handler or desk.handle) as server:
+        batch = await create(open_session(server))
+        assert [batch.id] == [made["id"] for made in desk.mine()]
+        return len(searches(server))
+
+
 AFTER_THE_ACT = {
     "the connection is reset": lose,
     "500 in JSON": lambda _asked, _whole: error_answer(500),
@@ -291,10 +299,7 @@ class TestTheSearch:
 
         desk = Desk(crowd)
         desk.add(age_s=86_400)
-        async with RawServer(desk.handle) as server:
-            batch = await create(open_session(server))
-            assert len(searches(server)) == 2
-        assert [batch.id] == [made["id"] for made in desk.mine()]
+        assert await searches_until_found(desk, open_session) == 2
 
     async def test_it_stops_where_batches_are_older_than_the_attempt(self, open_session: OpenSession) -> None:
         """The search does not read batches of the past: one page is enough where its end is clearly older."""
@@ -312,19 +317,14 @@ class TestTheSearch:
         desk = Desk(lose, now=now + 200)
         for minutes in range(120):
             desk.add(age_s=1 + minutes)
-        async with RawServer(desk.handle) as server:
-            batch = await create(open_session(server))
-        assert [batch.id] == [made["id"] for made in desk.mine()]
+        await searches_until_found(desk, open_session)
 
     async def test_a_list_that_is_oldest_first(self, open_session: OpenSession) -> None:
         """A list that begins with the oldest batches is read to its end."""
         desk = Desk(lose, oldest_first=True)
         for hours in range(250):
             desk.add(age_s=3_600 * (hours + 1))
-        async with RawServer(desk.handle) as server:
-            batch = await create(open_session(server))
-            assert len(searches(server)) == 3
-        assert [batch.id] == [made["id"] for made in desk.mine()]
+        assert await searches_until_found(desk, open_session) == 3
 
     async def test_a_list_without_times(self, open_session: OpenSession) -> None:
         """Where batches have no times, the list is read to its end."""
@@ -338,10 +338,7 @@ class TestTheSearch:
             page = desk.page(asked).partition(b"\r\n\r\n")[2]
             return answer(200, page.replace(b'"created_at": 1750000000', b'"created_at": null'))
 
-        async with RawServer(handler) as server:
-            batch = await create(open_session(server))
-            assert len(searches(server)) == 2
-        assert [batch.id] == [made["id"] for made in desk.mine()]
+        assert await searches_until_found(desk, open_session, handler) == 2
 
     @pytest.mark.parametrize("trouble", [lambda asked: asked.reset(), lambda _: error_answer(403, "not yours")])
     async def test_a_search_that_fails(self, trouble: Callable[[Asked], Any], open_session: OpenSession) -> None:
