@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "cli"))
+sys.path.insert(0, str(ROOT / "tests"))
 
 from support.driven_terminal import DrivenTerminal  # noqa: E402  # the terminal of the tests is the terminal of the pictures
 
