@@ -13,8 +13,8 @@
 from openai_batches._moved import load_old_names
 from openai_batches._names import LazyNames
 
-_names = LazyNames(globals())
-with _names:
+_offered = LazyNames(globals())
+with _offered:
     from openai_batches.costs.bill import (
         Bill as Bill,
         ModelBill as ModelBill,
@@ -213,8 +213,8 @@ load_old_names("jobs", "requests", "results")
 
 
 def __getattr__(name: str) -> object:
-    return _names.load(name)
+    return _offered.load(name)
 
 
 def __dir__() -> list[str]:
-    return _names.dir()
+    return _offered.dir()

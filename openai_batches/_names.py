@@ -11,6 +11,9 @@ __all__ = ["LazyNames", "public"]
 
 C = TypeVar("C", bound=type[Any])
 
+# The fields of records have few types between them, and evaluating one takes longer than looking it up.
+_evaluated: dict[tuple[str, str], Any] = {}
+
 
 def public(cls: C) -> C:
     """Return a class whose ``__module__`` is the package that offers it, so that pickles outlive a move of its module.
@@ -22,7 +25,10 @@ def public(cls: C) -> C:
         annotations = cls.__dict__.get("__annotations__", {})  # noqa: RUF063  # its own, to be changed in place
         for name, annotation in annotations.items():
             if isinstance(annotation, str):
-                annotations[name] = eval(annotation, namespace)  # noqa: S307  # our own source
+                key = (cls.__module__, annotation)
+                if key not in _evaluated:
+                    _evaluated[key] = eval(annotation, namespace)  # noqa: S307  # our own source
+                annotations[name] = _evaluated[key]
     package, _, rest = cls.__module__.partition(".")
     cls.__module__ = f"{package}.emulator" if rest.startswith("emulator.") else package
     return cls

@@ -9,8 +9,8 @@ Imports nothing of the client, so that the two can disagree.
 from openai_batches._moved import load_old_names
 from openai_batches._names import LazyNames
 
-_names = LazyNames(globals())
-with _names:
+_offered = LazyNames(globals())
+with _offered:
     from openai_batches.emulator.background import (
         BackgroundServer as BackgroundServer,
     )
@@ -78,8 +78,8 @@ load_old_names("emulator.executors", "emulator.faults", "emulator.profiles")
 
 
 def __getattr__(name: str) -> object:
-    return _names.load(name)
+    return _offered.load(name)
 
 
 def __dir__() -> list[str]:
-    return _names.dir()
+    return _offered.dir()
