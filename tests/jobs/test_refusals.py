@@ -253,7 +253,9 @@ class TestCapacity:
                 with pytest.raises(BatchFailedError, match="If others use the capacity, run the job again") as no:
                     await job.run()
                 assert no.value.batch is not None
-                assert shop.kinds()["refused"] == 7, "two at once, then one by one"
+                # Six count; one that is refused while the other shard's batch is open does not, and how often that
+                # happens depends on which of them is first.
+                assert 6 <= shop.kinds()["refused"] <= 8
                 front.batches.failures.clear()
                 assert (await job.run()).succeeded == 10
             assert shop.asked("POST", "/v1/files") == 2
