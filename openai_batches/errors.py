@@ -83,7 +83,7 @@ class BatchesError(Exception):
 
 @public
 class BatchesWarning(UserWarning):
-    """Something will be done as asked, but is probably not what was meant."""
+    """A call is carried out as requested, but is probably not what was intended."""
 
 
 @public
@@ -111,8 +111,9 @@ class APIError(BatchesError):
     """The service answered, and the answer is an error.
 
     The class follows the status, with the names of the official SDK; a status without a class of its own gives a plain
-    ``APIError``. An answer that is not the documented JSON (a page of HTML from an edge, nothing, half of a document)
-    keeps its class and status, and ``message`` then starts with the first characters of the body.
+    ``APIError``. If the body is not the documented JSON (an HTML page of a proxy, an empty or a truncated body), the
+    error still has the class and status that follow from the answer, and ``message`` contains the first characters of
+    the body.
 
     Attributes:
         message: what the service said.
@@ -122,7 +123,7 @@ class APIError(BatchesError):
         param: the parameter the error is about, as a dotted path, or None.
         request_id: the answer's ``x-request-id``, or None.
         retry_after: seconds the service asks to wait before another try, or None.
-        should_retry: the service's own ``x-should-retry``, or None where it says nothing.
+        should_retry: the service's header ``x-should-retry``, or None if it was not sent.
         body: the decoded ``error`` object, or the first 64 KiB of the body as text where it is not the documented JSON.
 
     Source: https://platform.openai.com/docs/guides/error-codes
@@ -173,7 +174,7 @@ class AuthenticationError(APIError):
 
 @public
 class PermissionDeniedError(APIError):
-    """403: the key is good, but not for this."""
+    """403: the key is valid, but does not permit this request."""
 
 
 @public
@@ -183,12 +184,12 @@ class NotFoundError(APIError):
 
 @public
 class ConflictError(APIError):
-    """409: the thing is in a state that does not allow this, e.g. cancelling a batch that has ended."""
+    """409: the state of the object does not allow this, e.g. cancelling a batch that has ended."""
 
 
 @public
 class UnprocessableEntityError(APIError):
-    """422: the request is well formed, its meaning is not."""
+    """422: the request is well formed, but its contents are invalid."""
 
 
 @public
@@ -198,7 +199,7 @@ class RateLimitError(APIError):
 
 @public
 class InternalServerError(APIError):
-    """500 and above: the service, or a proxy before it, has a problem of its own."""
+    """500 and above: the service, or a proxy in front of it, failed."""
 
 
 @public
@@ -218,7 +219,7 @@ class DecodeError(BatchesError):
 
 @public
 class RefusalError(DecodeError):
-    """The model refused to answer, so that there is nothing to read.
+    """The model refused to answer, so that there is nothing to parse.
 
     Attributes:
         refusal: the model's words.
@@ -231,7 +232,7 @@ class RefusalError(DecodeError):
 
 @public
 class IncompleteOutputError(DecodeError):
-    """The model's answer ends before its end, so that it cannot be read as what it should be.
+    """The model's answer was cut before it was complete, so that it cannot be parsed.
 
     Attributes:
         reason: why, in the service's words: ``length``, ``max_output_tokens`` or ``content_filter``.
@@ -244,10 +245,10 @@ class IncompleteOutputError(DecodeError):
 
 @public
 class PaginationError(BatchesError):
-    """A list cannot be followed to its end: its cursor is missing, repeats itself, or brings nothing new.
+    """A list cannot be followed to its end: its cursor is missing, is repeated, or leads to no new items.
 
     Attributes:
-        after: the cursor the failing page was asked with (None: the first page). What came before it was yielded.
+        after: the cursor the failing page was requested with (None: the first page). Earlier items were yielded.
     """
 
     def __init__(self, message: str = "", *, after: str | None = None) -> None:
@@ -257,7 +258,7 @@ class PaginationError(BatchesError):
 
 @public
 class InputError(BatchesError, ValueError):
-    """What was asked cannot be right; nothing was sent."""
+    """An argument or an input is invalid; nothing was sent."""
 
 
 @public
@@ -305,7 +306,7 @@ class RequestFailedError(BatchesError):
 class AmbiguousCreateError(BatchesError):
     """A create had no clear answer, and it could not be found out whether the batch exists.
 
-    Look for it before creating it again: it may be running, and be paid for.
+    Look for the batch before you create it again: it may exist and be running, and you would pay for both.
 
     Attributes:
         idempotency_key: the key to look for in the ``metadata`` of listed batches; None if the metadata was full.
@@ -323,7 +324,7 @@ class JobError(BatchesError):
 
 @public
 class JobPausedError(JobError):
-    """The account has no quota left: what could be collected is, and the rest waits until the job is run again.
+    """The account has no quota left; finished results were collected, and the rest waits until the job is run again.
 
     Attributes:
         reason: the service's words.
@@ -336,7 +337,7 @@ class JobPausedError(JobError):
 
 @public
 class JobStoppedError(JobError):
-    """A signal, or its program, stopped the job: its batches go on, and so does it when it is run again."""
+    """A signal or the program stopped the job; its batches continue, and running the job again continues it."""
 
 
 @public
@@ -346,7 +347,7 @@ class JournalError(JobError):
 
 @public
 class WaitTimeoutError(BatchesError, TimeoutError):
-    """The waiter's timeout passed; the batch was not touched and goes on at the service.
+    """The timeout of the waiting call passed; the batch was not changed and continues at the service.
 
     Attributes:
         batch: the batch as it was last seen; of several, the first one that has not ended.
@@ -361,4 +362,4 @@ class WaitTimeoutError(BatchesError, TimeoutError):
 
 @public
 class WebhookSignatureError(BatchesError, ValueError):
-    """A webhook does not prove that it comes from the service: do not act on it."""
+    """A webhook does not prove that it comes from the service; do not act on it."""

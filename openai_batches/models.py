@@ -78,7 +78,7 @@ def answered(records: Sequence[object], request_id: str | None) -> None:
 
 @public
 class BatchStatus(enum.StrEnum):
-    """Where a batch is in its life.
+    """The status of a batch.
 
     A status this version does not know becomes a member of its own that holds the service's text; it is never terminal.
     Capitalised spellings (``"Completed"``) are the same member.
@@ -118,9 +118,9 @@ _TERMINAL = frozenset({BatchStatus.FAILED, BatchStatus.COMPLETED, BatchStatus.EX
 @public
 @attrs.frozen(kw_only=True)
 class RequestCounts:
-    """How many requests a batch has, and what became of them, as the service counts.
+    """How many requests a batch has, and how many of them succeeded or failed, as the service counts.
 
-    The counts are the service's word, which is not always right: results are joined from the files, never from these.
+    The service's counts are not always right; results are therefore determined from the files, never from these counts.
     """
 
     total: int = 0
@@ -280,7 +280,7 @@ class Batch(_Answered):
     def progress(self) -> float:
         """The share of requests that have an answer, 0 to 1, as the service counts; 1 for a completed batch.
 
-        A batch whose requests are all answered is not done before its files are written: look at ``is_terminal``.
+        A batch whose requests are all answered has not ended before its files are written; see ``is_terminal``.
         """
         if self.status == BatchStatus.COMPLETED:
             return 1.0
@@ -312,7 +312,7 @@ class FileObject(_Answered):
 @public
 @attrs.frozen(kw_only=True)
 class DeletedFile(_Answered):
-    """The service's word that a file is gone."""
+    """The service's confirmation that a file was deleted."""
 
     id: str
     deleted: bool = True
@@ -372,7 +372,7 @@ class Page(_Answered, Generic[T_co]):
 @public
 @attrs.frozen(kw_only=True)
 class Problem:
-    """Why the service would refuse a request, or the whole input file.
+    """A reason why the service would refuse a request, or the whole input file.
 
     Codes are the service's own where it has one for this: ``invalid_json_line``, ``missing_required_parameter``,
     ``invalid_type``, ``invalid_method``, ``invalid_url``, ``invalid_request``, ``streaming_unsupported``,
@@ -414,7 +414,7 @@ class Problem:
 @public
 @attrs.frozen(kw_only=True)
 class Repair:
-    """What was put right on the way, because it says nothing.
+    """A repair of the input that does not change its meaning.
 
     Attributes:
         code: ``bom`` (a byte order mark before a line), ``crlf`` (a line ended as on Windows), or ``blank_line``.

@@ -44,15 +44,17 @@ T = TypeVar("T", bound=_HasId)
 class AsyncPaginator(Generic[T]):
     """A list at the service, fetched page after page while it is read.
 
-    Building one sends nothing. ``async for`` yields items in the service's order and asks for the next page only when
-    the last item of this one was taken, so that leaving the loop after one item costs one request. Each ``async for``
-    starts afresh. ``await paginator`` gives the first page. Nothing is held open between two items.
+    Creating a paginator sends nothing. ``async for`` yields items in the service's order and requests the next page
+    only when the last item of the current page has been taken, so that leaving the loop after one item costs one
+    request. Each ``async for`` starts again at the first page. ``await paginator`` gives the first page. Nothing is
+    held open between two items.
 
-    An item that comes again (pages that overlap, a list that moves) is yielded once: the ids of at least the last
-    10,000 items are remembered, and all cursors. Where the service says that there is more but gives no
-    way on (no cursor, a cursor already followed, a page of nothing new), ``PaginationError`` is raised after what came
-    before it was yielded; its ``after`` is the cursor that led there. Where the service does not say whether there is
-    more, the list ends with an empty page, or one that leads nowhere new.
+    An item that the service sends again (because pages overlap, or the list changed) is yielded once: the ids of at
+    least the last 10,000 items are remembered, and all cursors. If the service says that there are more items but they
+    cannot be requested (there is no cursor, the cursor was followed already, or the page has no new items),
+    ``PaginationError`` is raised after all earlier items were yielded; its ``after`` is the cursor of the page at
+    fault. If the service does not say whether there are more items, the list ends with an empty page, or with one that
+    has no new items or no new cursor.
 
     Args:
         fetch: gives the page that follows a cursor (None: the first page).

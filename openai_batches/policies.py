@@ -43,17 +43,17 @@ def _share(instance: object, attribute: attrs.Attribute[Any], value: float) -> N
 class RetryPolicy:
     """How often, and after which pauses, an attempt that may be repeated is repeated.
 
-    Whether it *may* be repeated is the verb's matter, not the policy's. A pause the service asks for
-    (``retry-after-ms``, ``Retry-After``) is kept exactly; where that pause is longer than ``max_retry_after_s``,
-    or would end after the budget, the error is raised at once instead of after a useless wait.
+    Whether an attempt *may* be repeated depends on the call, not on the policy. A pause the service asks for
+    (``retry-after-ms``, ``Retry-After``) is kept exactly; where that pause is longer than ``max_retry_after_s``, or
+    would end after the budget, the error is raised at once instead of after a useless wait.
 
     Args:
         attempts: attempts in all, the first included; 1 switches retries off.
         budget_s: seconds from the first failure in which a further attempt may still start; an upload's own length
             does not count against it.
         initial_delay_s: the pause after the first failure; it doubles with each further one.
-        max_delay_s: the longest pause of our own.
-        jitter: the share of each pause of our own, 0 to 1, that is taken off at random.
+        max_delay_s: the longest pause that the policy chooses.
+        jitter: the share of each pause that the policy chooses, 0 to 1, that is taken off at random.
         max_retry_after_s: the longest pause that is kept when the service asks for one.
 
     Raises:
@@ -94,17 +94,19 @@ class RetryPolicy:
 @public
 @attrs.frozen(kw_only=True)
 class PollPolicy:
-    """How long to wait before a batch is asked about again: young batches often, old ones rarely.
+    """How long to wait before a batch is polled again: new batches are polled often, old ones rarely.
 
     The pause is a share of the batch's age, between a shortest and a longest pause, so that the end of a batch is
-    noticed late by a small part of its life, never by more than ``max_delay_s``. Where its progress lets its end be
-    foreseen, the pause is at most half of the time until then, so that the questions close in on it.
+    noticed with a delay that is a small part of its duration, and never more than ``max_delay_s``. If the end can be
+    estimated from its progress, the pause is at most half of the time until then, so that polls become more frequent
+    towards the end.
 
     Args:
         min_delay_s: the shortest pause, in seconds.
         max_delay_s: the longest pause, in seconds.
         share_of_age: the pause as a share of the batch's age.
-        jitter: the share of the pause, 0 to 1, that is taken off at random, so that many waiters spread out.
+        jitter: the share of the pause, 0 to 1, that is taken off at random, so that the polls of many programs are
+            spread out.
 
     Raises:
         InputError: a number is out of its range, or the shortest pause lies above the longest.

@@ -52,25 +52,26 @@ class Provider:
             another one, or none is known for certain.
         api_key_env: the environment variable that holds the key; ``""`` where none is known for certain.
         base_url_env: the environment variable that replaces ``base_url``, or ``""``.
-        base_url_path: what the value of that variable lacks: some services' own clients want their root in it, and add
-            the path themselves. A value that ends with the path stays as it is.
+        base_url_path: the path that is appended to the value of that variable, because some services' own clients
+            expect only the root in it and append the path themselves. A value that ends with the path stays as it is.
         auth_header: the header that carries the key.
         auth_prefix: what stands before the key in that header.
         query: what stands in the query of every request, as ``(("api-version", "2024-10-21"),)``.
-        endpoints: the values of ``endpoint`` the service is known to take; another one is warned of, not refused.
-        window_hours: the shortest and the longest completion window the service is known to take, in hours; one outside
-            is warned of, not refused. None is not known.
+        endpoints: the values of ``endpoint`` the service is known to take; for another one a warning is given, not an
+            error.
+        window_hours: the shortest and the longest completion window the service is known to take, in hours; for one
+            outside, a warning is given, not an error. None: not known.
         max_requests: how many requests one input file can hold.
-        max_bytes: how large one input file can be, in bytes. OpenAI says 200 MB and means 209,715,200 in the messages
-            that were seen; the decimal reading is the one that is right either way.
+        max_bytes: how large one input file can be, in bytes. OpenAI's limit is 200 MB, which is 209,715,200 in the
+            messages that were seen; 200,000,000 is within the limit in both readings.
         max_embedding_inputs: how many inputs the embedding requests of one input file can have together; an array of
             inputs counts as many.
         expiry_s: the shortest and the longest life that a file can be given, in seconds.
         form_keys: how a form names a member: ``expires_after[seconds]`` or ``expires_after.seconds``.
-        has_cursors: whether lists come in pages; else every answer is the whole list, and is read once.
+        has_cursors: whether lists have pages; otherwise every answer is the whole list, and is read once.
         has_pending_files: whether a file that was just uploaded may not be ready, so that a batch of it has to wait.
-        keeps_metadata: whether a batch keeps its metadata. Where it does not, a batch cannot be found again after an
-            answer that was lost: ``create`` then raises ``AmbiguousCreateError`` instead of making a second one.
+        keeps_metadata: whether a batch keeps its metadata. If it does not, a batch cannot be found again after a lost
+            answer, and ``create`` raises ``AmbiguousCreateError`` instead of creating a second batch.
     """
 
     name: str

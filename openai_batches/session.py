@@ -54,7 +54,7 @@ class BatchSession:
 
     Making one sends nothing and opens nothing. An ``aiohttp.ClientSession`` of its own is opened on first use, in the
     event loop of that moment, and closed by ``close()`` or at the end of ``async with``. One that you pass is borrowed
-    and never closed; how it connects (connector, proxy, TLS, traces) is then yours alone to say.
+    and never closed; how it connects (connector, proxy, TLS, traces) is then determined by that session only.
 
     Every attempt logs a line on ``openai_batches`` (DEBUG; INFO before a repetition) with method, path, status,
     attempt, milliseconds and request id, never with the key or a body.
@@ -71,10 +71,11 @@ class BatchSession:
         organization: sent as ``OpenAI-Organization``; without one ``OPENAI_ORG_ID``, if set.
         project: sent as ``OpenAI-Project``; without one ``OPENAI_PROJECT_ID``, if set.
         session: an ``aiohttp.ClientSession`` to borrow.
-        timeout: seconds of silence after which an attempt has failed (120), or an ``aiohttp.ClientTimeout``. To wait
-            for one of the connector's connections (100, unless you pass another) is no silence, and not bounded.
+        timeout: seconds of silence after which an attempt has failed (120), or an ``aiohttp.ClientTimeout``. The time
+            spent waiting for one of the connector's connections (100, unless you pass another connector) does not count
+            as silence, and is not limited.
         retry: how often, and after which pauses, a failed attempt is repeated.
-        poll: how often batches that are waited for are asked about, where the waiter does not say; a policy, or a
+        poll: how often batches that are waited for are polled, if the call that waits does not say; a policy, or a
             fixed number of seconds.
         headers: sent with every request.
         provider: the service, where it is another than OpenAI; key, address, organization and project are then not
@@ -199,17 +200,17 @@ class BatchSession:
         body_type: Any = None,
         **options: Any,
     ) -> AsyncGenerator[BatchResult, None]:
-        """Carry any number of requests to their end; yield one result for each, from when the first shard is done.
+        """Run any number of requests as a job; yield one result for each, beginning when the first shard is done.
 
-        This is a :class:`BatchJob`, whose options it has: what was interrupted, by closing this iterator, by a crash or
-        by the loss of power, goes on when it is called again with the same source and directory, and yields all
-        results.
+        This runs a :class:`BatchJob`, and takes the same options. A job that was interrupted, by closing this iterator,
+        by a crash or by a loss of power, continues when this is called again with the same source and directory; all
+        results are then yielded.
 
         Args:
             source: a path (``.jsonl``, ``.jsonl.gz``, ``.jsonl.zst``), or an iterable or async iterable of requests,
                 mappings and raw lines.
-            directory: where the journal, the shards and the results are kept; None: beside the source, with ``.job``
-                behind its name.
+            directory: where the journal, the shards and the results are kept; None: next to the source, with ``.job``
+                appended to its name.
             ordered: yield in the order of the source.
             body_type: a type, as for ``result.parse``, that ``result.body`` of a success is given as.
             options: see :class:`BatchJob`.
@@ -233,9 +234,9 @@ class BatchSession:
         stalled_after_s: float = 26 * 3_600.0,
         expiring_within_s: float = 3 * 86_400.0,
     ) -> Diagnosis:
-        """Return what is at the service that none of some jobs needs or knows; nothing is changed.
+        """Return the files and batches at the service that none of the given jobs needs or knows; nothing is changed.
 
-        All batches and files are listed: a request for every 100 batches and every 1,000 files.
+        All batches and files are listed, with one request for every 100 batches and for every 1,000 files.
 
         Args:
             directories: the directories of the jobs whose files and batches are known.
@@ -264,7 +265,7 @@ class BatchSession:
         only: Collection[str] | None = None,
         on_deleted: Callable[[FileObject], object] | None = None,
     ) -> Cleanup:
-        """Delete the files at the service that are safe to delete, or say which these are.
+        """Delete the files at the service that are safe to delete, or only return which these are.
 
         They are the input files that jobs of this library have uploaded (their names say so), older than the limit,
         that no open batch uses and none of the given jobs still needs.
@@ -275,11 +276,12 @@ class BatchSession:
             older_than_s: how old a file must be, in seconds; one day.
             with_results: also delete result files of the given jobs, once their results are on the disk and counted.
             only: the ids of the files that may be deleted, such as those that a person has agreed to; None: all.
-            on_deleted: called with each file when it is gone, so that after a failure it is known which are.
+            on_deleted: called with each file after it was deleted, so that after a failure it is known which files
+                were.
 
         Raises:
             InputError: a directory holds no job, or an argument cannot be right.
-            JournalError: a journal cannot be read: what it needs is not known.
+            JournalError: a journal cannot be read, so that it is not known which files its job needs.
             APIError: the service said no.
             TransportError: no whole answer came.
         """
@@ -310,7 +312,7 @@ class BatchSession:
         repeatable: bool | None = None,
         max_bytes: int = 64 * 1024 * 1024,
     ) -> Answer:
-        """Send any request to the service, with the session's key, retries and errors: for what is not modelled here.
+        """Send any request to the service, with the session's key, retries and errors; for calls without a method here.
 
         Args:
             method: the HTTP method.
@@ -318,8 +320,8 @@ class BatchSession:
             params: the query.
             json: the body, sent as JSON; None sends none.
             headers: further headers.
-            repeatable: whether the request does the same thing twice. Without a word GET, HEAD, OPTIONS, PUT and DELETE
-                do; others are only repeated when it is certain that nothing was done.
+            repeatable: whether the request may safely be sent twice. If not given, GET, HEAD, OPTIONS, PUT and DELETE
+                may; others are only repeated when it is certain that the service did nothing.
             max_bytes: a larger answer is refused rather than held in memory.
 
         Returns:

@@ -66,7 +66,7 @@ class Bill:
 
     Attributes:
         prices: that table.
-        results_without_usage: the number of results that said nothing of tokens, as those do that failed or never ran.
+        results_without_usage: the number of results without usage, such as those that failed or never ran.
     """
 
     def __init__(self, prices: PriceTable = PRICES) -> None:
@@ -95,7 +95,7 @@ class Bill:
 
         Args:
             usage: the tokens.
-            model: the model; ``""`` where it is not known, which has no price.
+            model: the model; ``""`` if it is not known, in which case it has no price.
             requests: how many requests used them; None if that is not known.
         """
         sums = self._sums.setdefault(model, _Sums())
@@ -104,7 +104,7 @@ class Bill:
 
     @classmethod
     def of(cls, usage_by_model: Mapping[str, BatchUsage], prices: PriceTable = PRICES) -> Bill:
-        """Return the bill of tokens that are added up already, model by model; it knows of no number of requests.
+        """Return the bill of tokens that are added up already, model by model; it has no number of requests.
 
         Args:
             usage_by_model: model → its tokens.

@@ -157,19 +157,19 @@ async def estimate(
 ) -> Estimate:
     """Return what a batch of these requests will use and cost.
 
-    The source is read once, in blocks and in threads; nothing is held but sums by model. Tokens are counted with
-    tiktoken (``pip install 'openai_batches[tokens]'``) where it has its vocabulary or can load it, which it does from
-    the network, and else by the length of the texts (:func:`openai_batches.costs.tokens.approximate_tokens` says how).
-    ``method`` says which it was. Loading is tried once in a process: where that fails, no later call waits for it.
+    The source is read once, in blocks and in threads; only sums by model are held in memory. Tokens are counted with
+    tiktoken (``pip install 'openai_batches[tokens]'``) if it has its vocabulary or can load it from the network, and
+    otherwise by the length of the texts (:func:`openai_batches.costs.tokens.approximate_tokens` says how). ``method``
+    says which of the two was used. Loading is tried once in a process: if it fails, no later call waits for it.
 
     Args:
         source: a path, or an iterable or async iterable, of requests.
         prices: a :class:`PriceTable`, a mapping as for ``PriceTable.from_mapping``, or the path of a JSON file with
             such a mapping.
         endpoint: the endpoint of requests that name none themselves.
-        assumed_output_tokens: what to take for the most output of an answer to a request that sets no maximum; where
-            it is not given, ``max_output_tokens`` and ``cost_high`` are None if there is such a request. It is not
-            taken for a maximum that is there and cannot be read.
+        assumed_output_tokens: what to take for the most output of an answer to a request that sets no maximum; where it
+            is not given, ``max_output_tokens`` and ``cost_high`` are None if there is such a request. It is not used in
+            place of a maximum that is set but cannot be read.
         vocabulary_timeout_s: seconds to wait for a vocabulary; with 0 or less, tokens are approximated.
 
     Raises:

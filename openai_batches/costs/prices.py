@@ -102,8 +102,8 @@ def _read_only(models: Mapping[str, ModelPrice]) -> Mapping[str, ModelPrice]:
 class PriceTable:
     """The prices of models on one day.
 
-    Prices change. A table is data: make one with ``PriceTable.from_mapping`` or by hand, or take the built-in one and
-    change what has changed: ``PRICES.with_models({"gpt-x": {"input": 1, "output": 4}}, as_of="2026-11-01")``.
+    Prices change. Make a table with ``PriceTable.from_mapping`` or by hand, or take the built-in one and replace the
+    prices that have changed: ``PRICES.with_models({"gpt-x": {"input": 1, "output": 4}}, as_of="2026-11-01")``.
 
     Attributes:
         as_of: the day the prices were looked up.

@@ -52,41 +52,44 @@ _TURNS = 3
 
 @public
 class BatchJob:
-    """A job: the requests of a source as batches, carried to their end, whatever happens on the way.
+    """A job: sends the requests of a source in batches until each has an outcome, and continues after interruptions.
 
-    The requests are checked and cut into shards; then, shard by shard, uploaded, made a batch, waited for, and
-    collected; those that did not run, or failed for a reason that may pass, are sent again. Each step is in a journal
-    in the job's directory before the next is taken. So a job whose process was killed goes on where it stopped, without
-    creating a batch twice and without losing a result: make it again, with the same source and directory, or without a
-    source.
+    The requests are checked and cut into shards. Each shard is uploaded, a batch is created from it and waited for, and
+    the results are collected; requests that did not run, or failed for a reason that may pass, are sent again. Each
+    step is recorded in a journal in the job's directory before the next is taken. A job whose process was killed
+    therefore continues where it stopped, without creating a batch twice and without losing a result: create the
+    ``BatchJob`` again, with the same source and directory, or without a source.
 
-    Making one does nothing. ``run``, ``events`` and ``results`` start it, each can be used beside the others, and the
-    first that starts it owns it: when that is cancelled or closed, the job stops. Then its batches go on at the
-    service, and the journal knows them. Use it with ``async with``, or call ``close``.
+    Creating a ``BatchJob`` starts nothing. ``run``, ``events`` and ``results`` start it, and can be used at the same
+    time. The first of them, which starts the job, owns it: when that one is cancelled or closed, the job stops. Its
+    batches then continue at the service, and remain in the journal. Use a job with ``async with``, or call ``close``.
 
     Args:
         session: the session to work with.
         source: a path (``.jsonl``, ``.jsonl.gz``, ``.jsonl.zst``), or an iterable or async iterable of requests,
-            mappings and raw lines, which is first written to the directory. None goes on with the job that is there;
-            so does the same source again, byte for byte.
-        directory: where the journal, the shards and the results are kept, readable to their owner only; None: beside
-            the source, with ``.job`` behind its name.
+            mappings and raw lines, which is first written to the directory. None continues the job in the directory; so
+            does passing the same source again, byte for byte.
+        directory: where the journal, the shards and the results are kept, readable to their owner only; None: next to
+            the source, with ``.job`` appended to its name.
         endpoint: what the ``url`` of each request must be; None: requests are sorted by it. Like ``limits`` and
-            ``strict`` it only matters when the job is begun: one that goes on has its shards.
+            ``strict`` it only has an effect when the job is begun, because a job that is continued has its shards
+            already.
         limits: what no shard exceeds; None: the service's limits.
-        strict: False leaves what is in the bodies to the service.
+        strict: False does not check the contents of the bodies, but leaves this to the service.
         concurrency: how many uploads and downloads may be on their way at once.
         max_open: how many batches may be open at once; None: as many as the service takes.
         max_attempts: how often a request is sent, at most, the first time included.
-        completion_window: within which time; OpenAI knows ``"24h"``. None: that of the job, ``"24h"`` for a new one.
-        metadata: up to 12 pairs for each batch; four are ours.
+        completion_window: the time within which batches have to be completed; OpenAI accepts ``"24h"``. None: that of
+            the job, ``"24h"`` for a new one.
+        metadata: up to 12 pairs for each batch; the job adds four of its own.
         output_expires_after: when the result files expire at the service, as for ``batches.create``.
-        resend_cancelled: send again, too, what did not run because somebody cancelled its batch. ``cancel`` of this
-            job never sends anything again.
-        keep_files: leave the input files at the service; else each is deleted once its results are on the disk.
-        poll: how often to ask for a batch; None: every 5 s at first, every 5 min later.
-        stall_after: after how many seconds without a change a batch is told as stalled; or such numbers by status.
-        patience_s: how long what fails for a reason that may pass is tried again before the job gives up (6 h).
+        resend_cancelled: also send again the requests that did not run because their batch was cancelled from outside
+            the job. After ``cancel`` of this job nothing is sent again.
+        keep_files: leave the input files at the service; otherwise each is deleted once its results are on the disk.
+        poll: how often to poll a batch; None: every 5 s at first, every 5 min later.
+        stall_after: after how many seconds without a change a batch is reported as stalled; or a mapping of statuses to
+            seconds.
+        patience_s: how long a step that fails for a reason that may pass is tried again before the job gives up (6 h).
         on_event: called with each event, in the event loop; it must be quick.
 
     Raises:
@@ -170,9 +173,10 @@ class BatchJob:
         await self.close()
 
     async def close(self) -> None:
-        """Stop the job where it can go on from, and let go of its directory. Its batches go on at the service.
+        """Stop the job at a point from which it can continue, and release its directory; its batches continue.
 
-        A closed job only has its ``summary``; to go on with it, make it again. Closing twice does nothing.
+        Of a closed job only ``summary`` can be used; to continue it, create the ``BatchJob`` again. Closing twice does
+        nothing.
         """
         self._is_closed = True
         if self._hold is not None:
@@ -185,8 +189,8 @@ class BatchJob:
     async def plan(self) -> Ledger:
         """Check the requests and cut them into shards, and return the ledger; nothing is sent.
 
-        A job that is there is only compared with its source. ``run`` then goes on from here, and ``discard`` takes it
-        back.
+        If there is a job in the directory already, it is only compared with its source. ``run`` then continues from
+        here, and ``discard`` removes the job.
 
         Raises:
             InputError: the source changed since the job was begun, or it is a job of another service.
@@ -199,7 +203,7 @@ class BatchJob:
         return Ledger.of(state.attempts.values())
 
     async def discard(self) -> None:
-        """Take back a job that was only planned: it is closed, and nothing of it stays on the disk.
+        """Remove a job that was only planned: it is closed, and nothing of it stays on the disk.
 
         Raises:
             InputError: the job runs, or something of it was sent already.
@@ -213,22 +217,22 @@ class BatchJob:
         await self.close()
 
     async def run(self, *, stop_on: Collection[signal.Signals] = ()) -> Ledger:
-        """Carry the job to its end, and return its ledger.
+        """Run the job until it has ended, and return its ledger.
 
-        Cancelling this stops the job at the next point from which it can go on; batches go on at the service. That is
-        what Ctrl-C does under ``asyncio.run``.
+        Cancelling this call stops the job at the next point from which it can continue; its batches continue at the
+        service. Under ``asyncio.run``, Ctrl-C cancels it in this way.
 
         Args:
-            stop_on: signals that stop the job likewise, such as ``signal.SIGTERM``; in the main thread only.
+            stop_on: signals that stop the job in the same way, such as ``signal.SIGTERM``; in the main thread only.
 
         Raises:
-            JobStoppedError: one of these signals came, or whoever had started the job stopped it.
+            JobStoppedError: one of these signals arrived, or the call that started the job was cancelled or closed.
             InputError: the source changed since the job was begun, or it is a job of another service.
             InvalidRequestsError: the service would refuse some of the requests; nothing was sent.
             JournalError: another process is at work on the job, or its journal cannot be used.
-            JobPausedError: the account has no quota left; all that could be collected is.
+            JobPausedError: the account has no quota left; all results that could be collected are.
             BatchFailedError: the service has no capacity for a shard, and the job has no other batch open.
-            JobError: something of the job's own is not there any more.
+            JobError: something that belongs to the job, such as a file in its directory, does not exist any more.
             APIError: the service said no, in a way that does not pass.
             TransportError: the service cannot be reached for longer than ``patience_s``.
             OSError: the disk is full, or a file cannot be read or written.
@@ -244,7 +248,7 @@ class BatchJob:
         return await self.summary()
 
     async def events(self) -> AsyncGenerator[JobEvent, None]:
-        """Yield what happens from now on, until the job has ended; of what is not taken the newest 10,000 are kept.
+        """Yield the events from now on, until the job has ended; of events not yet taken, the newest 10,000 are kept.
 
         Raises:
             BatchesError: as ``run``.
@@ -266,10 +270,10 @@ class BatchJob:
                     await stop_task(task)
 
     async def results(self, *, ordered: bool = False, body_type: Any = None) -> AsyncGenerator[BatchResult, None]:
-        """Yield one result for each request, from the moment on at which the first shard is done.
+        """Yield one result for each request, beginning when the first shard is done.
 
-        Results come from the disk, so that this can be asked for again at any time. Closing the iterator early stops
-        the job, if it was this that has started it.
+        Results are read from the disk, so that this can be called again at any time. Closing the iterator early stops
+        the job, if this iterator started it.
 
         Args:
             ordered: yield in the order of the source, each shard when it and all before it are done.
@@ -294,7 +298,7 @@ class BatchJob:
                 await stop_task(task)
 
     async def summary(self) -> Ledger:
-        """Return what became of the requests so far.
+        """Return the outcomes of the requests so far.
 
         Raises:
             JobError: there is no job in the directory yet.
@@ -308,7 +312,7 @@ class BatchJob:
         return Ledger.of(await in_thread(journal.attempts))
 
     async def cancel(self) -> Ledger:
-        """End the job: nothing more is sent, its batches are cancelled, and what they have finished is collected.
+        """End the job: nothing more is sent, its batches are cancelled, and the results they have are collected.
 
         Cancelling takes the service up to ten minutes.
 
@@ -332,10 +336,10 @@ class BatchJob:
                 # The job was stopped by the code that had started it: run it again, to collect what is cancelled.
 
     async def adopt(self, batch: Batch | str) -> None:
-        """Make a batch that anyone has created part of this job: ``run`` waits for it and collects its results.
+        """Add a batch that was created outside of this job to it: ``run`` waits for the batch and collects its results.
 
-        Its input file is downloaded, to know its requests, and is left alone at the service. In the order of the source
-        its results come last. A job that has no source yet can be made of adopted batches alone.
+        Its input file is downloaded to find its requests, and is not deleted at the service. In the order of the
+        source, its results come last. A job that has no source yet can consist of adopted batches only.
 
         Args:
             batch: the batch, or its id.

@@ -117,7 +117,7 @@ class Ledger(TokenSums):
 
     @property
     def outcomes(self) -> dict[Outcome, int]:
-        """How many requests ended in each outcome; those that no request ended in are 0."""
+        """How many requests ended in each outcome; 0 for an outcome that no request has."""
         return {outcome: sum(shard.outcomes.get(outcome, 0) for shard in self.shards) for outcome in Outcome}
 
     @property

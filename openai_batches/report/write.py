@@ -51,10 +51,11 @@ async def write_report(
     """Write a report of a job as one HTML page, and return the ledger that it shows.
 
     The page has the outcomes of all requests, shard by shard and in all, when each batch was in which state, tokens and
-    cost by model, and how long batches waited. It loads nothing, runs nothing, and can be read on a phone, in the dark
-    and on paper. The job may be running, in this or another process: the page shows one moment of it, and does not
-    disturb it. The file is written whole or not at all, and is the user's alone (mode 0600): it has the paths of the
-    job, but no request and no answer. Needs Jinja2: ``pip install 'openai_batches[report]'``.
+    cost by model, and how long batches waited. It loads nothing and runs no scripts, and it is readable on a phone,
+    with a dark colour scheme and on paper. The job may be running, in this or another process: the page shows its state
+    at one moment, and writing it does not disturb the job. The file is written whole or not at all, and is the user's
+    alone (mode 0600): it has the paths of the job, but no request and no answer. Needs Jinja2:
+    ``pip install 'openai_batches[report]'``.
 
     Args:
         directory: the job's directory.

@@ -49,7 +49,7 @@ def _positive(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
 @public
 @attrs.frozen(kw_only=True)
 class ShardLimits:
-    """How large one shard can be, in every measure; whichever is reached first ends it.
+    """How large one shard can be, by several measures; a shard is ended by the limit that is reached first.
 
     Args:
         max_requests: requests.

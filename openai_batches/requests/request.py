@@ -24,7 +24,7 @@ __all__ = ["BatchRequest", "Prompt", "RequestItem", "as_line", "encode_request",
 @public
 @attrs.frozen
 class BatchRequest:
-    """One request of a batch: what is asked, of which endpoint, under which id.
+    """One request of a batch: its body, its endpoint and its id.
 
     The body is a dict, a TypedDict, an attrs class, a dataclass, a msgspec Struct or a pydantic model, and so is
     everything inside it. A dict is sent as it stands, a None in it as null. A field of an attrs class, a dataclass or a
@@ -231,8 +231,8 @@ def requests_from(
         model: the model that all of them go to.
         endpoint: one that takes chat, responses, embeddings, completions or moderations.
         system: what the model is told before each prompt, for chat and responses.
-        template: a format string, e.g. ``"Translate {text} to {language}"``; a str fills its only field. A brace that
-            is meant as one is doubled.
+        template: a format string, e.g. ``"Translate {text} to {language}"``; a str fills its only field. A literal
+            brace is doubled.
         id_prefix: what generated ids start with, at most 48 characters of ``[A-Za-z0-9._-]``.
         parameters: everything else that goes into each body, e.g. ``temperature=0``; None is left out.
 

@@ -75,7 +75,7 @@ def json_schema_format(
     field with a default, or one a TypedDict need not have, keeps its type and is always stated by the model; it can be
     null where its type says so, and nowhere else. The schema is msgspec's, or pydantic's own for its models; titles and
     defaults are left out, the descriptions stay. The model writes the fields in the order of the class. Classes may
-    hold themselves.
+    contain themselves.
 
     Args:
         cls: an attrs class, a dataclass, a TypedDict, a msgspec Struct or a pydantic model; or a JSON schema as a dict,

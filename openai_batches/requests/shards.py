@@ -50,9 +50,9 @@ async def iter_shards(
     """Check requests and cut them into shards; yield each shard as soon as it is whole.
 
     A shard is written to a temporary name, flushed to the disk and renamed to ``shard-00001.jsonl`` and so on; only its
-    owner can read it. If anything fails, or you leave, no half-written shard stays behind, and no whole one that was
-    not yielded. Those that were are yours: problems further down, and an id that occurs in two places, are only known
-    in the end. To leave early, close the generator (``contextlib.aclosing``).
+    owner can read it. If anything fails, or the generator is closed, neither incomplete shards nor complete ones that
+    were not yielded stay behind. Shards that were yielded are kept; problems in later requests, and ids that occur
+    twice, are only known at the end. To stop early, close the generator (``contextlib.aclosing``).
 
     Args:
         source: a path (``.jsonl``, ``.jsonl.gz``, ``.jsonl.zst``), or an iterable or async iterable of requests,
@@ -61,7 +61,8 @@ async def iter_shards(
         endpoint: what the ``url`` of each request must be; None: they are sorted by it.
         limits: what no shard exceeds; None: the provider's.
         provider: the service, for its limits.
-        strict: False leaves what is in the bodies to the service: model, streaming, messages, input.
+        strict: False does not check the contents of the bodies, but leaves them to the service: model, streaming,
+            messages, input.
         max_problems: how many problems to name, at least 1; the others are counted.
         on_report: called with a report of all requests before the last shards are yielded, or the problems raised.
 
@@ -106,8 +107,8 @@ async def write_shards(
 ) -> list[Shard]:
     """Check requests and cut them into shards; return all of these, in the order of their numbers.
 
-    This is :func:`iter_shards`, whose arguments it has, as one step: either all requests are right and all shards are
-    on disk, or none is.
+    This is :func:`iter_shards`, with the same arguments, as one step: either all requests are valid and all shards are
+    on disk, or no shard is.
 
     Raises:
         InvalidRequestsError: the service would refuse some of the requests, or there are none.

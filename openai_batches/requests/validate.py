@@ -115,7 +115,8 @@ async def validate_requests(
             mappings and raw lines.
         endpoint: what the ``url`` of each request must be; None: what that of the first is.
         provider: the service, for its limits.
-        strict: False leaves what is in the bodies to the service: model, streaming, messages, input.
+        strict: False does not check the contents of the bodies, but leaves them to the service: model, streaming,
+            messages, input.
         max_problems: how many problems to name, at least 1; the others are counted.
         one_batch: False checks requests for :func:`write_shards`: there may be any number of them, of several endpoints
             and models.

@@ -75,8 +75,8 @@ async def write_request_file(
     """Write a request for each prompt of a file, or of several, one after the other; return how many there are.
 
     The file gets its name when every prompt has become a request and all is on the disk; its owner alone can read it.
-    An open file gets nothing before that: what it is to get waits in a temporary file. Nothing is held in memory but a
-    block, and 8 bytes for each ``custom_id`` of your own, for a million of them at most.
+    Nothing is written to an open file before that: the requests are first written to a temporary file. Only one block
+    is held in memory, and 8 bytes for each ``custom_id`` of your own, for at most a million of them.
 
     Without a template, a row holds its prompt in the field ``prompt``, in one called as endpoints call it
     (``messages``, ``input``), or in its only field. A row that has a field ``custom_id`` has its id there; others are
@@ -87,10 +87,10 @@ async def write_request_file(
             of these.
         path: the file to write, packed if it ends in ``.gz`` or ``.zst``; or a file opened in binary mode.
         model: the model that all of them go to.
-        template: the text of each prompt, with places for fields (``"Translate {text} to {language}"``); a line of
-            text fills its only place. ``{author.name}`` leads into an object, ``{price:.2f}`` says how a number is
-            written, also one that stands in a text, as in CSV; what is no text is written as JSON. A str is the
-            template itself, a ``Path`` the file that holds it. A brace that is meant as one is doubled.
+        template: the text of each prompt, with places for fields (``"Translate {text} to {language}"``); a line of text
+            fills its only place. ``{author.name}`` is a member of an object; ``{price:.2f}`` says how a number is
+            formatted, also if the number is given as text, as in CSV; a value that is not text is written as JSON. A
+            str is the template itself, a ``Path`` the file that holds it. A literal brace is doubled.
         system: what the model is told before each prompt; a str or a ``Path``, as it stands, without places.
         endpoint: one that takes chat, responses, embeddings, completions or moderations.
         custom_id: the field that holds each request's id, or a pattern of fields, such as ``"{shop}-{item}"``;

@@ -50,7 +50,7 @@ _MAX_LIMIT = 100
 
 @public
 class Batches:
-    """The batches of the key's project: create, look, list, cancel, wait, read the results."""
+    """The batches of the key's project: create, retrieve, list, cancel, wait, read the results."""
 
     def __init__(
         self, transport: Transport, files: Files, *, provider: Provider, poll: PollPolicy | float | None = None
@@ -82,30 +82,31 @@ class Batches:
     ) -> Batch:
         """Create a batch, once.
 
-        A key of ours is added to the metadata (``openai_batches_key``), unless all 16 pairs are taken. After a failure
-        that leaves open whether the batch exists (silence, a cut, 5xx, an unreadable answer), the newest batches are
-        searched for the key; the batch that is found is returned, and only where there is none the request is sent
-        again. 429 and refused connections are repeated at once, since nothing happened. "Cannot find file" is put down
-        to a service that does not see its own new file yet, for up to a minute, if the file can be retrieved. Where new
-        files are ``pending`` at first (Azure), the file is waited for, for up to five minutes.
+        A key of this library is added to the metadata (``openai_batches_key``), unless all 16 pairs are in use. After a
+        failure that leaves open whether the batch exists (a timeout, a cut connection, 5xx, an answer that cannot be
+        read), the newest batches are searched for the key. If the batch is found, it is returned; only if it is not
+        found is the request sent again. After 429 and refused connections the request is repeated without a search,
+        since no batch was created. After "Cannot find file" it is repeated for up to a minute if the file can be
+        retrieved, because the service may not find its own new file yet. On services where new files are ``pending`` at
+        first (Azure), the file is waited for, for up to five minutes.
 
         Args:
             input_file_id: the id of an uploaded file of requests.
-            endpoint: the path all its requests go to, e.g. ``/v1/chat/completions``. One that the service is not known
-                to take is warned of, and sent.
-            completion_window: within which time; OpenAI knows ``"24h"``. One that the service is not known to take is
-                warned of, and sent.
+            endpoint: the path all its requests go to, e.g. ``/v1/chat/completions``. If the service is not known to
+                accept it, a warning is given and it is sent.
+            completion_window: the time within which the batch has to be completed; OpenAI accepts ``"24h"``. If the
+                service is not known to accept it, a warning is given and it is sent.
             metadata: up to 16 pairs (15 with our key) of strings, keys up to 64, values up to 512 characters.
             output_expires_after: when the result files expire: seconds (3,600 to 2,592,000), a timedelta, or the wire's
                 mapping; counted from the creation of those files.
             idempotency_key: the key to use instead of a random one, 1 to 512 characters. Note it before you call: after
                 a crash ``find`` tells whether the batch exists.
-            extra: further fields of the body, for services that know more.
+            extra: further fields of the body, for services that accept more.
 
         Raises:
             InputError: an argument cannot be right; nothing was sent.
-            AmbiguousCreateError: nobody can tell whether the batch exists: the search failed, the metadata is full, or
-                the service does not keep it.
+            AmbiguousCreateError: it cannot be found out whether the batch exists: the search failed, the metadata is
+                full, or the service does not keep metadata.
             APIError: the service said no.
             TransportError: the service cannot be reached.
 
@@ -132,18 +133,20 @@ class Batches:
     async def find(self, idempotency_key: str, *, since: dt.datetime, input_file_id: str | None = None) -> Batch | None:
         """Return the batch that was created with a key, or None if there is none.
 
-        All batches newer than ``since`` are looked at, page after page. Where several carry the key, which takes a
-        service that carried out an attempt late, the oldest is returned and the others are cancelled.
+        All batches newer than ``since`` are searched, page after page. If several have the key, which can only happen
+        if the service carried out an attempt late, the oldest is returned and the others are cancelled.
 
         Args:
             idempotency_key: the key, as it was given to ``create``.
-            since: since when the batch may exist, by the service's clock: ``created_at`` of its input file is right.
-            input_file_id: the file that this batch, and no other, was made of: on a service that shows no metadata the
-                batch is known by it.
+            since: the earliest time at which the batch may have been created, by the service's clock; pass
+                ``created_at`` of its input file.
+            input_file_id: the file that only this batch was created from: on a service that shows no metadata, the
+                batch is recognised by it.
 
         Raises:
             InputError: the key cannot be one, or ``since`` has no time zone.
-            AmbiguousCreateError: the list could not be read to its end, so that nobody can tell.
+            AmbiguousCreateError: the list could not be read to its end, so that it is not known whether the batch
+                exists.
         """
         key = checked_idempotency_key(idempotency_key)
         if key is None or since.tzinfo is None:
@@ -212,16 +215,16 @@ class Batches:
     ) -> Batch:
         """Return a batch once it has ended: completed, failed, expired or cancelled.
 
-        Young batches are asked about often, old ones rarely, from every 5 s to every 5 min, and those whose end is
-        foreseen more often again. All who wait share the requests: a thousand batches take some ten of them a
-        round. A request that fails for a reason that may pass is logged and repeated later. The batch itself is never
-        changed, whatever becomes of the waiter.
+        New batches are polled often and old ones rarely, from every 5 s to every 5 min; a batch whose end can be
+        estimated is polled more often again shortly before it. All waiting calls share the requests: a thousand batches
+        take about ten requests a round. A request that fails for a reason that may pass is logged and repeated later.
+        The batch itself is never changed, however the waiting ends.
 
         Args:
             batch: the batch, or its id. One that has ended already is returned without asking.
             timeout: seconds after which to give up; None never does.
             poll: how long to pause between two requests, as a policy or as a fixed number of seconds; without it, the
-                session's. Of several who wait for a batch the most eager one decides.
+                session's. If several calls wait for a batch, the shortest pause is used.
 
         Raises:
             InputError: this cannot be an id, a number is out of range, or the session was closed meanwhile.
@@ -236,10 +239,10 @@ class Batches:
     def as_completed(
         self, batches: Iterable[Batch | str], *, timeout: float | None = None, poll: PollPolicy | float | None = None
     ) -> CompletedBatches:
-        """Return an async iterator over batches, each as it ends: those that have ended already first.
+        """Return an async iterator that yields each batch when it ends; those that have ended already come first.
 
-        Nothing is asked before the first step. An error about one batch is raised in its turn, and a further step goes
-        on with the others. To leave the loop ends the waiting, and touches no batch.
+        Nothing is sent before the first step. An error about one batch is raised by one step, and a further step
+        continues with the others. Leaving the loop ends the waiting, and changes no batch.
 
         Args:
             batches: batches or their ids; one that is given twice is yielded once.
@@ -262,16 +265,18 @@ class Batches:
         poll: PollPolicy | float | None = None,
         stall_after: float | Mapping[str, float] | None = None,
     ) -> BatchChanges:
-        """Return an async iterator over what happens to a batch: its present state, then each change until its end.
+        """Return an async iterator over the changes of a batch: its current state, then each change until its end.
 
-        A change is one of the status or of the counts. What an answer shows that is older than what was seen is left
-        out. Nothing is asked before the first step. To leave the loop ends the watching, and touches no batch.
+        A change is a change of the status or of the counts. An answer that is older than what was already seen is
+        ignored. Nothing is sent before the first step. Leaving the loop ends the watching, and does not change the
+        batch.
 
         Args:
             batch: the batch, or its id.
             poll: how long to pause between two requests, as for ``wait``.
-            stall_after: seconds without a change after which that is told, as a change with ``is_stall``, and again
-                after each further such time; or a mapping of statuses to seconds, for those alone.
+            stall_after: seconds without a change after which a ``BatchChange`` with ``is_stall`` is yielded, and again
+                each time that the same number of seconds has passed; or a mapping of statuses to seconds, for these
+                statuses only.
 
         Raises:
             InputError: this is no batch, or a number is out of range.
@@ -282,17 +287,17 @@ class Batches:
         return BatchChanges(batch, poller=self.poller, poll=policy, stall_after_s=stall_after)
 
     def wake(self, batch_id: str) -> None:
-        """Ask about a batch at once, if somebody waits for it: there is reason to believe that it has changed.
+        """Poll a batch at once, if a call is waiting for it, because there is reason to believe that it has changed.
 
         Args:
-            batch_id: its id. A batch that nobody waits for is not asked about.
+            batch_id: its id. A batch that no call is waiting for is not polled.
         """
         if self._made_poller is not None:
             self._made_poller.wake(batch_id)
 
     @property
     def poller(self) -> Poller:
-        """What asks for all who wait. One task can take the updates of thousands of batches from ``poller.watch()``."""
+        """The poller of all waiting calls. ``poller.watch()`` gives one task the updates of thousands of batches."""
         if self._made_poller is None:
             self._made_poller = Poller(
                 retrieve=self._looked_at, list_batches=self.list, poll=self._poll, now=self._transport.now
@@ -312,13 +317,13 @@ class Batches:
         body_type: Any = None,
         ordered: bool = False,
     ) -> BatchResults:
-        """Return what became of the requests of a batch that has ended, an async iterator over its results.
+        """Return an async iterator over the results of a batch that has ended, which say what became of its requests.
 
         The output file is read first, then the error file, line by line while they arrive. Their order is not the order
         of the requests: join by ``custom_id``. A line that cannot be read is one result of outcome ``invalid``. The
         files of expired and cancelled batches are read too: what they hold was paid for. The connection stays open
-        until the last line was taken or the iterator is closed; one that breaks meanwhile is taken up where it broke,
-        and each result comes once. Its ``summary`` counts what passed by.
+        until the last line was taken or the iterator is closed; if it breaks in the meantime, reading resumes where it
+        broke, and each result is yielded once. The iterator's ``summary`` counts the results that were read.
 
         With inputs, both files are first read to their end, onto the disk (an anonymous temporary file as large as
         both together, and its memory does not grow with it). Then each input has exactly one result: ``succeeded``,
@@ -359,19 +364,19 @@ class Batches:
         overwrite: bool = True,
         progress: DownloadProgress | None = None,
     ) -> BatchDownload:
-        """Bring the result files of a batch that has ended to the disk, each whole or not at all, and count their rows.
+        """Download the result files of a batch that has ended, each completely or not at all, and count their rows.
 
-        They are called ``<batch_id>_output.jsonl`` and ``<batch_id>_error.jsonl``, with ``.gz`` or ``.zst`` behind it
-        if compressed, and downloaded one after the other as by ``files.download``. Where the rows do not agree with the
-        batch's counts, the record says so: that is no error, since the counts are not always right.
+        They are called ``<batch_id>_output.jsonl`` and ``<batch_id>_error.jsonl``, with ``.gz`` or ``.zst`` appended if
+        compressed, and are downloaded one after the other as by ``files.download``. If the rows do not agree with the
+        batch's counts, ``agrees`` is False; no error is raised, since the counts are not always right.
 
         Args:
             batch: the batch, or its id.
             directory: where to put them; it is made if it is not there.
-            compress: ``"gzip"`` or ``"zstd"`` compresses them on their way to the disk.
+            compress: ``"gzip"`` or ``"zstd"`` compresses them while they are written.
             overwrite: replace files that are there already, once the new ones are whole. The files of a batch that has
                 ended do not change.
-            progress: told, for each file, the bytes that are there and the bytes in all.
+            progress: called, for each file, with the bytes that are on the disk and the bytes in all.
 
         Raises:
             InputError: the batch has not ended yet.
@@ -379,7 +384,8 @@ class Batches:
             FileExistsError: a file is there already, and is not to be overwritten.
             OSError: the folder cannot be written to, or the disk is full.
             APIError: the service said no, e.g. because the files have expired.
-            TransportError: a file did not come whole, within the retries; one that came before it stays.
+            TransportError: a file could not be downloaded completely within the retries; one that was downloaded before
+                stays.
         """
         suffix(compress)  # what cannot be compressed is known before anything is asked
         ended = await self._ended(batch)

@@ -31,11 +31,12 @@ _logger = logging.getLogger("openai_batches")
 class FileContent:
     """The content of a file at the service, to be read once, inside its ``async with`` block, as it comes.
 
-    Opening it sends the request, retried like every GET. A connection that breaks while the content is read, as one
-    does whose reader pauses for long, is taken up where it broke: by a range, if the service names its bytes by a
-    strong validator, and else from the start, where what was read already is passed over. Each byte comes once. If that
-    gets no further, the policy's retries end it with a ``TransportError``; content that is shorter than announced never
-    passes for whole. Leaving the block gives the connection back. Only pieces are held in memory, except by ``read``.
+    Entering the block sends the request, which is retried like every GET. If the connection breaks while the content is
+    read, which also happens if the reader pauses for a long time, reading resumes where it stopped: with a range
+    request if the service sends a strong validator, otherwise from the start, where the bytes that were read already
+    are skipped. Each byte is given once. If further attempts receive nothing new, ``TransportError`` is raised when the
+    retries of the policy are used up; content that is shorter than announced is never treated as complete. Leaving the
+    block releases the connection. Only pieces are held in memory, except by ``read``.
 
     Source: https://www.rfc-editor.org/rfc/rfc9110#name-range-requests
 

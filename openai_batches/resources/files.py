@@ -36,7 +36,7 @@ _MAX_LIMIT = 10_000
 
 @public
 class Files:
-    """The files of the key's project: upload, look, list, read, delete."""
+    """The files of the key's project: upload, retrieve, list, read, delete."""
 
     def __init__(self, transport: Transport, *, provider: Provider) -> None:
         self._transport = transport
@@ -60,7 +60,8 @@ class Files:
         Args:
             file: a path, bytes, a file opened in binary mode, or an async iterable of bytes.
             purpose: what the file is for.
-            filename: the name the service shall know; the path's own if not given. A batch's has to end in ``.jsonl``.
+            filename: the name of the file at the service; that of the path if not given. For a batch it has to end in
+                ``.jsonl``.
             expires_after: seconds (3,600 to 2,592,000), a timedelta, or the wire's mapping; counted from the upload.
             progress: a quick plain function, called in the event loop with the bytes sent and the bytes in all: with 0
                 at the start of each attempt, then after each piece. What it raises ends the upload.
@@ -99,17 +100,18 @@ class Files:
         expires_after: ExpiresAfter | None = None,
         progress: Progress | None = None,
     ) -> FileObject:
-        """Upload a file in parts, several at once, of which each can fail and be sent again alone: for flaky links.
+        """Upload a file in parts, several at once; a part that fails is sent again by itself; for unreliable links.
 
         Only pieces of it are held in memory. It is read twice: the service compares the md5 of the whole with what
-        came. An upload that fails or is cancelled is cancelled at the service too, which takes at most 10 s, and
-        forgotten there after an hour anyway. Where the answer to the last step is lost and repeating it is refused, the
-        file is looked for among the newest ones by its name and length.
+        came. An upload that fails or is cancelled is cancelled at the service too, which takes at most 10 s; the
+        service removes it after an hour in any case. If the answer to the last step is lost and repeating the step is
+        refused, the file is searched for among the newest ones by its name and length.
 
         Args:
             file: a path, bytes, a file opened in binary mode, or an async iterable of bytes.
             purpose: what the file is for.
-            filename: the name the service shall know; the path's own if not given. A batch's has to end in ``.jsonl``.
+            filename: the name of the file at the service; that of the path if not given. For a batch it has to end in
+                ``.jsonl``.
             part_bytes: bytes of each part but the last, 1 to 67,108,864 (64 MiB).
             concurrency: how many parts are sent at once, 1 to 64.
             expires_after: seconds (3,600 to 2,592,000), a timedelta, or the wire's mapping; counted from the upload.
@@ -215,21 +217,21 @@ class Files:
         overwrite: bool = False,
         progress: DownloadProgress | None = None,
     ) -> DownloadedFile:
-        """Bring a file's content to the disk: whole, or not at all.
+        """Download a file's content to the disk, completely or not at all.
 
-        It is written to ``<path>.part``, readable by its owner alone, and takes the name ``path`` once its length is
-        what the answer announced and what the service's record of the file says, and it is safely on the disk. Whatever
-        goes wrong, nothing is left under either name; what a crashed process left as ``.part`` is overwritten.
+        It is written to ``<path>.part``, readable by its owner alone, and is renamed to ``path`` once its length is
+        what the answer announced and what the service's record of the file says, and it is safely on the disk. After
+        any failure, nothing is left under either name; a ``.part`` that a crashed process left is overwritten.
 
-        A connection that breaks is taken up where it broke, if the service names its bytes by a strong validator (an
-        ``ETag``, or a date old enough), else from the start. Bytes that stay reset the count of failed attempts, so
-        that a long download over a flaky link comes to its end; there are at most 1,000 attempts. Without retries
-        (``RetryPolicy(attempts=1)``) the first cut is an error.
+        After a broken connection, the download resumes where it stopped, if the service sends a strong validator (an
+        ``ETag``, or a date that is old enough), otherwise from the start. Bytes that are kept reset the count of failed
+        attempts, so that a long download over an unreliable connection is completed; there are at most 1,000 attempts.
+        Without retries (``RetryPolicy(attempts=1)``) the first cut is an error.
 
         Args:
             file_id: the id of the file.
-            path: the name it shall have; nothing is appended to it.
-            compress: ``"gzip"`` or ``"zstd"`` (the extra ``[zstd]``) compresses it on its way to the disk.
+            path: the name of the downloaded file; nothing is appended to it.
+            compress: ``"gzip"`` or ``"zstd"`` (the extra ``[zstd]``) compresses it while it is written.
             overwrite: replace a file that is there already, once the new one is whole.
             progress: a quick plain function, called in the event loop with the bytes that are there and the bytes in
                 all, or None where these are not known. The first number goes down when a download starts again. What
@@ -244,12 +246,12 @@ class Files:
             OSError: the folder cannot be written to, or the disk is full.
             NotFoundError: the service has no such file, or not for this key.
             APIError: the service said no.
-            TransportError: the content did not come whole, within the retries.
+            TransportError: the content could not be downloaded completely within the retries.
         """
         return await download(self._transport, file_id, path, compress=compress, overwrite=overwrite, progress=progress)
 
     def content(self, file_id: str) -> FileContent:
-        """Return a file's content, which is asked for by ``async with``.
+        """Return a file's content, which is requested when ``async with`` is entered.
 
         Raises:
             InputError: this cannot be an id.

@@ -46,15 +46,15 @@ _ENTERED = {status: f"{status.value}_at" for status in _ORDER} | {BatchStatus.VA
 @public
 @attrs.frozen(kw_only=True)
 class BatchChange:
-    """Something that was seen of a batch: its first state, a change of its status or counts, or that it stalls.
+    """One observation of a batch: its first state, a change of its status or counts, or a stall.
 
     Attributes:
         batch: the batch as it is now.
         previous: the batch as it was seen before; None in the first change.
-        is_stall: whether this tells that nothing has changed for a while.
+        is_stall: whether this reports that nothing has changed for some time.
         in_status_s: seconds since the batch entered its status: by the service's own time where it gives one, else
             since the status was first seen.
-        unchanged_s: seconds for which neither status nor counts had changed when this was told, as far as is known.
+        unchanged_s: seconds for which neither status nor counts had changed at that time, as far as is known.
     """
 
     batch: Batch

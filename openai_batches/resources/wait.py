@@ -51,9 +51,9 @@ async def wait_for_end(
 class CompletedBatches(AsyncIterator[Batch]):
     """Batches, each as it ends: ``async for batch in session.batches.as_completed(batches)``.
 
-    Those that have ended already come first, then the others in the order of their ends. Waiting begins with the first
-    step. An error about one batch is raised in its turn, and the others can be waited for still. Leaving the loop ends
-    the waiting; ``aclose()`` does so at a time of your choice.
+    Batches that have ended already come first, then the others in the order in which they end. Waiting begins with the
+    first step of the iteration. An error about one batch is raised by one step, and further steps still yield the
+    others. Leaving the loop stops the waiting; ``aclose()`` stops it explicitly.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class CompletedBatches(AsyncIterator[Batch]):
             return update.batch
 
     async def aclose(self) -> None:
-        """Wait no longer; the batches themselves are not touched."""
+        """Stop waiting; the batches themselves are not changed."""
         self._has_begun = True
         self._watch.close()
 
@@ -129,8 +129,8 @@ class _Stall:
 class BatchChanges(AsyncIterator[BatchChange]):
     """What happens to a batch: ``async for change in session.batches.watch(batch)``.
 
-    First its present state, then every change of status or counts that is seen, the last one being its end. Leaving
-    the loop ends the watching; ``aclose()`` does so at a time of your choice.
+    It yields the current state, then every change of status or counts that is seen; the last change is the end of the
+    batch. Leaving the loop stops the watching; ``aclose()`` stops it explicitly.
     """
 
     def __init__(
@@ -176,7 +176,7 @@ class BatchChanges(AsyncIterator[BatchChange]):
             return self._changed(update.batch)
 
     async def aclose(self) -> None:
-        """Watch no longer; the batch itself is not touched."""
+        """Stop watching; the batch itself is not changed."""
         self._is_over = True
         self._watch.close()
 

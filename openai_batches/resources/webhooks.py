@@ -47,10 +47,10 @@ _REMEMBERED = 10_000
 @public
 @attrs.frozen(kw_only=True)
 class WebhookEvent:
-    """What a webhook told, after its signature was checked.
+    """The event in a webhook whose signature was checked.
 
-    It may come more than once, and before or after others that are older. It says that something happened, not how
-    things are now: look at the batch itself.
+    An event may arrive more than once, and out of order. It says that something happened, not what the current state
+    is: retrieve the batch to know its state.
 
     Attributes:
         id: the id of the event.
@@ -85,7 +85,7 @@ def verify_webhook(
     now: float,
     tolerance_s: float = 300.0,
 ) -> WebhookEvent:
-    """Return the event in a webhook, if it was signed with the secret, and lately.
+    """Return the event in a webhook, if it was signed with the secret and is recent enough.
 
     Args:
         headers: the headers of the request, in any spelling of upper and lower case.
@@ -229,13 +229,13 @@ class _HasBatches(Protocol):
 
 @public
 class WebhookReceiver:
-    """Checks webhooks, and has the batches they are about looked at, for whoever waits for them.
+    """Checks webhooks, and polls the batches they are about at once, if calls are waiting for them.
 
-    Webhooks only save time: ``wait``, ``as_completed`` and ``watch`` go on asking now and then, so that one that is
-    lost, late or out of order does no harm, and neither does one that comes twice.
+    Webhooks only save time: ``wait``, ``as_completed`` and ``watch`` continue to poll, so that a webhook that is lost,
+    late, out of order or repeated does no harm.
 
     Args:
-        session: the session in which batches are waited for, or its ``batches``; None only checks, and wakes nobody.
+        session: the session in which batches are waited for, or its ``batches``; with None, webhooks are only checked.
         secret: the secret of the endpoint (``whsec_...``), or several while it is being replaced. Without one,
             ``OPENAI_WEBHOOK_SECRET`` is read.
         tolerance_s: how many seconds old a webhook may be, or ahead of our clock.
@@ -273,7 +273,7 @@ class WebhookReceiver:
         return "<WebhookReceiver>"
 
     async def receive(self, headers: Mapping[str, str], body: bytes) -> WebhookEvent:
-        """Return the event in a webhook; the batch it is about is asked about at once, if somebody waits for it.
+        """Return the event in a webhook; the batch it is about is polled at once, if a call is waiting for it.
 
         For any web framework: answer with a status of 200 if this returns, and with 400 if it raises.
 

@@ -260,7 +260,7 @@ class BatchResult(ResultDraft):
         status_code: the HTTP status of the request's answer, or None where it never ran.
         request_id: the service's id of that answer, or None.
         error: why it did not succeed, or None.
-        line_number: the 1-based line of the file; 0 for a request without one.
+        line_number: the 1-based line of the file; 0 for a request without a line.
         raw_line: the line as it stood in the file; empty where there was none.
         head: the model and the usage, where they were read with the line; ``model`` and ``usage`` always know them.
     """

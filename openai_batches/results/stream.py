@@ -32,8 +32,8 @@ _SHOWN_ERRORS = 3
 class BatchResults(AsyncIterator[BatchResult]):
     """The results of one batch, to be iterated over once.
 
-    An iteration that ends early leaves nothing open once this object is forgotten; ``async with`` or ``aclose()`` see
-    to it at once, and so does the end of the iteration.
+    After an iteration that ended early, everything is closed when this object is garbage collected. ``async with`` and
+    ``aclose()`` close everything at once, and so does the end of the iteration.
 
     Attributes:
         summary: counts what was read so far.
@@ -81,7 +81,7 @@ class BatchResults(AsyncIterator[BatchResult]):
         return getattr(self._results, "ag_frame", self) is None
 
     async def aclose(self) -> None:
-        """Stop: the connection is given back, temporary files are gone. Closing twice does nothing."""
+        """Stop reading: the connection is released, and temporary files are removed. Closing twice does nothing."""
         self._is_closed = True
         await self._results.aclose()
 

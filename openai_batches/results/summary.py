@@ -103,7 +103,7 @@ class ResultSummary(TokenSums):
 
     @property
     def is_of_other_inputs(self) -> bool:
-        """Whether not one of the inputs is in the batch, which has other requests instead."""
+        """Whether none of the inputs is in the batch, which has other requests instead."""
         return bool(self.inputs) and self.foreign > 0 and self.outcomes[Outcome.MISSING] == self.inputs
 
     @property
@@ -113,7 +113,7 @@ class ResultSummary(TokenSums):
 
     @property
     def disagreements(self) -> tuple[str, ...]:
-        """What the service counts otherwise, a sentence each; empty where it agrees, or does not count.
+        """Where the service's counts differ, one sentence each; empty if they agree, or if the service does not count.
 
         Compared with the lines in the files. Services differ in whether they count requests that never ran as failed;
         neither is a disagreement.

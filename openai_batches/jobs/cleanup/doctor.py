@@ -60,14 +60,14 @@ class Diagnosis:
 
     @property
     def leftovers(self) -> tuple[FileObject, ...]:
-        """The orphans that jobs of this library have uploaded, as their names say."""
+        """The orphans that jobs of this library have uploaded, which is known from their names."""
         return tuple(file for file in self.orphans if file.filename.startswith(JOB_PREFIX))
 
 
 @public
 @attrs.frozen(kw_only=True)
 class Cleanup:
-    """What was cleared away, or would be.
+    """The files that were deleted, or would be.
 
     Attributes:
         files: the files.

@@ -15,7 +15,7 @@ __all__ = ["Attempt", "JobRecord", "Step", "Tally"]
 
 @public
 class Step(enum.StrEnum):
-    """How far an attempt has come; a step that ends in -ing is written down before it is taken."""
+    """How far an attempt has come; a step whose name ends in -ing is recorded before it is taken."""
 
     PLANNED = "planned"
     UPLOADING = "uploading"
